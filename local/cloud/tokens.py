@@ -1,0 +1,45 @@
+"""Access tokens as Entra ID issues them: JWTs with audience, tenant, object id and expiry, signed by this stack."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jwt
+
+from local.topology import Principal, Topology
+
+LIFETIME_SECONDS = 3600
+
+
+def mint(topology: Topology, principal: Principal, audience: str) -> tuple[str, int]:
+    """A token of `principal` for `audience`, and when it expires (seconds since the epoch)."""
+    now = int(time.time())
+    expires = now + LIFETIME_SECONDS
+    claims = {
+        "aud": audience,
+        "iss": f"https://sts.windows.net/{topology.tenant}/",
+        "tid": topology.tenant,
+        "oid": principal.object_id,
+        "sub": principal.object_id,
+        "appid": principal.client_id,
+        "idtyp": "app",
+        "ver": "1.0",
+        "iat": now,
+        "nbf": now - 60,
+        "exp": expires,
+    }
+    return jwt.encode(claims, topology.file("signing.pem").read_text(), algorithm="RS256"), expires
+
+
+def verify(topology: Topology, token: str, audiences: tuple[str, ...]) -> dict[str, Any]:
+    """The claims of a token that this stack signed for one of `audiences`. Raises `jwt.InvalidTokenError`."""
+    accepted = [form for audience in audiences for form in (audience.rstrip("/"), audience.rstrip("/") + "/")]
+    return jwt.decode(
+        token,
+        topology.file("signing.pub").read_text(),
+        algorithms=["RS256"],
+        audience=accepted,
+        issuer=f"https://sts.windows.net/{topology.tenant}/",
+        options={"require": ["exp", "aud", "iss", "oid", "tid"]},
+    )

@@ -1,0 +1,298 @@
+"""What every stand-in is made of: a table of operations behind a token check, with faults that can be ordered.
+
+A stand-in is a `Service`: a list of `Operation`s (method, path template, name, handler) and the form of its
+errors. Anything that is not in the list is answered with 501 and the name of what was asked. Every call is
+recorded (never its body or headers), so that a test can count writes.
+
+Under `/.control/` a part answers the stack's own tools, which hold the control key:
+
+    GET    /.control/ready
+    GET    /.control/calls            the calls since the last DELETE: operation, method, path, status, caller
+    DELETE /.control/calls
+    GET    /.control/faults           POST: order a fault      DELETE: forget all
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import jwt
+import msgspec
+from aiohttp import web
+
+from local.cloud import tokens
+from local.topology import LISTEN_VARIABLE, Topology
+
+log = logging.getLogger("local")
+
+
+class Refusal(Exception):
+    """The service says no: an HTTP status, its own error code, and a message."""
+
+    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None, **more: Any):
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers, self.more = status, code, message, headers or {}, more
+
+
+class Call(msgspec.Struct):
+    """One request that passed the token check."""
+
+    operation: str
+    method: str
+    url: str
+    path: str
+    parameters: dict[str, str]
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+    claims: dict[str, Any]
+
+
+class Answer(msgspec.Struct):
+    """What a handler returns. `body` is sent as JSON unless it is None."""
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = {}
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+ErrorBody = Callable[[Refusal], Any]
+
+
+class Operation:
+    """`name` as the service's own reference calls it, e.g. `Servers_Get`. `{x}` in the path matches one segment."""
+
+    def __init__(self, method: str, path: str, name: str, handler: Handler):
+        self.method, self.path, self.name, self.handler = method, path, name, handler
+        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
+        self.pattern = re.compile(pattern + r"/?", re.IGNORECASE)
+
+
+class Fault(msgspec.Struct, forbid_unknown_fields=True):
+    """What goes wrong, for the next `times` calls of `operation` (`*`: any).
+
+    `status` with `code`, `message` and `retry_after` (seconds) answers in the service's own form; `delay`
+    (seconds) makes it slow; `drop` closes the connection; `fail_operation` lets a long-running operation that
+    this call starts end as failed. `path` (a regular expression) limits it to some resources.
+    """
+
+    operation: str
+    times: int = 1
+    status: int | None = None
+    code: str = "InjectedFault"
+    message: str = "This fault was ordered through the fault control."
+    retry_after: float | None = None
+    delay: float = 0
+    drop: bool = False
+    fail_operation: bool = False
+    path: str = ""
+
+
+class Service:
+    """One stand-in. `audiences`: the token audiences it accepts; empty: no token is asked for (say why)."""
+
+    def __init__(
+        self,
+        part: str,
+        topology: Topology,
+        operations: Sequence[Operation],
+        audiences: tuple[str, ...],
+        error_body: ErrorBody,
+        challenge: str = "Bearer",
+    ):
+        self.part, self.topology, self.operations = part, topology, list(operations)
+        self.audiences, self.error_body, self.challenge = audiences, error_body, challenge
+        self.faults: list[Fault] = []
+        self.calls: list[dict[str, Any]] = []
+        self.controls: dict[tuple[str, str], Callable[[web.Request], Awaitable[web.Response]]] = {
+            ("GET", "ready"): self._ready,
+            ("GET", "calls"): self._get_calls,
+            ("DELETE", "calls"): self._forget_calls,
+            ("GET", "faults"): self._get_faults,
+            ("POST", "faults"): self._order_fault,
+            ("DELETE", "faults"): self._forget_faults,
+        }
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Every request enters here."""
+        if request.path.startswith("/.control/"):
+            return await self._control(request)
+        operation, parameters = self._find(request)
+        name = operation.name if operation else f"{request.method} {request.path}"
+        caller = ""
+        try:
+            claims = self._authenticate(request)
+            caller = claims.get("oid", "")
+            await self._maybe_fail(request, name)
+            if operation is None:
+                raise Refusal(501, "NotImplemented", f"The stand-in for {self.part} does not implement {name}.")
+            call = Call(
+                operation=name, method=request.method, url=str(request.url), path=request.path,
+                parameters=parameters, query=dict(request.query), headers=dict(request.headers),
+                body=await self._body(request), claims=claims,
+            )  # fmt: skip
+            answer = await operation.handler(call)
+        except Refusal as refusal:
+            answer = Answer(refusal.status, self.error_body(refusal), refusal.headers)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:
+            log.exception("%s failed", name)
+            refusal = Refusal(500, "InternalServerError", f"The stand-in for {self.part} failed; see its log.")
+            answer = Answer(500, self.error_body(refusal))
+        self.calls.append(
+            {"operation": name, "method": request.method, "path": request.path, "status": answer.status,
+             "caller": caller, "time": time.time()}
+        )  # fmt: skip
+        log.info("%s %s → %s (%s, caller %s)", request.method, request.path, answer.status, name, caller or "-")
+        return _response(answer)
+
+    def fails_next(self, call: Call) -> bool:
+        """Whether the long-running operation that this call starts was ordered to end as failed."""
+        fault = self._take(call.operation, call.path, lambda f: f.fail_operation)
+        return fault is not None
+
+    def _find(self, request: web.Request) -> tuple[Operation | None, dict[str, str]]:
+        for operation in self.operations:
+            match = operation.pattern.fullmatch(request.path) if operation.method == request.method else None
+            if match:
+                return operation, match.groupdict()
+        return None, {}
+
+    def _authenticate(self, request: web.Request) -> dict[str, Any]:
+        if not self.audiences:
+            return {}
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        challenge = {"WWW-Authenticate": self.challenge}
+        if scheme.lower() != "bearer" or not token:
+            raise Refusal(401, "AuthenticationFailed", "A bearer token is required.", challenge)
+        try:
+            return tokens.verify(self.topology, token, self.audiences)
+        except jwt.InvalidTokenError as error:
+            raise Refusal(401, "InvalidAuthenticationToken", f"The token was refused: {error}.", challenge) from None
+
+    async def _body(self, request: web.Request) -> Any:
+        text = await request.text()
+        if not text:
+            return None
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise Refusal(400, "InvalidRequestContent", f"The body is not JSON: {error}.") from None
+
+    def _take(self, operation: str, path: str, wanted: Callable[[Fault], bool]) -> Fault | None:
+        for fault in self.faults:
+            if fault.operation in (operation, "*") and wanted(fault) and re.search(fault.path, path, re.IGNORECASE):
+                fault.times -= 1
+                if fault.times <= 0:
+                    self.faults.remove(fault)
+                return fault
+        return None
+
+    async def _maybe_fail(self, request: web.Request, operation: str) -> None:
+        fault = self._take(operation, request.path, lambda f: not f.fail_operation)
+        if fault is None:
+            return
+        await asyncio.sleep(fault.delay)
+        if fault.drop:
+            if request.transport:
+                request.transport.abort()
+            raise ConnectionResetError("dropped on order")
+        if fault.status:
+            headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+            raise Refusal(fault.status, fault.code, fault.message, headers)
+
+    async def _control(self, request: web.Request) -> web.Response:
+        if request.headers.get("x-control-key") != self.topology.control_key:
+            return web.json_response({"error": "the header x-control-key is missing or wrong"}, status=401)
+        name = request.path.removeprefix("/.control/")
+        for (method, prefix), handler in self.controls.items():
+            if method == request.method and (name == prefix or name.startswith(prefix + "/")):
+                return await handler(request)
+        return web.json_response({"error": f"{self.part} has no control {request.method} {name}"}, status=404)
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        return web.json_response({"part": self.part})
+
+    async def _get_calls(self, _: web.Request) -> web.Response:
+        return web.json_response(self.calls)
+
+    async def _forget_calls(self, _: web.Request) -> web.Response:
+        self.calls.clear()
+        return web.json_response([])
+
+    async def _get_faults(self, _: web.Request) -> web.Response:
+        return web.json_response(msgspec.to_builtins(self.faults))
+
+    async def _order_fault(self, request: web.Request) -> web.Response:
+        try:
+            fault = msgspec.json.decode(await request.read(), type=Fault)
+            re.compile(fault.path)
+        except (msgspec.ValidationError, msgspec.DecodeError, re.error) as error:
+            return web.json_response({"error": f"not a fault: {error}"}, status=400)
+        if fault.operation != "*" and fault.operation not in {o.name for o in self.operations}:
+            known = sorted({o.name for o in self.operations})
+            return web.json_response(
+                {"error": f"{self.part} has no operation {fault.operation!r}", "operations": known}, status=400
+            )
+        self.faults.append(fault)
+        return web.json_response(msgspec.to_builtins(fault), status=201)
+
+    async def _forget_faults(self, _: web.Request) -> web.Response:
+        self.faults.clear()
+        return web.json_response([])
+
+
+def _response(answer: Answer) -> web.Response:
+    if answer.body is None:
+        return web.Response(status=answer.status, headers=answer.headers)
+    return web.json_response(answer.body, status=answer.status, headers=answer.headers)
+
+
+def listening_socket() -> socket.socket:
+    """The socket that the supervisor bound for this part."""
+    return socket.socket(fileno=int(os.environ[LISTEN_VARIABLE]))
+
+
+def tls(topology: Topology) -> ssl.SSLContext:
+    """The server side of TLS, with the certificate that carries all the stack's host names."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(topology.file("cloud.pem"), topology.file("cloud.key"))
+    return context
+
+
+async def serve(
+    service: Service,
+    background: Callable[[], contextlib.AbstractAsyncContextManager[Any]] = contextlib.nullcontext,
+) -> None:
+    """Serve until asked to stop (SIGTERM or SIGINT). `background` is entered before and left after."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    app = web.Application(client_max_size=16 * 2**20)
+    app.router.add_route("*", "/{path:.*}", service.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    async with background():
+        await runner.setup()
+        await web.SockSite(runner, listening_socket(), ssl_context=tls(service.topology)).start()
+        log.info("%s is ready", service.part)
+        await stop.wait()
+        await runner.cleanup()
+
+
+def run(main: Awaitable[None]) -> None:
+    """The entry of every part: logging to standard error (its log file), then `main`."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    asyncio.run(main)  # type: ignore[arg-type]

@@ -1,0 +1,93 @@
+"""What one running stack consists of: who is in it, which part listens where, and where its files are.
+
+The supervisor writes it once, before the first part starts; every part reads it and nobody changes it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+TOPOLOGY_VARIABLE = "LOCAL_TOPOLOGY"
+LISTEN_VARIABLE = "LOCAL_LISTEN_FD"
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Somebody who can get tokens here. `header` is the secret that the identity endpoint knows them by."""
+
+    name: str
+    object_id: str
+    client_id: str
+    header: str
+
+
+class Topology(msgspec.Struct, frozen=True):
+    """One stack. Ports are TCP ports on 127.0.0.1, by part; `folder` is the absolute path of its files."""
+
+    folder: str
+    tenant: str
+    subscription: str
+    resource_group: str
+    location: str
+    capacity: str
+    workspace: str
+    vault: str
+    storage_account: str
+    storage_key: str
+    control_key: str
+    host_keys: dict[str, str]
+    principals: dict[str, Principal]
+    ports: dict[str, int]
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder)
+
+    def file(self, name: str) -> Path:
+        """A file of this stack, e.g. `authority.pem`."""
+        return self.path / name
+
+    def log(self, part: str) -> Path:
+        return self.path / "logs" / f"{part}.log"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate of the local authority that signed every certificate of this stack (PEM)."""
+        return self.file("authority.pem")
+
+    @property
+    def table_endpoint(self) -> str:
+        return f"https://127.0.0.1:{self.ports['azurite']}/{self.storage_account}"
+
+    @property
+    def vault_url(self) -> str:
+        return f"https://{self.vault}.vault.azure.net"
+
+    def environment(self, principal: str) -> dict[str, str]:
+        """The variables with which any unchanged Azure SDK or tool reaches this stack, as `principal`."""
+        who = self.principals[principal]
+        return {
+            "HTTPS_PROXY": f"http://127.0.0.1:{self.ports['front_door']}",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "SSL_CERT_FILE": str(self.authority),
+            "REQUESTS_CA_BUNDLE": str(self.authority),
+            "IDENTITY_ENDPOINT": f"http://127.0.0.1:{self.ports['identity']}/msi/token",
+            "IDENTITY_HEADER": who.header,
+            "AZURE_CLIENT_ID": who.client_id,
+            "AZURE_TENANT_ID": self.tenant,
+            "AZURE_SUBSCRIPTION_ID": self.subscription,
+        }
+
+    def save(self) -> Path:
+        """Write it for the parts, readable by the owner only."""
+        path = self.file("topology.json")
+        path.touch(mode=0o600)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self)))
+        return path
+
+
+def load() -> Topology:
+    """The stack that this part belongs to."""
+    return msgspec.json.decode(Path(os.environ[TOPOLOGY_VARIABLE]).read_bytes(), type=Topology)
