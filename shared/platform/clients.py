@@ -1,0 +1,74 @@
+"""The process's credential and SDK clients: one of each, created on first use, closed with the event loop's process.
+
+Clients belong to the event loop that first used them. The Functions worker has one loop for its whole life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.data.tables.aio import TableServiceClient
+from azure.identity.aio import ManagedIdentityCredential
+from azure.keyvault.secrets.aio import SecretClient
+from azure.mgmt.postgresqlflexibleservers.aio import PostgreSQLManagementClient
+
+from shared.platform.clouds import CLOUDS, Cloud
+from shared.platform.settings import settings
+
+_made: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]] = WeakKeyDictionary()
+
+
+def once[T](name: str, make: Callable[[], T]) -> T:
+    """The client called `name` of the running event loop; made by `make` when there is none yet."""
+    clients = _made.setdefault(asyncio.get_running_loop(), {})
+    if name not in clients:
+        clients[name] = make()
+    found: T = clients[name]
+    return found
+
+
+async def close() -> None:
+    """Close every client of the running event loop."""
+    clients = _made.pop(asyncio.get_running_loop(), {})
+    for client in reversed(clients.values()):
+        await client.close()
+
+
+def cloud() -> Cloud:
+    """The cloud that the settings name."""
+    return CLOUDS[settings().azure_cloud]
+
+
+def credential() -> AsyncTokenCredential:
+    """The app's user-assigned managed identity."""
+    return once("credential", lambda: ManagedIdentityCredential(client_id=settings().azure_client_id))
+
+
+def management(subscription: str) -> PostgreSQLManagementClient:
+    """The management client of flexible servers in one subscription (a GUID)."""
+    return once(
+        f"management {subscription}",
+        lambda: PostgreSQLManagementClient(
+            credential(),
+            subscription,
+            base_url=cloud().management,
+            credential_scopes=[cloud().management_scope],
+            polling_interval=1,
+        ),
+    )
+
+
+def tables() -> TableServiceClient:
+    """Table Storage, opened as the app's identity."""
+    return once(
+        "tables", lambda: TableServiceClient(settings().storage_table_endpoint, credential=credential())
+    )
+
+
+def vault() -> SecretClient:
+    """The app's Key Vault."""
+    return once("vault", lambda: SecretClient(settings().key_vault_url, credential()))

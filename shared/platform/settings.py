@@ -1,0 +1,159 @@
+"""Every setting, typed, read once from the environment. A missing or malformed one names itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+import msgspec
+
+from shared.platform.errors import InvalidSetting
+
+Guid = str
+"""A GUID in lower case."""
+
+_GUIDS = {"azure_tenant_id", "azure_client_id", "identity_object_id", "default_workspace"}
+_GUID_LISTS = {"allowed_subscriptions", "allowed_workspaces"}
+_CHOICES = {
+    "azure_cloud": ("AzureCloud", "AzureUSGovernment", "AzureChinaCloud"),
+    "restart_policy": ("auto", "now", "window", "approval"),
+}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The app's settings. Each field is the environment variable of the same name in upper case.
+
+    Those without a default must be set. Durations carry their unit in the name.
+    """
+
+    azure_tenant_id: Guid
+    azure_client_id: Guid
+    """Client id of the app's user-assigned managed identity."""
+    identity_name: str
+    """Name of that identity: its role on the servers is called so."""
+    identity_object_id: Guid
+    """Object id of that identity: its own writes are recognised by it in events."""
+    storage_table_endpoint: str
+    key_vault_url: str
+    allowed_subscriptions: tuple[Guid, ...]
+    allowed_workspaces: tuple[Guid, ...]
+    default_workspace: Guid = ""
+    """The workspace of servers that name none. Empty: they have to name one."""
+    azure_cloud: str = "AzureCloud"
+    tag_prefix: str = "fabric-mirror"
+    fabric_role: str = "fabric_user"
+    """The PostgreSQL role that Fabric logs in as."""
+    restart_policy: str = "auto"
+    """Policy of servers that name none."""
+    restart_grace_hours: float = 24
+    """With policy `auto`, a server younger than this is restarted at once."""
+    restart_decision_hours: float = 72
+    """How long a restart decision is waited for."""
+    operation_limit_minutes: float = 60
+    """How long one management operation may take, waiting for a busy server included."""
+    mirror_start_limit_minutes: float = 60
+    """How long a mirror may take from start to Running."""
+    poll_seconds: float = 5
+    """Pause between two looks at a mirror that is starting."""
+    fabric_calls_per_minute: int = 200
+    """Fabric's quota for this identity."""
+    mirror_name: str = "{server}-{database}"
+    """Template of a mirrored database's display name."""
+    history_days: int = 30
+
+
+def load(environment: Mapping[str, str]) -> Settings:
+    """The settings in `environment`. Raises `InvalidSetting` that names every variable that is wrong."""
+    hints = get_type_hints(Settings)
+    values: dict[str, Any] = {}
+    wrong: list[str] = []
+    for field in msgspec.structs.fields(Settings):
+        name = field.name.upper()
+        text = environment.get(name, "").strip()
+        if not text:
+            if field.required:
+                wrong.append(f"{name} is not set")
+            continue
+        try:
+            values[field.name] = _parse(field.name, hints[field.name], text)
+        except ValueError as error:
+            wrong.append(f"{name} is {text!r}, {error}")
+    if wrong:
+        raise InvalidSetting(
+            f"App settings: {'; '.join(wrong)}.", remedy="Correct the app settings; docs/operations.md lists them."
+        )
+    settings = Settings(**values)
+    if settings.default_workspace and settings.default_workspace not in settings.allowed_workspaces:
+        raise InvalidSetting(
+            f"App settings: DEFAULT_WORKSPACE {settings.default_workspace} is not on ALLOWED_WORKSPACES.",
+            remedy="Add it to ALLOWED_WORKSPACES.",
+        )
+    return settings
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings."""
+    return load(os.environ)
+
+
+def _parse(name: str, kind: Any, text: str) -> Any:
+    if name in _GUIDS:
+        return _guid(text)
+    if name in _GUID_LISTS:
+        return tuple(_guid(part) for part in _parts(text))
+    if name in _CHOICES:
+        return _choice(text, _CHOICES[name])
+    if name in _FORMS:
+        pattern, expected = _FORMS[name]
+        if not re.fullmatch(pattern, text):
+            raise ValueError(expected)
+        return text.rstrip("/") if text.startswith("https:") else text
+    if get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+        return tuple(item(part) for part in _parts(text))
+    return _number(kind, text) if kind in (int, float) else text
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _guid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError(f"but {text!r} is not a GUID") from None
+
+
+def _choice(text: str, choices: tuple[str, ...]) -> str:
+    for choice in choices:
+        if choice.lower() == text.lower():
+            return choice
+    raise ValueError(f"but one of {', '.join(choices)} was expected")
+
+
+def _number(kind: Callable[[str], float], text: str) -> float:
+    try:
+        number = kind(text)
+    except ValueError:
+        raise ValueError("but a number was expected") from None
+    if not 0 < number < 1e6:
+        raise ValueError("but a number greater than zero was expected")
+    return number
+
+
+_FORMS = {
+    "storage_table_endpoint": (r"https://\S+", "but an https:// address was expected"),
+    "key_vault_url": (r"https://\S+", "but an https:// address was expected"),
+    "tag_prefix": (r"[A-Za-z][A-Za-z0-9_.-]{0,63}", "but letters, digits, '-', '_' and '.' were expected"),
+    "fabric_role": (
+        r"(?!pg_|azure)[a-z_][a-z0-9_]{0,62}",
+        "but a role name of lower-case letters, digits and '_' was expected, not beginning with pg_ or azure",
+    ),
+    "mirror_name": (r".*\{database\}.*", "but a template that contains {database} was expected"),
+}
