@@ -102,8 +102,7 @@ class Stack:
         raise StartFailed(f"{part} was not ready after {START_SECONDS:g} s:\n{self._tail(part)}")
 
     def _is_ready(self, part: str) -> bool:
-        plain = part in ("front_door", "identity", "host")
-        url = f"{'http' if plain else 'https'}://127.0.0.1:{self.topology.ports[part]}/.control/ready"
+        url = f"{self.topology.address(part)}/.control/ready"
         request = urllib.request.Request(url, headers={"x-control-key": self.topology.control_key})
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),

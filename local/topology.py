@@ -12,6 +12,7 @@ import msgspec
 
 TOPOLOGY_VARIABLE = "LOCAL_TOPOLOGY"
 LISTEN_VARIABLE = "LOCAL_LISTEN_FD"
+PLAIN_PARTS = ("front_door", "identity", "host")
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -56,6 +57,11 @@ class Topology(msgspec.Struct, frozen=True):
     def authority(self) -> Path:
         """The certificate of the local authority that signed every certificate of this stack (PEM)."""
         return self.file("authority.pem")
+
+    def address(self, part: str) -> str:
+        """Where a part listens. Plain HTTP only where it is so in Azure too, behind its own front end."""
+        scheme = "http" if part in PLAIN_PARTS else "https"
+        return f"{scheme}://127.0.0.1:{self.ports[part]}"
 
     @property
     def table_endpoint(self) -> str:

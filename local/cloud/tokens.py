@@ -10,6 +10,14 @@ import jwt
 from local.topology import Principal, Topology
 
 LIFETIME_SECONDS = 3600
+ARM = "https://management.azure.com"
+ARM_CLASSIC = "https://management.core.windows.net"
+FABRIC = "https://api.fabric.microsoft.com"
+KEY_VAULT = "https://vault.azure.net"
+EVENT_GRID = "https://eventgrid.azure.net"
+STORAGE = "https://storage.azure.com"
+POSTGRESQL = "https://ossrdbms-aad.database.windows.net"
+AUDIENCES = (ARM, ARM_CLASSIC, FABRIC, KEY_VAULT, EVENT_GRID, STORAGE, POSTGRESQL)
 
 
 def mint(topology: Topology, principal: Principal, audience: str) -> tuple[str, int]:

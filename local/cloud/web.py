@@ -276,8 +276,12 @@ def tls(topology: Topology) -> ssl.SSLContext:
 async def serve(
     service: Service,
     background: Callable[[], contextlib.AbstractAsyncContextManager[Any]] = contextlib.nullcontext,
+    secure: bool = True,
 ) -> None:
-    """Serve until asked to stop (SIGTERM or SIGINT). `background` is entered before and left after."""
+    """Serve until asked to stop (SIGTERM or SIGINT). `background` is entered before and left after.
+
+    `secure=False`: plain HTTP, as the managed identity endpoint is in Azure.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -286,7 +290,7 @@ async def serve(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     async with background():
         await runner.setup()
-        await web.SockSite(runner, listening_socket(), ssl_context=tls(service.topology)).start()
+        await web.SockSite(runner, listening_socket(), ssl_context=tls(service.topology) if secure else None).start()
         log.info("%s is ready", service.part)
         await stop.wait()
         await runner.cleanup()
