@@ -13,14 +13,15 @@ class MirrorError(Exception):
     long to wait at least (seconds), when the service said so.
     """
 
-    code: ClassVar[str] = "InternalError"
+    code: str = "InternalError"
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, remedy: str = "", code: str = "", retry_after: float | None = None):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
-        self.code_ = code or self.code
+        if code:
+            self.code = code
         self.retry_after = retry_after
 
 
