@@ -1,0 +1,56 @@
+"""What Azure Resource Manager refuses, in the errors of this system: worth retrying, not allowed, or up to a person."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+
+from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
+
+BUSY_AFTER = 15.0
+"""Seconds to leave a busy server alone when the service names no time."""
+_BUSY = re.compile(r"busy|in ?progress|timeout|tooManyRequests|throttl|internal|unavailable", re.IGNORECASE)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise the SDK's errors as ours. `doing` begins the message: "Restarting server 'x'"."""
+    try:
+        yield
+    except ClientAuthenticationError as error:
+        raise _not_allowed(doing, error) from error
+    except HttpResponseError as error:
+        raise _refusal(doing, error) from error
+    except AzureError as error:
+        raise Unavailable(f"{doing}: Azure Resource Manager did not answer ({error.message}).") from error
+
+
+def _refusal(doing: str, error: HttpResponseError) -> MirrorError:
+    code = (error.error.code if error.error else None) or ""
+    message = f"{doing} failed: {(error.error.message if error.error else None) or error.reason or error.message}"
+    status = error.status_code or 0
+    if status in (408, 429) or status >= 500 or (status in (200, 202, 409) and _BUSY.search(code)):
+        return Unavailable(f"{message} ({code or status})", retry_after=_retry_after(error))
+    if status == 403:
+        return _not_allowed(doing, error)
+    if status == 404:
+        return NotFound(f"{message} ({code or status})")
+    return Blocked(f"{message} ({code or status})", code=code, remedy="Correct what the service names, then try again.")
+
+
+def _not_allowed(doing: str, error: AzureError) -> NotAllowed:
+    return NotAllowed(
+        f"{doing} was refused: {error.message.splitlines()[0]}",
+        remedy="Give the app's managed identity the role Contributor on the server or on its resource group.",
+    )
+
+
+def _retry_after(error: HttpResponseError) -> float:
+    headers = getattr(error.response, "headers", {})
+    try:
+        return float(headers.get("Retry-After", BUSY_AFTER))
+    except ValueError:
+        return BUSY_AFTER

@@ -1,0 +1,348 @@
+"""The flexible server as Azure Resource Manager sees it: its facts, its parameters, and the few changes we make to it.
+
+A change is a long-running operation. `begin` starts it and returns a continuation token, `poll` looks once how far it is;
+neither waits, so an orchestration can do the waiting. Tokens are azure-core's own (JSON, no request headers but the
+client's request id), so they may stand in an orchestration's history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, assert_never
+
+import msgspec
+from azure.core.async_paging import AsyncItemPaged
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.polling import AsyncLROPoller
+from azure.mgmt.core.exceptions import ARMErrorFormat
+from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
+from azure.mgmt.postgresqlflexibleservers import models
+
+from shared.desired.server_id import ServerId, parse
+from shared.platform.clients import management
+from shared.platform.settings import settings
+from shared.source.parameters import Parameter
+from shared.source.refusals import translated
+
+RETRY_AFTER = 5.0
+"""Seconds until the next look at an operation when the service names none."""
+_READ: dict[str, Any] = {"retry_total": 2, "retry_backoff_max": 5, "timeout": 40}
+_ONCE: dict[str, Any] = {"retry_total": 0}
+_NOT_OURS = {"postgres", "azure_maintenance", "azure_sys", "template0", "template1"}
+
+
+class Administrator(msgspec.Struct, frozen=True):
+    """A Microsoft Entra administrator of a server. `name` is the PostgreSQL role it logs in as."""
+
+    object_id: str
+    name: str
+    type: str
+
+
+class MaintenanceWindow(msgspec.Struct, frozen=True):
+    """When Azure maintains the server. Not `custom`: Azure chooses, and the rest says nothing. Day 0 is Sunday."""
+
+    custom: bool = False
+    day_of_week: int = 0
+    hour: int = 0
+    minute: int = 0
+
+
+class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What Azure Resource Manager tells about a flexible server, its parameters apart."""
+
+    id: ServerId
+    location: str
+    version: int
+    """The major version of PostgreSQL; 0 when the service names none."""
+    state: str
+    tier: str
+    storage_gib: int
+    high_availability: str
+    replication_role: str
+    replicas: int
+    elastic_cluster: bool
+    identity_type: str
+    principal_id: str
+    """Object id of the system-assigned identity; empty when there is none."""
+    password_auth: bool
+    entra_auth: bool
+    administrators: tuple[Administrator, ...]
+    public_access: bool
+    azure_services_allowed: bool
+    """Whether the firewall has the rule 0.0.0.0–0.0.0.0, by which Fabric's shared cloud comes in."""
+    host: str
+    created_at: datetime | None
+    tags: dict[str, str]
+    maintenance_window: MaintenanceWindow
+    databases: tuple[str, ...]
+    """User databases in order of name: not the templates, `postgres`, and those that Azure keeps for itself."""
+
+
+class EnableSystemIdentity(msgspec.Struct, frozen=True, tag=True):
+    """Give the server a system-assigned identity, beside the user-assigned ones that it has."""
+
+
+class EnableEntraAuthentication(msgspec.Struct, frozen=True, tag=True):
+    """Let Microsoft Entra principals log in, beside passwords if those are allowed."""
+
+
+class AddAdministrator(msgspec.Struct, frozen=True, tag=True):
+    """Make a service principal a Microsoft Entra administrator of the server. All but the name are GUIDs."""
+
+    object_id: str
+    name: str
+    tenant: str
+
+
+class SetParameter(msgspec.Struct, frozen=True, tag=True):
+    """Set a server parameter."""
+
+    name: str
+    value: str
+
+
+class Restart(msgspec.Struct, frozen=True, tag=True):
+    """Restart the server."""
+
+
+Change = EnableSystemIdentity | EnableEntraAuthentication | AddAdministrator | SetParameter | Restart
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far an operation is. `retry_after`: seconds until the next look is welcome."""
+
+    done: bool
+    token: str
+    retry_after: float
+
+
+async def observe(id: ServerId) -> ServerFacts | None:
+    """The server's facts, or None when there is no such server. Its parts are asked for in parallel."""
+    client, group, name = management(id.subscription), id.resource_group, id.name
+    with translated(f"Reading server {id.name!r}"):
+        server, administrators, rules, databases, replicas = await asyncio.gather(
+            client.servers.get(group, name, **_READ),
+            _all(client.administrators_microsoft_entra.list_by_server(group, name, **_READ)),
+            _all(client.firewall_rules.list_by_server(group, name, **_READ)),
+            _all(client.databases.list_by_server(group, name, **_READ)),
+            _all(client.replicas.list_by_server(group, name, **_READ)),
+            return_exceptions=True,
+        )
+        if isinstance(server, ResourceNotFoundError):
+            return None
+        if isinstance(server, BaseException):
+            raise server
+        properties = server.properties or models.ServerProperties()
+        ready = _text(properties.state) == "Ready"
+        network, auth = properties.network, properties.auth_config
+        public = network is not None and _text(network.public_network_access) == "Enabled"
+        entra = auth is not None and _text(auth.active_directory_auth) == "Enabled"
+        identity = server.identity
+        identity_type = _text(identity.type) if identity else "None"
+        return ServerFacts(
+            id=id,
+            location=server.location or "",
+            version=int((properties.version or "0").split(".")[0]),
+            state=_text(properties.state),
+            tier=_text(server.sku.tier) if server.sku else "",
+            storage_gib=(properties.storage.storage_size_gb or 0) if properties.storage else 0,
+            high_availability=_mode(properties.high_availability),
+            replication_role=_role(properties),
+            replicas=len(_listed(replicas, ready)),
+            elastic_cluster=properties.cluster is not None and bool(properties.cluster.cluster_size),
+            identity_type=identity_type,
+            principal_id=(identity.principal_id or "") if identity and "SystemAssigned" in identity_type else "",
+            password_auth=auth is None or _text(auth.password_auth) != "Disabled",
+            entra_auth=entra,
+            administrators=tuple(_administrator(found) for found in _listed(administrators, ready and entra)),
+            public_access=public,
+            azure_services_allowed=any(_azure_services(rule) for rule in _listed(rules, ready and public)),
+            host=properties.fully_qualified_domain_name or "",
+            created_at=server.system_data.created_at if server.system_data else None,
+            tags=dict(server.tags or {}),
+            maintenance_window=_window(properties.maintenance_window),
+            databases=tuple(sorted(_user_databases(_listed(databases, ready)))),
+        )
+
+
+async def parameters(id: ServerId) -> dict[str, Parameter]:
+    """Every server parameter, by name."""
+    with translated(f"Reading the parameters of server {id.name!r}"):
+        found = management(id.subscription).configurations.list_by_server(id.resource_group, id.name, **_READ)
+        return {item.name or "": _parameter(item) async for item in found}
+
+
+async def list_servers(subscription: str) -> AsyncIterator[tuple[ServerId, dict[str, str]]]:
+    """Every flexible server of the subscription (a GUID), with its tags."""
+    with translated(f"Listing the servers of subscription {subscription}"):
+        async for server in management(subscription).servers.list_by_subscription(**_READ):
+            yield parse(server.id or ""), dict(server.tags or {})
+
+
+async def begin(id: ServerId, change: Change) -> str:
+    """Start `change` and return the continuation token to poll it with.
+
+    Raises `Unavailable` when the server is busy with another operation, `NotAllowed` and `Blocked` with the service's
+    code and message when it refuses.
+    """
+    with translated(_what(id, change)):
+        return (await _poller(id, change, None)).continuation_token()
+
+
+async def poll(id: ServerId, change: Change, token: str) -> Progress:
+    """Look once how far the operation is that `begin` started. Raises like `begin` when it failed."""
+    with translated(_what(id, change)):
+        poller = await _poller(id, change, token)
+        await poller.wait()
+        method = poller.polling_method()
+        assert isinstance(method, _Look)
+        return Progress(method.finished(), token, method.retry_after)
+
+
+class _Look(AsyncARMPolling):
+    """Polls once instead of until the end, and leaves out reading the changed resource."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=RETRY_AFTER, **_ONCE)
+
+    async def run(self) -> None:
+        if not self.finished():
+            await self.update_status()
+        if self.status().lower() in ("failed", "canceled"):
+            raise HttpResponseError(response=self._pipeline_response.http_response, error_format=ARMErrorFormat)
+
+    @property
+    def retry_after(self) -> float:
+        return float(self._extract_delay())
+
+
+async def _poller(id: ServerId, change: Change, token: str | None) -> AsyncLROPoller[Any]:
+    """Start the operation, or pick it up again by its token."""
+    client, group, name = management(id.subscription), id.resource_group, id.name
+    how: dict[str, Any] = {"polling": _Look(), "continuation_token": token, **_ONCE}
+    match change:
+        case EnableSystemIdentity() | EnableEntraAuthentication():
+            patch = await _patch(id, change) if token is None else models.ServerForPatch()
+            return await client.servers.begin_update(group, name, patch, **how)
+        case AddAdministrator():
+            administrator = models.AdministratorMicrosoftEntraAdd(
+                properties=models.AdministratorMicrosoftEntraPropertiesForAdd(
+                    principal_type="ServicePrincipal", principal_name=change.name, tenant_id=change.tenant
+                )
+            )
+            entra = client.administrators_microsoft_entra
+            return await entra.begin_create_or_update(group, name, change.object_id, administrator, **how)
+        case SetParameter():
+            value = models.ConfigurationForUpdate(
+                properties=models.ConfigurationProperties(value=change.value, source="user-override")
+            )
+            return await client.configurations.begin_update(group, name, change.name, value, **how)
+        case Restart():
+            return await client.servers.begin_restart(group, name, **how)
+        case _:
+            assert_never(change)
+
+
+async def _patch(id: ServerId, change: EnableSystemIdentity | EnableEntraAuthentication) -> models.ServerForPatch:
+    """The update that leaves everything else of the identity, or of the authentication, as it is."""
+    server = await management(id.subscription).servers.get(id.resource_group, id.name, **_READ)
+    if isinstance(change, EnableSystemIdentity):
+        users = (server.identity.user_assigned_identities or {}) if server.identity else {}
+        identity = models.UserAssignedIdentity(
+            type="SystemAssigned,UserAssigned" if users else "SystemAssigned",
+            user_assigned_identities={user: models.UserIdentity() for user in users} or None,
+        )
+        return models.ServerForPatch(identity=identity)
+    auth = server.properties.auth_config if server.properties else None
+    return models.ServerForPatch(
+        properties=models.ServerPropertiesForPatch(
+            auth_config=models.AuthConfigForPatch(
+                active_directory_auth="Enabled",
+                password_auth=auth.password_auth if auth else "Enabled",
+                tenant_id=(auth.tenant_id if auth else None) or settings().azure_tenant_id,
+            )
+        )
+    )
+
+
+def _what(id: ServerId, change: Change) -> str:
+    match change:
+        case EnableSystemIdentity():
+            doing = "Enabling the system-assigned identity"
+        case EnableEntraAuthentication():
+            doing = "Enabling Microsoft Entra authentication"
+        case AddAdministrator():
+            doing = f"Adding the Microsoft Entra administrator {change.name!r}"
+        case SetParameter():
+            doing = f"Setting parameter {change.name!r} to {change.value!r}"
+        case Restart():
+            return f"Restarting server {id.name!r}"
+        case _:
+            assert_never(change)
+    return f"{doing} on server {id.name!r}"
+
+
+async def _all[T](items: AsyncItemPaged[T]) -> list[T]:
+    return [item async for item in items]
+
+
+def _listed[T](items: list[T] | BaseException, offered: bool) -> list[T]:
+    """The items; none where the service refuses the list because the server is not ready or the feature is off."""
+    if isinstance(items, HttpResponseError) and not offered:
+        return []
+    if isinstance(items, BaseException):
+        raise items
+    return items
+
+
+def _text(value: Any) -> str:
+    """An enumeration's value as the service wrote it, known to the SDK or not."""
+    return str(getattr(value, "value", value) or "")
+
+
+def _mode(high_availability: models.HighAvailability | None) -> str:
+    return (_text(high_availability.mode) if high_availability else "") or "Disabled"
+
+
+def _role(properties: models.ServerProperties) -> str:
+    role = _text(properties.replica.role) if properties.replica else ""
+    return role or _text(properties.replication_role) or "None"
+
+
+def _administrator(found: models.AdministratorMicrosoftEntra) -> Administrator:
+    properties = found.properties
+    return Administrator(
+        (properties.object_id or found.name or "").lower(), properties.principal_name or "", _text(properties.principal_type)
+    )
+
+
+def _azure_services(rule: models.FirewallRule) -> bool:
+    return rule.properties.start_ip_address == "0.0.0.0" == rule.properties.end_ip_address
+
+
+def _window(window: models.MaintenanceWindow | None) -> MaintenanceWindow:
+    if window is None or _text(window.custom_window) != "Enabled":
+        return MaintenanceWindow()
+    return MaintenanceWindow(True, window.day_of_week or 0, window.start_hour or 0, window.start_minute or 0)
+
+
+def _user_databases(databases: list[models.Database]) -> list[str]:
+    return [database.name for database in databases if database.name and database.name not in _NOT_OURS]
+
+
+def _parameter(item: models.Configuration) -> Parameter:
+    properties = item.properties or models.ConfigurationProperties()
+    return Parameter(
+        name=item.name or "",
+        value=properties.value or "",
+        default=properties.default_value or "",
+        allowed=properties.allowed_values or "",
+        read_only=bool(properties.is_read_only),
+        dynamic=bool(properties.is_dynamic_config),
+        pending_restart=bool(properties.is_config_pending_restart),
+        data_type=_text(properties.data_type),
+        source=properties.source or "",
+    )
