@@ -1,4 +1,4 @@
-"""The local authority, and the keys of one stack. The authority is made anew for each stack and trusted by its environment alone."""
+"""The local authority and the keys of one stack: made anew for each, and trusted by its environment alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 CLOUD_NAMES = (
     "management.azure.com",
     "*.vault.azure.net",
-    "*.eventgrid.azure.net",
     "api.fabric.microsoft.com",
     "login.microsoftonline.com",
     "127.0.0.1",
@@ -19,15 +18,17 @@ CLOUD_NAMES = (
 )
 
 
-def create(folder: Path) -> None:
+def create(folder: Path, *names: str) -> None:
     """Write the authority, the certificate of the stand-ins and the key that signs tokens into `folder`.
+
+    `names` are the stand-ins' host names that depend on the stack, such as those of Event Grid topics.
 
     `authority.pem` and `authority.key` let the control plane of PostgreSQL issue certificates for new servers.
     """
     authority = trustme.CA(organization_name="fabric-mirror local stack")
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     _private(folder / "authority.key", authority.private_key_pem.bytes())
-    issue(authority, folder / "cloud.pem", folder / "cloud.key", *CLOUD_NAMES)
+    issue(authority, folder / "cloud.pem", folder / "cloud.key", *CLOUD_NAMES, *names)
     signing = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     _private(
         folder / "signing.pem",
@@ -36,9 +37,7 @@ def create(folder: Path) -> None:
         ),
     )
     (folder / "signing.pub").write_bytes(
-        signing.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        signing.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
 
 

@@ -1,11 +1,14 @@
-"""Brings the parts of the stack up, in order, and down again, in reverse. Each is a process of its own under a guard."""
+"""Brings the parts of the stack up together, and down again in reverse. Each is a process of its own under a guard."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import json
 import os
 import secrets
+import shutil
 import socket
 import ssl
 import subprocess
@@ -14,11 +17,12 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 from local import certificates
-from local.topology import LISTEN_VARIABLE, TOPOLOGY_VARIABLE, Principal, Topology
+from local.topology import APP, LISTEN_VARIABLE, TOPOLOGY_VARIABLE, Principal, Topology
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = {
@@ -33,99 +37,194 @@ MODULES = {
 }
 PARTS = tuple(MODULES)
 START_SECONDS = 60.0
+LOCATION = "westeurope"
+# What the app asks Event Grid for in Azure: writes and deletions of flexible servers and of their tags.
+SERVER_CHANGED = {
+    "schema": "EventGridSchema",
+    "source": "system",
+    "includedEventTypes": [f"Microsoft.Resources.Resource{what}Success" for what in ("Write", "Action", "Delete")],
+    "operationNames": [
+        "Microsoft.DBforPostgreSQL/flexibleServers/write",
+        "Microsoft.DBforPostgreSQL/flexibleServers/delete",
+        "Microsoft.Resources/tags/write",
+        "Microsoft.Resources/tags/delete",
+    ],
+}
+# Variables of the caller that would lead a part, or an SDK in it, out of the stack.
+FOREIGN_PREFIXES = ("AZURE_", "IDENTITY_", "MSI_", "PG")
+FOREIGN = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
 
 
 class StartFailed(Exception):
-    """A part did not come up; the message says which, and what its log ends with."""
+    """The stack did not come up; the message says which part, and what its log ends with."""
 
 
 class Stack:
     """A running stack, or some of its parts (component tests start only what they test).
 
-    Use as a context manager: leaving it takes every part down, as does an exception while starting.
+    Use as a context manager: leaving it takes every part down, as does an exception while starting. `settings`
+    are app settings beside, or instead of, those that the stack gives the app. `folder` is emptied if it holds
+    the files of an earlier stack; it holds one stack at a time.
     """
 
-    def __init__(self, folder: Path, parts: Iterable[str] = PARTS):
+    def __init__(self, folder: Path, parts: Iterable[str] = PARTS, settings: Mapping[str, str] | None = None):
         self.parts = [part for part in PARTS if part in set(parts)]
         self.folder = folder.absolute()
+        self.settings = dict(settings or {})
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Stack:
-        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
-        certificates.create(self.folder)
-        sockets = {part: _bind() for part in self.parts}
-        self.topology = _topology(self.folder, {part: s.getsockname()[1] for part, s in sockets.items()})
-        self.topology.save()
-        try:
-            for part in self.parts:
-                self._spawn(part, sockets[part])
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(_alone_in(self.folder))
+            _empty(self.folder)
+            (self.folder / "logs").mkdir()
+            certificates.create(self.folder, f"*.{LOCATION}-1.eventgrid.azure.net")
+            # Azurite binds its port itself. To hold the port for it, ours doesn't listen and allows reuse.
+            azurite = {"azurite": undo.enter_context(_bind(listen=False))} if "azurite" in self.parts else {}
+            with contextlib.ExitStack() as handed_over:
+                bound = {part: handed_over.enter_context(_bind()) for part in self.parts if part != "azurite"}
+                ports = {part: sock.getsockname()[1] for part, sock in (bound | azurite).items()}
+                self.topology = _topology(self.folder, {part: ports[part] for part in self.parts})
+                self.topology.save()
+                undo.callback(self._take_down)
+                for part in self.parts:
+                    self._spawn(part, bound.get(part))
             for part in self.parts:
                 self._wait_until_ready(part)
-        except BaseException:
-            self.__exit__()
-            raise
-        finally:
-            for listening in sockets.values():
-                listening.close()
+            if {"host", "eventgrid"} <= set(self.parts):
+                self._subscribe()
+            self._undo = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    def ended(self) -> list[str]:
+        """The parts whose processes have ended, though they should run."""
+        return [part for part, process in self.processes.items() if process.poll() is not None]
+
+    def tail(self, part: str, lines: int = 25) -> str:
+        """The end of a part's log."""
+        text = self.topology.log(part).read_text(errors="replace").splitlines()
+        return "\n".join(text[-lines:])
+
+    def _take_down(self) -> None:
+        """Close the guards' standard inputs: each then ends its command."""
         for process in reversed(self.processes.values()):
             if process.stdin:
                 process.stdin.close()
         for process in reversed(self.processes.values()):
             process.wait()
 
-    def _spawn(self, part: str, listening: socket.socket) -> None:
-        environment = {
-            **os.environ,
+    def _spawn(self, part: str, listening: socket.socket | None) -> None:
+        environment = clean(os.environ) | {
             TOPOLOGY_VARIABLE: str(self.topology.file("topology.json")),
-            LISTEN_VARIABLE: str(listening.fileno()),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
+        if listening:
+            environment[LISTEN_VARIABLE] = str(listening.fileno())
+        if part == "host":
+            environment |= self.topology.app_settings() | self.settings
         with self.topology.log(part).open("ab") as log:
             self.processes[part] = subprocess.Popen(
                 [sys.executable, "-m", "local.guard", "--", sys.executable, "-m", MODULES[part]],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment,
-                pass_fds=[listening.fileno()], start_new_session=True, cwd=ROOT,
+                pass_fds=[listening.fileno()] if listening else [], start_new_session=True, cwd=ROOT,
             )  # fmt: skip
 
     def _wait_until_ready(self, part: str) -> None:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             if self.processes[part].poll() is not None:
-                raise StartFailed(f"{part} ended while starting:\n{self._tail(part)}")
+                raise StartFailed(f"{part} ended while starting:\n{self.tail(part)}")
             if self._is_ready(part):
                 return
             time.sleep(0.05)
-        raise StartFailed(f"{part} was not ready after {START_SECONDS:g} s:\n{self._tail(part)}")
+        raise StartFailed(f"{part} was not ready after {START_SECONDS:g} s:\n{self.tail(part)}")
 
     def _is_ready(self, part: str) -> bool:
-        url = f"{self.topology.address(part)}/.control/ready"
-        request = urllib.request.Request(url, headers={"x-control-key": self.topology.control_key})
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}),
-            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self.topology.authority))),
-        )
         try:
-            opener.open(request, timeout=5).close()
+            self.control(part, "GET", "ready")
         except urllib.error.HTTPError:
             return part == "azurite"  # it knows no control, but it answers
         except OSError:
             return False
         return True
 
-    def _tail(self, part: str, lines: int = 25) -> str:
-        text = self.topology.log(part).read_text(errors="replace").splitlines()
-        return "\n".join(text[-lines:])
+    def _subscribe(self) -> None:
+        wanted = SERVER_CHANGED | {"endpoint": self.topology.webhook("server_changed")}
+        try:
+            self.control("eventgrid", "PUT", "subscriptions/server-changed", wanted)
+        except urllib.error.HTTPError as error:
+            raise StartFailed(f"The event subscription was not created: {error.read().decode()}") from None
+
+    def control(self, part: str, method: str, name: str, body: object = None) -> object:
+        """Call a part's own control, e.g. `control("arm", "POST", "faults", {…})`; the JSON that it answers.
+
+        Raises `urllib.error.HTTPError` where the part refuses, and `OSError` where it doesn't answer.
+        """
+        request = urllib.request.Request(
+            f"{self.topology.address(part)}/.control/{name}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"x-control-key": self.topology.control_key, "content-type": "application/json"},
+        )
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self.topology.authority))),
+        )
+        with opener.open(request, timeout=10) as answer:
+            return json.loads(answer.read() or "null")
 
 
-def _bind() -> socket.socket:
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen(128)
-    return listening
+def clean(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without proxies, credentials and trust of its own: the stack gives these itself."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.upper() not in FOREIGN and not name.upper().startswith(FOREIGN_PREFIXES)
+    }
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[IO[str]]:
+    """Hold the folder's lock. It is the kernel's, so it ends with this process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise StartFailed(
+                f"A stack is running in {folder} already (process {lock.read()}). Use it, or stop it first."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield lock
+
+
+def _empty(folder: Path) -> None:
+    """Remove what an earlier stack left: its identities are gone, so its data would be of no use."""
+    if not (folder / "topology.json").exists():
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+
+
+def _bind(listen: bool = True) -> socket.socket:
+    bound = socket.socket()
+    if listen:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen(128)
+    else:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", 0))
+    return bound
 
 
 def _principal(name: str) -> Principal:
@@ -139,7 +238,7 @@ def _topology(folder: Path, ports: dict[str, int]) -> Topology:
         tenant=str(uuid.uuid4()),
         subscription=str(uuid.uuid4()),
         resource_group="rg-mirrors",
-        location="westeurope",
+        location=LOCATION,
         capacity=str(uuid.uuid4()),
         workspace=str(uuid.uuid4()),
         vault="kv-mirrors",
@@ -147,11 +246,6 @@ def _topology(folder: Path, ports: dict[str, int]) -> Topology:
         storage_key=base64.b64encode(secrets.token_bytes(32)).decode(),
         control_key=secrets.token_urlsafe(32),
         host_keys={name: secrets.token_urlsafe(32) for name in keys},
-        principals={name: _principal(name) for name in ("id-fabric-mirror", "operator", "azure")},
+        principals={name: _principal(name) for name in (APP, "operator", "azure")},
         ports=ports,
     )
-
-
-def show(topology: Topology) -> str:
-    """For a person: which part listens where."""
-    return json.dumps(topology.ports, indent=2)

@@ -12,6 +12,7 @@ import msgspec
 
 TOPOLOGY_VARIABLE = "LOCAL_TOPOLOGY"
 LISTEN_VARIABLE = "LOCAL_LISTEN_FD"
+APP = "id-fabric-mirror"
 PLAIN_PARTS = ("front_door", "identity", "host")
 
 
@@ -71,20 +72,46 @@ class Topology(msgspec.Struct, frozen=True):
     def vault_url(self) -> str:
         return f"https://{self.vault}.vault.azure.net"
 
+    def webhook(self, function: str) -> str:
+        """Where Event Grid delivers to a function of the app, its key included."""
+        key = self.host_keys["eventgrid_extension"]
+        return f"{self.address('host')}/runtime/webhooks/eventgrid?functionName={function}&code={key}"
+
+    def topic_endpoint(self, topic: str) -> str:
+        """Where events for a custom Event Grid topic are published."""
+        return f"https://{topic}.{self.location}-1.eventgrid.azure.net/api/events"
+
     def environment(self, principal: str) -> dict[str, str]:
         """The variables with which any unchanged Azure SDK or tool reaches this stack, as `principal`."""
         who = self.principals[principal]
-        return {
-            "HTTPS_PROXY": f"http://127.0.0.1:{self.ports['front_door']}",
+        variables = {
             "NO_PROXY": "127.0.0.1,localhost",
             "SSL_CERT_FILE": str(self.authority),
             "REQUESTS_CA_BUNDLE": str(self.authority),
-            "IDENTITY_ENDPOINT": f"http://127.0.0.1:{self.ports['identity']}/msi/token",
-            "IDENTITY_HEADER": who.header,
             "AZURE_CLIENT_ID": who.client_id,
             "AZURE_TENANT_ID": self.tenant,
             "AZURE_SUBSCRIPTION_ID": self.subscription,
         }
+        if "front_door" in self.ports:
+            variables["HTTPS_PROXY"] = self.address("front_door")
+        if "identity" in self.ports:
+            variables |= {"IDENTITY_ENDPOINT": f"{self.address('identity')}/msi/token", "IDENTITY_HEADER": who.header}
+        return variables
+
+    def app_settings(self) -> dict[str, str]:
+        """The function app's settings for this stack, its environment as the app's own identity included."""
+        app = self.principals[APP]
+        settings = {
+            "IDENTITY_NAME": app.name,
+            "IDENTITY_OBJECT_ID": app.object_id,
+            "KEY_VAULT_URL": self.vault_url,
+            "ALLOWED_SUBSCRIPTIONS": self.subscription,
+            "ALLOWED_WORKSPACES": self.workspace,
+            "DEFAULT_WORKSPACE": self.workspace,
+        }
+        if "azurite" in self.ports:
+            settings["STORAGE_TABLE_ENDPOINT"] = self.table_endpoint
+        return self.environment(APP) | settings
 
     def save(self) -> Path:
         """Write it for the parts, readable by the owner only."""

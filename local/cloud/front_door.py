@@ -1,4 +1,4 @@
-"""The HTTPS proxy that stands before the stack: it knows Azure's host names that are served here, and refuses all others.
+"""The HTTPS proxy that stands before the stack: it knows the host names that are served here, and refuses all others.
 
 A client asks `CONNECT management.azure.com:443` and talks TLS with the stand-in through it; so programs find
 the stack by `HTTPS_PROXY` alone, and nothing leaves the machine. On the same port, `/control/{part}/{rest}`
@@ -24,12 +24,6 @@ from local.topology import Topology
 
 log = logging.getLogger("local.front_door")
 
-PART_OF = {
-    "management.azure.com": "arm",
-    "api.fabric.microsoft.com": "fabric",
-    ".vault.azure.net": "keyvault",
-    ".eventgrid.azure.net": "eventgrid",
-}
 HEAD_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
 HALF_CLOSED_SECONDS = 30.0
@@ -58,6 +52,12 @@ class FrontDoor:
 
     def __init__(self, stack: Topology, client: aiohttp.ClientSession):
         self.stack, self.client = stack, client
+        self.part_of = {
+            "management.azure.com": "arm",
+            "api.fabric.microsoft.com": "fabric",
+            f"{stack.vault}.vault.azure.net": "keyvault",
+        }
+        self.topics = f".{stack.location}-1.eventgrid.azure.net"
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection: a tunnel, or one control request."""
@@ -101,7 +101,7 @@ class FrontDoor:
     def _route(self, target: str) -> str:
         host, _, port = target.rpartition(":")
         host = host.lower()
-        part = PART_OF.get(host) or PART_OF.get(host[host.find(".") :])
+        part = "eventgrid" if host.endswith(self.topics) else self.part_of.get(host)
         if part is None or port != "443":
             raise NotServed(502, f"{target} is not part of the local stack")
         if part not in self.stack.ports:
@@ -130,8 +130,9 @@ class FrontDoor:
         async with asyncio.timeout(CONTROL_SECONDS):
             body = await reader.readexactly(int(head.headers.get("content-length", "0")))
         kept = {name: head.headers[name] for name in ("x-control-key", "content-type") if name in head.headers}
+        url = self.stack.address(part) + path
         try:
-            async with self.client.request(head.method, self.stack.address(part) + path, data=body, headers=kept) as got:
+            async with self.client.request(head.method, url, data=body, headers=kept) as got:
                 return got.status, await got.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise NotServed(502, f"{part} does not answer: {error or type(error).__name__}") from None

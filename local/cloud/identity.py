@@ -14,6 +14,7 @@ from local.cloud.web import Answer, Call, Operation, Refusal, Service
 from local.topology import Principal, Topology
 
 API_VERSION = "2019-08-01"
+NOT_ASSIGNED = "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
 SELECTORS = ("client_id", "principal_id", "object_id", "mi_res_id")
 
 
@@ -54,8 +55,7 @@ class Identity:
         )
         own = {who.client_id, who.object_id, resource_id.lower()}
         if any(call.query[name].lower() not in own for name in SELECTORS if name in call.query):
-            message = "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
-            raise Refusal(400, "", message)
+            raise Refusal(400, "", NOT_ASSIGNED)
 
 
 def _error(refusal: Refusal) -> dict[str, object]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from pathlib import Path
 from typing import Any
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from local.topology import Principal, Topology
 
@@ -37,7 +41,14 @@ def mint(topology: Topology, principal: Principal, audience: str) -> tuple[str, 
         "nbf": now - 60,
         "exp": expires,
     }
-    return jwt.encode(claims, topology.file("signing.pem").read_text(), algorithm="RS256"), expires
+    return jwt.encode(claims, _signing_key(topology.file("signing.pem")), algorithm="RS256"), expires
+
+
+@functools.lru_cache
+def _signing_key(file: Path) -> RSAPrivateKey:
+    key = load_pem_private_key(file.read_bytes(), password=None)
+    assert isinstance(key, RSAPrivateKey)
+    return key
 
 
 def verify(topology: Topology, token: str, audiences: tuple[str, ...]) -> dict[str, Any]:
