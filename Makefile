@@ -1,0 +1,97 @@
+# Every target installs what it needs, once. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON := .venv/bin/python
+PYTHON_READY := .venv/.installed
+NODE_READY := node_modules/.installed
+PYTEST_ARGS ?=
+
+##@ Try it
+.PHONY: demo
+demo: $(PYTHON_READY) $(NODE_READY) ## Watch two tagged servers become Fabric mirrors, on this machine
+	@$(PYTHON) -m local demo
+
+.PHONY: start
+start: $(PYTHON_READY) $(NODE_READY) ## Run the whole stack in the foreground until Ctrl-C
+	@$(PYTHON) -m local start
+
+.PHONY: stop
+stop: $(PYTHON_READY) ## Stop a stack that `make start` runs elsewhere
+	@$(PYTHON) -m local stop
+
+##@ Check it
+.PHONY: test
+test: $(PYTHON_READY) $(NODE_READY) ## Run the tests (PYTEST_ARGS="-k …" chooses)
+	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+.PHONY: test-unit
+test-unit: $(PYTHON_READY) ## Run the pure tests only: no processes, seconds
+	@$(PYTHON) -m pytest tests/unit $(PYTEST_ARGS)
+
+.PHONY: test-all
+test-all: $(PYTHON_READY) $(NODE_READY) ## Run the tests in full: every PostgreSQL version, 14 to 18
+	@$(PYTHON) -m pytest -m "" $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(PYTHON_READY) ## Check style, format, types and which module may import which
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy --strict functions shared function_app.py
+	@$(PYTHON) -m mypy local
+	@.venv/bin/lint-imports --no-logo
+
+.PHONY: bench
+bench: $(PYTHON_READY) $(NODE_READY) ## Run the benchmarks
+	@if [ -f bench/__main__.py ]; then $(PYTHON) -m bench; else echo "There are no benchmarks yet: bench/ is empty."; fi
+
+##@ Tidy up
+.PHONY: clean
+clean: ## Stop a running stack; remove its data, caches and builds
+	@if [ -f .local/stack.json ] && [ -x $(PYTHON) ]; then $(PYTHON) -m local stop; fi
+	@rm -rf .local dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	@find . \( -name node_modules -o -name .venv -o -name .git \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## Also remove what was installed: .venv and node_modules
+	@rm -rf .venv node_modules
+
+.PHONY: setup
+setup: $(PYTHON_READY) $(NODE_READY) ## Install everything, and do nothing else
+
+.PHONY: lock
+lock: $(PYTHON_READY) ## After a change of dependencies: pin what they bring, in constraints.txt and package-lock.json
+	@$(PYTHON) -m pip install --quiet --requirement requirements-dev.txt
+	@$(PYTHON) -m pip freeze --exclude-editable > constraints.txt
+	@npm install --package-lock-only --no-progress --silent
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## "; print "make TARGET" } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+# A command counts only if it runs: a version manager's shim may stand in PATH for a version that is not there.
+$(PYTHON_READY): requirements.txt requirements-dev.txt constraints.txt
+	@for python in python3.13 python3; do \
+		if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 13))' 2> /dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then \
+		echo "Python 3.13 is needed: install python3.13 with its venv module (Debian: python3.13-venv; pyenv: pyenv install 3.13)." >&2; exit 1; \
+	fi; \
+	echo "Installing the Python packages into .venv …"; \
+	$$found -m venv --clear .venv; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --requirement requirements-dev.txt --constraint constraints.txt
+	@touch $@
+
+$(NODE_READY): package.json package-lock.json .npmrc
+	@if ! node -e 'process.exit(parseInt(process.versions.node) < 20)' 2> /dev/null || ! npm --version > /dev/null 2>&1; then \
+		echo "Node.js 20 or later with npm is needed (Debian: nodejs and npm; nvm: nvm install 20)." >&2; exit 1; \
+	fi; \
+	echo "Installing Azurite and the PostgreSQL binaries into node_modules …"; \
+	npm ci --no-progress --loglevel=error
+	@touch $@

@@ -1,0 +1,63 @@
+"""Says at the end of a test run which parts were real and which were stand-ins, from what the tests really started."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STAND_INS = {
+    "front_door": "the front door of Azure's host names",
+    "identity": "managed identity",
+    "keyvault": "Key Vault",
+    "eventgrid": "Event Grid",
+    "arm": "Azure Resource Manager",
+    "fabric": "Microsoft Fabric",
+    "host": "the Functions host",
+}
+
+_real: set[tuple[str, str]] = set()
+_stand_ins: set[str] = set()
+
+
+def used(part: str, version: str) -> None:
+    """Tell that a test started the real `part` in `version`, e.g. `used("PostgreSQL", "18.4")`. Call it once it runs."""
+    _real.add((part, version))
+
+
+def used_stack(parts: Iterable[str]) -> None:
+    """Tell that a test started these parts of a `local.stack.Stack`, by their names there."""
+    for part in parts:
+        if part == "azurite":
+            used("Azurite", _npm_version("azurite"))
+        else:
+            _stand_ins.add(STAND_INS[part])
+        if part == "host":
+            used("azure-functions-runtime, the worker's library", importlib.metadata.version("azure-functions-runtime"))
+            used("durabletask's in-memory backend", importlib.metadata.version("durabletask"))
+
+
+def summary() -> list[str]:
+    """The lines of the report: what was real, with versions, and what was a stand-in."""
+    if not _real and not _stand_ins:
+        return ["These tests started no part: they checked the code alone."]
+    versions: dict[str, list[str]] = {}
+    for part, version in sorted(_real):
+        versions.setdefault(part, []).append(version)
+    real = "; ".join(f"{part} {', '.join(found)}" for part, found in versions.items())
+    return [f"real:      {real or 'none'}", f"stand-ins: {'; '.join(sorted(_stand_ins)) or 'none'}"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("which parts were real")
+    for line in summary():
+        terminalreporter.write_line(line)
+
+
+def _npm_version(package: str) -> str:
+    version: str = json.loads((ROOT / "node_modules" / package / "package.json").read_text())["version"]
+    return version
