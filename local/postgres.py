@@ -33,6 +33,7 @@ from local.unprivileged import give
 
 PORT = 5432
 START_SECONDS = 30.0
+RELOAD_SECONDS = 5.0
 SOCKET_PATH_LIMIT = 80
 SUPERUSERS_UNTIL = 15
 
@@ -166,7 +167,7 @@ class PostgresServer:
         self.parameters = {name: value for name, value in merged.items() if value is not None}
         self._own_file("azure.conf", "".join(f"{name} = {_quoted(v)}\n" for name, v in self.parameters.items()))
         if self.running:
-            self.execute("SELECT pg_reload_conf()")
+            self._reload()
 
     def create_administrator(self, name: str, password: str) -> None:
         """Create a login with the rights of a flexible server's administrator (see the module's first lines)."""
@@ -186,6 +187,15 @@ class PostgresServer:
         with self._connect(database) as connection:
             cursor = connection.execute(statement, arguments)
             return cursor.fetchall() if cursor.description else []
+
+    def _reload(self) -> None:
+        """Have the configuration read again, and wait until new sessions have it."""
+        loaded = "SELECT pg_conf_load_time() AS at"
+        before = self.execute(loaded)
+        self.execute("SELECT pg_reload_conf()")
+        end = time.monotonic() + RELOAD_SECONDS
+        while self.execute(loaded) == before and time.monotonic() < end:
+            time.sleep(0.005)
 
     def _connect(self, database: str) -> psycopg.Connection[dict[str, Any]]:
         return psycopg.connect(

@@ -191,4 +191,3 @@ CREATE DATABASE azure_sys;
 
 CREATE DATABASE azure_maintenance;
 """
-
