@@ -1,0 +1,205 @@
+"""Table Storage: what is known of every server and mirror, and how each mirror was doing when.
+
+| table | partition | row | holds |
+| --- | --- | --- | --- |
+| Servers | subscription | `{resource group}:{server}` | ServerRow |
+| Mirrors | `{subscription}:{resource group}:{server}` | database | MirrorRow |
+| MirrorHealth | workspace | mirrored database | HealthRow, the latest |
+| MirrorHealthHistory | mirrored database | inverted ticks | HealthRow, newest first |
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from shared.desired.server_id import ServerId
+from shared.platform.reasons import Reason
+from shared.platform.table import EPOCH, Row, Table, key
+
+LAST_TICK = 3_155_378_975_999_999_999
+"""The last 100 ns of the year 9999, counted from year 1, as .NET counts."""
+
+
+class ServerRow(Row, frozen=True, kw_only=True):
+    """One flexible server. `request` is the wish that came over HTTP, `report` the last readiness report (both JSON).
+
+    `baseline_worker_processes` is what the server had before the first preparation; `role` the PostgreSQL role that
+    we created there; `run` the orchestration instance of the last run.
+    """
+
+    id: ServerId
+    phase: str = "New"
+    request: str = ""
+    fingerprint: str = ""
+    reasons: tuple[Reason, ...] = ()
+    report: str = ""
+    baseline_worker_processes: int | None = None
+    role: str = ""
+    run: str = ""
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        return self.id.subscription, key(f"{self.id.resource_group}:{self.id.name}")
+
+
+class MirrorRow(Row, frozen=True, kw_only=True):
+    """One database of a server and its mirrored database.
+
+    `item` and `item_name` are the mirrored database's id and display name, `connection` the Fabric connection's id,
+    `secret` the name of the password in Key Vault, `takeover` the former owners and privileges of its tables (JSON).
+    """
+
+    server: ServerId
+    database: str
+    phase: str = "New"
+    workspace: str = ""
+    item: str = ""
+    item_name: str = ""
+    connection: str = ""
+    secret: str = ""
+    takeover: str = ""
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        return key(self.server.key), key(self.database)
+
+
+class HealthRow(Row, frozen=True, kw_only=True):
+    """How a mirror was at `updated_at`. None: not known. `since` is when its level was first seen.
+
+    `failing` names tables that don't replicate, at most a few of `tables_failing`; `tables_at` is when the tables
+    were looked at.
+    """
+
+    workspace: str
+    item: str
+    server: ServerId
+    database: str
+    level: str
+    reasons: tuple[Reason, ...] = ()
+    since: datetime = EPOCH
+    status: str = ""
+    tables: int | None = None
+    tables_replicating: int | None = None
+    tables_failing: int | None = None
+    failing: tuple[Reason, ...] = ()
+    rows: int | None = None
+    bytes: int | None = None
+    last_sync_at: datetime | None = None
+    latency_seconds: float | None = None
+    tables_at: datetime | None = None
+    slot_active: bool | None = None
+    wal_status: str = ""
+    retained_wal_bytes: int | None = None
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        return key(self.workspace), key(self.item)
+
+
+class HistoryRow(HealthRow, frozen=True, kw_only=True):
+    """The same, kept for good."""
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        return key(self.item), inverted_ticks(self.updated_at)
+
+
+_servers = Table("Servers", ServerRow)
+_mirrors = Table("Mirrors", MirrorRow)
+_health = Table("MirrorHealth", HealthRow)
+_history = Table("MirrorHealthHistory", HistoryRow)
+
+
+async def read_server(id: ServerId) -> ServerRow | None:
+    """What is known of a server, or None."""
+    return await _servers.read(*ServerRow(id=id).keys)
+
+
+async def update_server(id: ServerId, **changes: Any) -> ServerRow:
+    """Set the fields named in `changes`, and leave the others to whoever writes them at the same time.
+
+    The row is made when there is none, and not written when nothing differs. Raises `Blocked` for a row larger than
+    Table Storage keeps.
+    """
+    return await _servers.update(ServerRow(id=id), lambda row: msgspec.structs.replace(row, **changes))
+
+
+async def delete_server(id: ServerId) -> None:
+    """Forget a server; one that is not known is fine."""
+    await _servers.delete(*ServerRow(id=id).keys)
+
+
+def list_servers() -> AsyncIterator[ServerRow]:
+    """Every known server."""
+    return _servers.query()
+
+
+async def read_mirror(server: ServerId, database: str) -> MirrorRow | None:
+    """What is known of a database, or None."""
+    return await _mirrors.read(*MirrorRow(server=server, database=database).keys)
+
+
+async def update_mirror(server: ServerId, database: str, **changes: Any) -> MirrorRow:
+    """As `update_server`, for a database."""
+    new = MirrorRow(server=server, database=database)
+    return await _mirrors.update(new, lambda row: msgspec.structs.replace(row, **changes))
+
+
+async def delete_mirror(server: ServerId, database: str) -> None:
+    """Forget a database; one that is not known is fine."""
+    await _mirrors.delete(*MirrorRow(server=server, database=database).keys)
+
+
+def list_mirrors(server: ServerId | None = None) -> AsyncIterator[MirrorRow]:
+    """The known databases of a server, or of all servers."""
+    if server is None:
+        return _mirrors.query()
+    return _mirrors.query("PartitionKey eq @partition", partition=key(server.key))
+
+
+async def write_health(rows: Iterable[HealthRow]) -> None:
+    """Keep observations as the latest ones and in the history. Writing them again changes nothing."""
+    rows = list(rows)
+    await _history.put(HistoryRow(**msgspec.structs.asdict(row)) for row in rows)
+    await _health.put(rows)
+
+
+async def read_health(workspace: str, item: str) -> HealthRow | None:
+    """The latest observation of a mirrored database, or None."""
+    return await _health.read(key(workspace), key(item))
+
+
+def latest(workspace: str | None = None) -> AsyncIterator[HealthRow]:
+    """The latest observation of every mirrored database of a workspace, or of all."""
+    if workspace is None:
+        return _health.query()
+    return _health.query("PartitionKey eq @partition", partition=key(workspace))
+
+
+def history(item: str, since: datetime) -> AsyncIterator[HistoryRow]:
+    """The observations of a mirrored database since then, newest first."""
+    return _history.query(
+        "PartitionKey eq @partition and RowKey le @oldest", partition=key(item), oldest=inverted_ticks(since)
+    )
+
+
+async def delete_health(workspace: str, item: str) -> None:
+    """Forget the latest observation of a mirrored database that is gone. Its history ages out."""
+    await _health.delete(key(workspace), key(item))
+
+
+async def prune(before: datetime) -> int:
+    """Delete the observations made before then from the history. Returns how many there were."""
+    return await _history.delete_where("RowKey gt @oldest", oldest=inverted_ticks(before))
+
+
+def inverted_ticks(moment: datetime) -> str:
+    """A row key that sorts later moments first."""
+    ticks = (moment - datetime(1, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 10
+    return f"{LAST_TICK - ticks:019}"

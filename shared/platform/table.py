@@ -1,0 +1,259 @@
+"""A table of frozen structs in Table Storage: keys, properties, guarded updates and batches.
+
+Limits: "Understanding the Table service data model" (keys without `/ \\ # ?` and control characters, 64 KiB a
+property, 1 MiB an entity) and "Performing entity group transactions" (100 entities of one partition).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from itertools import batched, groupby
+from typing import Any, Literal
+from urllib.parse import quote, unquote
+from weakref import WeakSet
+
+import msgspec
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.data.tables import EdmType, TableEntity, UpdateMode
+from azure.data.tables.aio import TableClient
+
+from shared.desired import server_id
+from shared.desired.server_id import ServerId
+from shared.platform.clients import once, tables
+from shared.platform.errors import Blocked, NotAllowed, Unavailable
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BATCH = 100
+PAGE = 1000
+ENTITY_BYTES = 2**20
+PIECE = 16 * 1024
+"""Characters of one property: at most 64 KiB in UTF-16, also where each character takes two units."""
+WRITERS = 16
+ATTEMPTS = 10
+
+_NATIVE: tuple[Any, ...] = (str, bool, float, datetime, str | None, bool | None, float | None, datetime | None)
+_INTEGER: tuple[Any, ...] = (int, int | None)
+_created: WeakSet[TableClient] = WeakSet()
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What a table holds. `updated_at` is when it was last written, `etag` what guards the next write."""
+
+    updated_at: datetime = EPOCH
+    etag: str = ""
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Partition key and row key."""
+        raise NotImplementedError
+
+
+def key(text: str) -> str:
+    """Any text as a key: letters, digits and `_ . - ~ : ( )` stay, the rest becomes `=` and hexadecimal UTF-8."""
+    return quote(text, safe=":()").replace("%", "=")
+
+
+def text(key: str) -> str:
+    """The text of a `key`."""
+    return unquote(key.replace("=", "%"))
+
+
+def encode(row: Row) -> dict[str, Any]:
+    """The entity of a row. Long texts are cut into pieces. Raises `Blocked` when it is larger than an entity may be."""
+    partition, row_key = row.keys
+    entity: dict[str, Any] = {"PartitionKey": partition, "RowKey": row_key}
+    for name, kind in _hints(type(row)).items():
+        value = getattr(row, name)
+        if value is None or name == "etag":
+            continue
+        if kind in _INTEGER:
+            entity[name] = (value, EdmType.INT64)
+        elif isinstance(value, str) or kind not in _NATIVE:
+            written = _write(value)
+            for number, start in enumerate(range(0, len(written) or 1, PIECE)):
+                entity[_piece(name, number)] = written[start : start + PIECE]
+        else:
+            entity[name] = value
+    size = sum(len(value.encode("utf-16-le")) for value in entity.values() if isinstance(value, str))
+    if size > ENTITY_BYTES:
+        raise Blocked(
+            f"The record of {text(row_key)!r} takes {size:,} bytes; Table Storage keeps at most {ENTITY_BYTES:,}.",
+            remedy="Name fewer tables for this database, so that less has to be recorded.",
+            code="RecordTooLarge",
+        )
+    return entity
+
+
+def decode[R: Row](kind: type[R], entity: Mapping[str, Any]) -> R:
+    """The row of an entity. Properties that this version doesn't know are left out."""
+    values: dict[str, Any] = {}
+    for name, hint in _hints(kind).items():
+        value = entity.get(name)
+        if value is None:
+            continue
+        if hint in _INTEGER:
+            value = getattr(value, "value", value)
+        elif isinstance(value, str):
+            number = 1
+            while (more := entity.get(_piece(name, number))) is not None:
+                value, number = value + more, number + 1
+            value = value if hint in _NATIVE else _read(value, hint)
+        elif isinstance(value, datetime):
+            value = value.astimezone(UTC)
+        values[name] = value
+    if isinstance(entity, TableEntity):
+        values["etag"] = entity.metadata["etag"]
+    return kind(**values)
+
+
+class Table[R: Row]:
+    """One table. It is created on first use. Errors of the service are raised as this system's own."""
+
+    def __init__(self, name: str, kind: type[R]):
+        self.name, self.kind = name, kind
+
+    async def read(self, partition: str, row_key: str) -> R | None:
+        """The row, or None."""
+        client = await self._open()
+        with _translated(self.name):
+            try:
+                return decode(self.kind, await client.get_entity(partition, row_key))
+            except ResourceNotFoundError:
+                return None
+
+    async def query(self, filter: str = "", select: list[str] | None = None, **parameters: Any) -> AsyncIterator[R]:
+        """The rows that an OData filter finds, in the order of their keys. `@name` in it stands for a parameter."""
+        async for entity in self._entities(filter, select, **parameters):
+            yield decode(self.kind, entity)
+
+    async def update(self, new: R, change: Callable[[R], R]) -> R:
+        """Read, change, write, guarded by the ETag; again when somebody else wrote in between.
+
+        `new` is what `change` is given when there is no such row. A change that changes nothing writes nothing.
+        """
+        client = await self._open()
+        for attempt in range(ATTEMPTS):
+            found = await self.read(*new.keys)
+            changed = change(found or new)
+            if changed == found:
+                return found
+            changed = msgspec.structs.replace(changed, updated_at=datetime.now(UTC))
+            with _translated(self.name):
+                try:
+                    return msgspec.structs.replace(changed, etag=await _write_guarded(client, changed, found))
+                except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
+                    await asyncio.sleep(0.01 * attempt)
+        raise Unavailable(f"The record of {text(new.keys[1])!r} in {self.name} is being written by many at once.")
+
+    async def put(self, rows: Iterable[R]) -> None:
+        """Write rows whatever is there, up to 100 of one partition at a time. Of equal keys the last one counts."""
+        entities = {row.keys: encode(row) for row in rows}
+        await self._submit("upsert", [entities[keys] for keys in sorted(entities)])
+
+    async def delete(self, partition: str, row_key: str) -> None:
+        """Delete the row; one that is gone already is fine."""
+        client = await self._open()
+        with _translated(self.name):
+            await client.delete_entity(partition, row_key)
+
+    async def delete_where(self, filter: str, **parameters: Any) -> int:
+        """Delete the rows that a filter finds, up to 100 of one partition at a time. Returns how many there were."""
+        count, found = 0, list[dict[str, Any]]()
+        async for entity in self._entities(filter, ["PartitionKey", "RowKey"], **parameters):
+            found.append(dict(entity))
+            if len(found) == PAGE:
+                count += await self._submit("delete", found)
+                found = []
+        return count + await self._submit("delete", found)
+
+    async def _entities(
+        self, filter: str, select: list[str] | None = None, **parameters: Any
+    ) -> AsyncIterator[TableEntity]:
+        client = await self._open()
+        with _translated(self.name):
+            async for entity in client.query_entities(filter, parameters=parameters, select=select):
+                yield entity
+
+    async def _submit(self, what: Literal["upsert", "delete"], entities: list[dict[str, Any]]) -> int:
+        client, gate = await self._open(), asyncio.Semaphore(WRITERS)
+
+        async def submit(batch: tuple[dict[str, Any], ...]) -> None:
+            options = {"mode": UpdateMode.REPLACE} if what == "upsert" else {}
+            async with gate:
+                with _translated(self.name):
+                    await client.submit_transaction([(what, entity, options) for entity in batch])
+
+        partitions = groupby(entities, key=lambda entity: entity["PartitionKey"])
+        await asyncio.gather(
+            *(submit(b) for _, partition in partitions for b in batched(partition, BATCH, strict=False))
+        )
+        return len(entities)
+
+    async def _open(self) -> TableClient:
+        client = once(f"table {self.name}", lambda: tables().get_table_client(self.name))
+        if client not in _created:
+            with _translated(self.name):
+                await tables().create_table_if_not_exists(self.name)
+            _created.add(client)
+        return client
+
+
+async def _write_guarded(client: TableClient, row: Row, found: Row | None) -> str:
+    if found is None:
+        return str((await client.create_entity(encode(row)))["etag"])
+    answer = await client.update_entity(
+        encode(row), mode=UpdateMode.REPLACE, etag=found.etag, match_condition=MatchConditions.IfNotModified
+    )
+    return str(answer["etag"])
+
+
+@contextmanager
+def _translated(table: str) -> Iterator[None]:
+    """What azure-core has retried in vain, as an error of this system."""
+    try:
+        yield
+    except HttpResponseError as error:
+        if error.status_code in (401, 403):
+            raise NotAllowed(
+                f"Table Storage refused the app's identity at table {table}: {_first_line(error)}",
+                remedy="Give the identity the role Storage Table Data Contributor on the storage account.",
+            ) from error
+        raise Unavailable(
+            f"Table Storage answered {error.status_code} at table {table}: {_first_line(error)}"
+        ) from error
+    except AzureError as error:
+        raise Unavailable(f"Table Storage is out of reach at table {table}: {_first_line(error)}") from error
+
+
+def _first_line(error: AzureError) -> str:
+    return error.message.partition("\n")[0]
+
+
+@cache
+def _hints(kind: type[Row]) -> dict[str, Any]:
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
+def _piece(name: str, number: int) -> str:
+    return f"{name}_{number}" if number else name
+
+
+def _write(value: Any) -> str:
+    if isinstance(value, str | ServerId):
+        return str(value)
+    return msgspec.json.encode(value).decode()
+
+
+def _read(written: str, kind: Any) -> Any:
+    return server_id.parse(written) if kind is ServerId else msgspec.json.decode(written, type=kind)

@@ -1,0 +1,152 @@
+"""The store against real Azurite, opened with a token of the app's identity."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.data.tables.aio import TableServiceClient
+
+from local.cloud import tokens
+from local.stack import Stack
+from shared.desired.server_id import ServerId
+from shared.platform import clients, errors, store
+from shared.platform.reasons import Reason
+from shared.platform.settings import settings
+from shared.platform.store import HealthRow
+from tests.component.app import app_environment
+
+SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("store"), ["front_door", "identity", "azurite"]) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+async def app(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    app_environment(stack.topology, monkeypatch)
+    yield
+    await clients.close()
+    settings.cache_clear()
+
+
+def server(name: str) -> ServerId:
+    return ServerId(SUBSCRIPTION, "rg-(ü).1", name)
+
+
+def health(item: str, minutes: float = 0, workspace: str = "w1", level: str = "Healthy") -> HealthRow:
+    return HealthRow(
+        workspace=workspace, item=item, server=server("pg-health"), database="shop", level=level,
+        updated_at=NOW + timedelta(minutes=minutes), retained_wal_bytes=2**40, latency_seconds=3.0, slot_active=True,
+    )  # fmt: skip
+
+
+async def test_a_server_is_made_changed_listed_and_deleted() -> None:
+    id = server("pg-life")
+    assert await store.read_server(id) is None
+    made = await store.update_server(id, phase="Checking", baseline_worker_processes=8)
+    changed = await store.update_server(id, reasons=(Reason("A", "says", "do"),))
+    assert changed.phase == "Checking"
+    assert changed.baseline_worker_processes == 8
+    assert changed.updated_at > made.updated_at > NOW
+    assert await store.read_server(id) == changed
+    assert id in [row.id async for row in store.list_servers()]
+    await store.delete_server(id)
+    await store.delete_server(id)
+    assert await store.read_server(id) is None
+
+
+async def test_an_update_that_changes_nothing_writes_nothing() -> None:
+    first = await store.update_server(server("pg-same"), phase="Prepared")
+    assert await store.update_server(server("pg-same"), phase="Prepared") == first
+
+
+async def test_updates_at_the_same_time_lose_nothing() -> None:
+    id = server("pg-race")
+    fields = {"phase": "Prepared", "request": "{}", "fingerprint": "f", "report": "[]", "role": "r", "run": "run-1"}
+    await asyncio.gather(*(store.update_server(id, **{name: value}) for name, value in fields.items()))
+    row = await store.read_server(id)
+    assert row is not None
+    assert {name: getattr(row, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize("database", ["shop", "a/b\\c#d?e", "Ünï'\"; drop", "100%", "=3D", " ", "語" * 21])
+async def test_databases_of_any_name(database: str) -> None:
+    written = await store.update_mirror(server("pg-names"), database, phase="Running", takeover="é" * 200_000)
+    assert await store.read_mirror(server("pg-names"), database) == written
+    shorter = await store.update_mirror(server("pg-names"), database, takeover="short")
+    assert await store.read_mirror(server("pg-names"), database) == shorter
+    assert database in [row.database async for row in store.list_mirrors(server("pg-names"))]
+    await store.delete_mirror(server("pg-names"), database)
+    assert await store.read_mirror(server("pg-names"), database) is None
+
+
+async def test_mirrors_are_listed_by_server_and_all_together() -> None:
+    for name, database in (("pg-m1", "a"), ("pg-m1", "b"), ("pg-m2", "a")):
+        await store.update_mirror(server(name), database, phase="Running")
+    assert [row.database async for row in store.list_mirrors(server("pg-m1"))] == ["a", "b"]
+    everything = {(row.server.name, row.database) async for row in store.list_mirrors()}
+    assert {("pg-m1", "a"), ("pg-m1", "b"), ("pg-m2", "a")} <= everything
+
+
+async def test_a_record_too_large_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(errors.Blocked, match="'shop' takes"):
+        await store.update_mirror(server("pg-large"), "shop", takeover="x" * 600_000)
+    assert await store.read_mirror(server("pg-large"), "shop") is None
+
+
+async def test_health_keeps_the_latest_and_a_history_newest_first() -> None:
+    for minutes in (0, 5, 10):
+        await store.write_health([health("i1", minutes, level=f"L{minutes}"), health("i2", minutes)])
+    latest = await store.read_health("w1", "i1")
+    assert latest is not None
+    assert (latest.level, latest.retained_wal_bytes, latest.latency_seconds) == ("L10", 2**40, 3.0)
+    assert latest.slot_active is True
+    assert [row.level async for row in store.history("i1", NOW)] == ["L10", "L5", "L0"]
+    assert [row.level async for row in store.history("i1", NOW + timedelta(minutes=5))] == ["L10", "L5"]
+
+
+async def test_writing_the_same_observation_again_adds_nothing() -> None:
+    for _ in range(2):
+        await store.write_health([health("again")])
+    assert len([row async for row in store.history("again", NOW)]) == 1
+
+
+async def test_many_mirrors_in_several_workspaces_and_pruning() -> None:
+    rows = [health(f"many-{n}", n / 100, workspace=f"many-{n % 2}") for n in range(250)]
+    await store.write_health(rows)
+    assert len([row async for row in store.latest("many-0")]) == 125
+    assert {row.workspace async for row in store.latest()} >= {"many-0", "many-1"}
+    old = [health("old", -60 * 24 * 40 - n) for n in range(250)]
+    await store.write_health(old)
+    assert await store.prune(NOW - timedelta(days=30)) == 250
+    assert [row async for row in store.history("old", NOW - timedelta(days=90))] == []
+    assert len([row async for row in store.history("many-7", NOW)]) == 1
+    await store.delete_health("many-0", "many-2")
+    assert await store.read_health("many-0", "many-2") is None
+
+
+async def test_storage_out_of_reach_says_so() -> None:
+    nowhere = TableServiceClient("https://127.0.0.1:9/none", credential=clients.credential(), retry_total=0)
+    clients.once("tables", lambda: nowhere)
+    with pytest.raises(errors.Unavailable, match="Table Storage is out of reach at table Servers"):
+        await store.read_server(server("pg-none"))
+
+
+async def test_an_identity_without_rights_is_told_which_role_is_missing(stack: Stack) -> None:
+    class OfAnotherService:
+        async def get_token(self, *_: str, **__: object) -> AccessToken:
+            return AccessToken(*tokens.mint(stack.topology, stack.topology.principals["operator"], tokens.FABRIC))
+
+        async def close(self) -> None: ...
+
+    clients.once("credential", OfAnotherService)
+    with pytest.raises(errors.NotAllowed, match="refused the app's identity at table Servers") as refused:
+        await store.read_server(server("pg-none"))
+    assert "Storage Table Data Contributor" in refused.value.remedy
+    assert "\n" not in refused.value.message
