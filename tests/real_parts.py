@@ -25,7 +25,7 @@ _stand_ins: set[str] = set()
 
 
 def used(part: str, version: str) -> None:
-    """Tell that a test started the real `part` in `version`, e.g. `used("PostgreSQL", "18.4")`. Call it once it runs."""
+    """Tell that the real `part` was started in `version`, e.g. `used("PostgreSQL", "18.4")`. Call it once it runs."""
     _real.add((part, version))
 
 

@@ -150,8 +150,8 @@ class Service:
             raise
         except Exception:
             log.exception("%s failed", name)
-            refusal = Refusal(500, "InternalServerError", f"The stand-in for {self.part} failed; see its log.")
-            answer = Answer(500, self.error_body(refusal))
+            failure = Refusal(500, "InternalServerError", f"The stand-in for {self.part} failed; see its log.")
+            answer = Answer(500, self.error_body(failure))
         self.calls.append(
             {"operation": name, "method": request.method, "path": request.path, "status": answer.status,
              "caller": caller, "time": time.time()}
