@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -17,11 +16,10 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO
 
-from local import certificates
+from local import certificates, lock
 from local.topology import APP, LISTEN_VARIABLE, TOPOLOGY_VARIABLE, Principal, Topology
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,7 +73,7 @@ class Stack:
 
     def __enter__(self) -> Stack:
         with contextlib.ExitStack() as undo:
-            undo.enter_context(_alone_in(self.folder))
+            undo.enter_context(lock.hold(self.folder))
             _empty(self.folder)
             (self.folder / "logs").mkdir()
             certificates.create(self.folder, f"*.{LOCATION}-1.eventgrid.azure.net")
@@ -185,24 +183,6 @@ def clean(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name.upper() not in FOREIGN and not name.upper().startswith(FOREIGN_PREFIXES)
     }
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[IO[str]]:
-    """Hold the folder's lock. It is the kernel's, so it ends with this process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise StartFailed(
-                f"A stack is running in {folder} already (process {lock.read()}). Use it, or stop it first."
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield lock
 
 
 def _empty(folder: Path) -> None:
