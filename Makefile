@@ -85,11 +85,11 @@ $(PYTHON_READY): requirements.txt requirements-dev.txt constraints.txt
 	fi; \
 	echo "Installing the Python packages into .venv …"; \
 	$$found -m venv --clear .venv; \
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --requirement requirements-dev.txt --constraint constraints.txt
+	$(PYTHON) -m pip install -qq --disable-pip-version-check --no-input --requirement requirements-dev.txt --constraint constraints.txt
 	@touch $@
 
 $(NODE_READY): package.json package-lock.json .npmrc
-	@if ! node -e 'process.exit(parseInt(process.versions.node) < 20)' 2> /dev/null || ! npm --version > /dev/null 2>&1; then \
+	@if ! node -e 'process.exit(Number(parseInt(process.versions.node) < 20))' 2> /dev/null || ! npm --version > /dev/null 2>&1; then \
 		echo "Node.js 20 or later with npm is needed (Debian: nodejs and npm; nvm: nvm install 20)." >&2; exit 1; \
 	fi; \
 	echo "Installing Azurite and the PostgreSQL binaries into node_modules …"; \
