@@ -1,0 +1,1 @@
+"""The Functions host: what Azure runs around an app's worker, with the worker's own library inside it."""

@@ -1,0 +1,282 @@
+"""The HTTP API of the Durable extension: where the links of a check-status response point to.
+
+Paths, statuses and bodies are those of "HTTP API reference" in the Durable Functions documentation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+import durabletask.internal.orchestrator_service_pb2 as pb
+from aiohttp import web
+from azure.durable_functions.internal.compat.history_projection import project_history
+from durabletask.entities import EntityInstanceId
+from durabletask.history import _from_protobuf as history_event
+from google.protobuf import wrappers_pb2
+
+from local.functions_host.backend import Backend, Refused
+from local.functions_host.keys import Keys
+
+PATH = "/runtime/webhooks/durabletask"
+PAGE = 100
+STATUSES = {
+    "Running": pb.ORCHESTRATION_STATUS_RUNNING,
+    "Completed": pb.ORCHESTRATION_STATUS_COMPLETED,
+    "ContinuedAsNew": pb.ORCHESTRATION_STATUS_CONTINUED_AS_NEW,
+    "Failed": pb.ORCHESTRATION_STATUS_FAILED,
+    "Canceled": pb.ORCHESTRATION_STATUS_CANCELED,
+    "Terminated": pb.ORCHESTRATION_STATUS_TERMINATED,
+    "Pending": pb.ORCHESTRATION_STATUS_PENDING,
+    "Suspended": pb.ORCHESTRATION_STATUS_SUSPENDED,
+}
+NAMES = {number: name for name, number in STATUSES.items()}
+ENDED = ("Completed", "Failed", "Canceled", "Terminated")
+
+
+class Management:
+    """Orchestrations and entities over HTTP, for whoever holds the extension's system key."""
+
+    def __init__(self, backend: Backend, keys: Keys):
+        self.backend, self.keys = backend, keys
+
+    async def handle(self, request: web.Request) -> web.Response:
+        if not self.keys.open(request, "durabletask_extension"):
+            return web.Response(status=401)
+        path = request.raw_path.partition("?")[0].removeprefix(PATH).strip("/")
+        try:
+            return await self._route(request, [unquote(part) for part in path.split("/")])
+        except web.HTTPBadRequest as bad:
+            return web.json_response({"Message": bad.text}, status=400)
+        except Refused as refused:
+            return web.json_response({"Message": refused.details}, status=400)
+
+    async def _route(self, request: web.Request, parts: list[str]) -> web.Response:
+        match request.method, parts:
+            case "GET", ["instances"]:
+                return self._list_instances(request)
+            case "DELETE", ["instances"]:
+                return self._purge_by_filter(request)
+            case "GET", ["instances", instance]:
+                return self._status(request, instance)
+            case "DELETE", ["instances", instance]:
+                return self._purge(instance)
+            case "POST", ["instances", instance, "raiseEvent", name]:
+                return await self._raise_event(request, instance, name)
+            case "POST", ["instances", instance, operation] if operation in OPERATIONS:
+                return self._operate(request, instance, operation)
+            case "GET", ["entities", name, key]:
+                return self._entity(name, key)
+            case "GET", ["entities", *names] if len(names) <= 1:
+                return self._list_entities(request, *names)
+        return web.Response(status=404)
+
+    def _status(self, request: web.Request, instance: str) -> web.Response:
+        state = self.backend.instance(instance)
+        if state is None:
+            return web.Response(status=404)
+        body = _status_body(state, _flag(request, "showInput", default=True))
+        if _flag(request, "showHistory"):
+            body["historyEvents"] = self._history(request, instance)
+        if body["runtimeStatus"] not in ENDED:
+            return web.json_response(body, status=202, headers={"Location": str(request.url), "Retry-After": "5"})
+        failed = body["runtimeStatus"] == "Failed" and _flag(request, "returnInternalServerErrorOnFailure")
+        return web.json_response(body, status=500 if failed else 200)
+
+    def _history(self, request: web.Request, instance: str) -> list[dict[str, Any]]:
+        chunks = self.backend.ask("StreamInstanceHistory", pb.StreamInstanceHistoryRequest(instanceId=instance))
+        events = [history_event(event) for chunk in chunks for event in chunk.events]
+        return project_history(
+            events,
+            show_input=_flag(request, "showInput", default=True),
+            show_history_output=_flag(request, "showHistoryOutput"),
+        )
+
+    def _list_instances(self, request: web.Request) -> web.Response:
+        query = pb.InstanceQuery(
+            maxInstanceCount=_number(request, "top", PAGE), fetchInputsAndOutputs=True, **_filter(request)
+        )
+        _text(query, "instanceIdPrefix", request.query.get("instanceIdPrefix"))
+        _text(query, "continuationToken", request.headers.get("x-ms-continuation-token"))
+        found = self.backend.ask("QueryInstances", pb.QueryInstancesRequest(query=query))
+        show_input = _flag(request, "showInput", default=True)
+        return _page([_status_body(state, show_input) for state in found.orchestrationState], found.continuationToken)
+
+    def _purge(self, instance: str) -> web.Response:
+        if self.backend.instance(instance) is None:
+            return web.Response(status=404)
+        purged = self.backend.ask("PurgeInstances", pb.PurgeInstancesRequest(instanceId=instance))
+        return web.json_response({"instancesDeleted": purged.deletedInstanceCount})
+
+    def _purge_by_filter(self, request: web.Request) -> web.Response:
+        if "createdTimeFrom" not in request.query:
+            raise web.HTTPBadRequest(text="Please provide value for 'createdTimeFrom' parameter.")
+        chosen = pb.PurgeInstanceFilter(**_filter(request))
+        purged = self.backend.ask("PurgeInstances", pb.PurgeInstancesRequest(purgeInstanceFilter=chosen))
+        if not purged.deletedInstanceCount:
+            return web.Response(status=404)
+        return web.json_response({"instancesDeleted": purged.deletedInstanceCount})
+
+    async def _raise_event(self, request: web.Request, instance: str, name: str) -> web.Response:
+        refusal = self._refuse_ended(instance)
+        if refusal:
+            return refusal
+        if request.content_type != "application/json":
+            raise web.HTTPBadRequest(text="Only application/json request content is supported")
+        data = await request.text()
+        try:
+            json.loads(data or "null")
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=f"Invalid JSON content: {error}") from None
+        event = pb.RaiseEventRequest(instanceId=instance, name=name)
+        _text(event, "input", data)
+        self.backend.ask("RaiseEvent", event)
+        return web.Response(status=202)
+
+    def _operate(self, request: web.Request, instance: str, operation: str) -> web.Response:
+        refusal = self._refuse_ended(instance) if operation in ("terminate", "suspend", "resume") else None
+        if refusal or self.backend.instance(instance) is None:
+            return refusal or web.Response(status=404)
+        method, message = OPERATIONS[operation]
+        self.backend.ask(method, message(instance, request.query.get("reason", "")))
+        return web.Response(status=202)
+
+    def _refuse_ended(self, instance: str) -> web.Response | None:
+        state = self.backend.instance(instance)
+        if state is None:
+            return web.Response(status=404)
+        return web.Response(status=410) if NAMES[state.orchestrationStatus] in ENDED else None
+
+    def _entity(self, name: str, key: str) -> web.Response:
+        entity = str(EntityInstanceId(name, key))
+        found = self.backend.ask("GetEntity", pb.GetEntityRequest(instanceId=entity, includeState=True))
+        if not found.exists or not found.entity.HasField("serializedState"):
+            return web.Response(status=404)
+        return web.json_response(_json(found.entity.serializedState))
+
+    def _list_entities(self, request: web.Request, name: str = "") -> web.Response:
+        query = pb.EntityQuery(includeState=_flag(request, "fetchState"), includeTransient=True)
+        query.pageSize.value = _number(request, "top", PAGE)
+        _text(query, "instanceIdStartsWith", f"@{name.lower()}@" if name else None)
+        _text(query, "continuationToken", request.headers.get("x-ms-continuation-token"))
+        found = self.backend.ask("QueryEntities", pb.QueryEntitiesRequest(query=query))
+        return _page([_entity_body(entity) for entity in found.entities], found.continuationToken)
+
+
+def _terminate(instance: str, reason: str) -> pb.TerminateRequest:
+    return pb.TerminateRequest(instanceId=instance, output=wrappers_pb2.StringValue(value=json.dumps(reason)))
+
+
+def _suspend(instance: str, reason: str) -> pb.SuspendRequest:
+    return pb.SuspendRequest(instanceId=instance, reason=wrappers_pb2.StringValue(value=reason))
+
+
+def _resume(instance: str, reason: str) -> pb.ResumeRequest:
+    return pb.ResumeRequest(instanceId=instance, reason=wrappers_pb2.StringValue(value=reason))
+
+
+def _rewind(instance: str, reason: str) -> pb.RewindInstanceRequest:
+    return pb.RewindInstanceRequest(instanceId=instance, reason=wrappers_pb2.StringValue(value=reason))
+
+
+def _restart(instance: str, _: str) -> pb.RestartInstanceRequest:
+    return pb.RestartInstanceRequest(instanceId=instance)
+
+
+OPERATIONS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
+    "terminate": ("TerminateInstance", _terminate),
+    "suspend": ("SuspendInstance", _suspend),
+    "resume": ("ResumeInstance", _resume),
+    "rewind": ("RewindInstance", _rewind),
+    "restart": ("RestartInstance", _restart),
+}
+
+
+def _status_body(state: pb.OrchestrationState, show_input: bool) -> dict[str, Any]:
+    failure = state.failureDetails
+    output = f"{failure.errorType}: {failure.errorMessage}" if state.HasField("failureDetails") else _json(state.output)
+    return {
+        "name": state.name,
+        "instanceId": state.instanceId,
+        "runtimeStatus": NAMES[state.orchestrationStatus],
+        "input": _json(state.input) if show_input else None,
+        "customStatus": _json(state.customStatus),
+        "output": output,
+        "createdTime": _time(state.createdTimestamp),
+        "lastUpdatedTime": _time(state.lastUpdatedTimestamp),
+    }
+
+
+def _entity_body(entity: pb.EntityMetadata) -> dict[str, Any]:
+    parsed = EntityInstanceId.parse(entity.instanceId)
+    body: dict[str, Any] = {
+        "entityId": {"name": parsed.entity, "key": parsed.key},
+        "lastOperationTime": _time(entity.lastModifiedTime),
+    }
+    if entity.HasField("serializedState"):
+        body["state"] = _json(entity.serializedState)
+    return body
+
+
+def _page(items: list[dict[str, Any]], token: wrappers_pb2.StringValue) -> web.Response:
+    return web.json_response(items, headers={"x-ms-continuation-token": token.value} if token.value else {})
+
+
+def _filter(request: web.Request) -> dict[str, Any]:
+    """The filters that listing and purging have in common, as fields of their messages."""
+    chosen: dict[str, Any] = {
+        name: datetime_value
+        for name in ("createdTimeFrom", "createdTimeTo")
+        if (datetime_value := _moment(request, name))
+    }
+    wanted = [name for value in request.query.getall("runtimeStatus", []) for name in value.split(",") if name]
+    known = {name.lower(): number for name, number in STATUSES.items()}
+    for name in wanted:
+        if name.lower() not in known:
+            raise web.HTTPBadRequest(text=f"runtimeStatus is '{name}', expected one of {', '.join(STATUSES)}")
+    return {**chosen, "runtimeStatus": [known[name.lower()] for name in wanted]}
+
+
+def _moment(request: web.Request, name: str) -> datetime | None:
+    text = request.query.get(name)
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise web.HTTPBadRequest(text=f"{name} is '{text}', expected a time such as 2026-01-31T12:00:00Z") from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise web.HTTPBadRequest(text=f"{name} is '{text}', expected a whole number from 1 up")
+    return int(text)
+
+
+def _flag(request: web.Request, name: str, default: bool = False) -> bool:
+    text = request.query.get(name, str(default)).lower()
+    if text not in ("true", "false"):
+        raise web.HTTPBadRequest(text=f"{name} is '{text}', expected true or false")
+    return text == "true"
+
+
+def _text(message: Any, field: str, value: str | None) -> None:
+    if value:
+        getattr(message, field).value = value
+
+
+def _json(value: wrappers_pb2.StringValue) -> Any:
+    """The payload, which Durable Task keeps as JSON text; an empty one is null, and other text stands for itself."""
+    try:
+        return json.loads(value.value or "null")
+    except ValueError:
+        return value.value
+
+
+def _time(moment: Any) -> str:
+    return moment.ToDatetime().strftime("%Y-%m-%dT%H:%M:%SZ")
