@@ -16,7 +16,7 @@ LIBRARY = "azure_cdc"
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
-    """One server parameter as the service describes it. `allowed` is the service's text: `a,b,c`, `1-100` or a pattern."""
+    """One server parameter as the service describes it. `allowed` is its text: `a,b,c`, `1-100` or a pattern."""
 
     name: str
     value: str
@@ -56,7 +56,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class ParameterPlan(msgspec.Struct, frozen=True):
-    """The changes, in the order in which to make them. `baseline_worker_processes` is to be recorded for the next plan."""
+    """The changes, in the order in which to make them. `baseline_worker_processes`: to be kept for the next plan."""
 
     changes: tuple[ParameterChange, ...]
     problems: tuple[Problem, ...]
@@ -88,8 +88,8 @@ def plan(
 ) -> ParameterPlan:
     """What to change so that `databases` (all of the server's mirrored databases, not just new ones) can be mirrored.
 
-    `baseline` is the plan's `baseline_worker_processes` recorded before the server was first prepared; None when it never
-    was, and the value found now is the baseline.
+    `baseline` is the plan's `baseline_worker_processes` recorded before the server was first prepared; None when it
+    never was, and the value found now is the baseline.
     """
     databases = sorted(set(databases))
     workers = parameters.get("max_worker_processes")
@@ -116,7 +116,7 @@ def pending_restart(parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
 
 
 def _rules(count: int, databases: Sequence[str], baseline: int, used: Used) -> dict[str, _Want]:
-    """Each parameter with the value that it should have, given what it is. An extension is allowed before it is loaded."""
+    """What each parameter should be, given what it is. An extension is allowed before it is loaded."""
     return {
         "azure.extensions": _with_library,
         "azure.fabric_mirror_enabled": lambda found: found.value if _is_on(found.value) else "on",
@@ -149,7 +149,9 @@ def _offered(parameters: Mapping[str, Parameter]) -> bool:
 def _must_exist(name: str) -> None:
     if name in _REQUIRED:
         raise _Impossible(
-            "ParameterMissing", f"The server has no parameter {name!r}.", "Check that it is a flexible server, 14 or later."
+            "ParameterMissing",
+            f"The server has no parameter {name!r}.",
+            "Check that it is a flexible server, 14 or later.",
         )
 
 
@@ -165,7 +167,7 @@ def _must_be_settable(parameter: Parameter, wanted: str) -> None:
     if parameter.read_only:
         raise _Impossible(
             "ParameterReadOnly",
-            f"Parameter {parameter.name!r} is {parameter.value!r}, {wanted!r} is needed, and it is read-only on this server.",
+            f"Parameter {parameter.name!r} is {parameter.value!r}, {wanted!r} is needed, and it is read-only here.",
             "It depends on the server's compute size or storage: scale the server, or ask Azure support to change it.",
         )
     if not _allows(parameter, wanted):

@@ -1,7 +1,7 @@
 """The flexible server as Azure Resource Manager sees it: its facts, its parameters, and the few changes we make to it.
 
-A change is a long-running operation. `begin` starts it and returns a continuation token, `poll` looks once how far it is;
-neither waits, so an orchestration can do the waiting. Tokens are azure-core's own (JSON, no request headers but the
+A change is a long-running operation. `begin` starts it and returns a continuation token, `poll` looks once how far it
+is; neither waits, so an orchestration can do the waiting. Tokens are azure-core's own (JSON, no request headers but the
 client's request id), so they may stand in an orchestration's history.
 """
 
@@ -30,6 +30,7 @@ RETRY_AFTER = 5.0
 """Seconds until the next look at an operation when the service names none."""
 _READ: dict[str, Any] = {"retry_total": 2, "retry_backoff_max": 5, "timeout": 40}
 _ONCE: dict[str, Any] = {"retry_total": 0}
+_AZURE = "0.0.0.0"  # noqa: S104 - the firewall's name for "Azure services", not an address to listen on
 _NOT_OURS = {"postgres", "azure_maintenance", "azure_sys", "template0", "template1"}
 
 
@@ -189,17 +190,15 @@ async def begin(id: ServerId, change: Change) -> str:
     code and message when it refuses.
     """
     with translated(_what(id, change)):
-        return (await _poller(id, change, None)).continuation_token()
+        return (await _poller(id, change, None, _Look())).continuation_token()
 
 
 async def poll(id: ServerId, change: Change, token: str) -> Progress:
     """Look once how far the operation is that `begin` started. Raises like `begin` when it failed."""
     with translated(_what(id, change)):
-        poller = await _poller(id, change, token)
-        await poller.wait()
-        method = poller.polling_method()
-        assert isinstance(method, _Look)
-        return Progress(method.finished(), token, method.retry_after)
+        look = _Look()
+        await (await _poller(id, change, token, look)).wait()
+        return Progress(look.finished(), token, look.retry_after)
 
 
 class _Look(AsyncARMPolling):
@@ -219,10 +218,10 @@ class _Look(AsyncARMPolling):
         return float(self._extract_delay())
 
 
-async def _poller(id: ServerId, change: Change, token: str | None) -> AsyncLROPoller[Any]:
+async def _poller(id: ServerId, change: Change, token: str | None, look: _Look) -> AsyncLROPoller[Any]:
     """Start the operation, or pick it up again by its token."""
     client, group, name = management(id.subscription), id.resource_group, id.name
-    how: dict[str, Any] = {"polling": _Look(), "continuation_token": token, **_ONCE}
+    how: dict[str, Any] = {"polling": look, "continuation_token": token, **_ONCE}
     match change:
         case EnableSystemIdentity() | EnableEntraAuthentication():
             patch = await _patch(id, change) if token is None else models.ServerForPatch()
@@ -315,12 +314,14 @@ def _role(properties: models.ServerProperties) -> str:
 def _administrator(found: models.AdministratorMicrosoftEntra) -> Administrator:
     properties = found.properties
     return Administrator(
-        (properties.object_id or found.name or "").lower(), properties.principal_name or "", _text(properties.principal_type)
+        (properties.object_id or found.name or "").lower(),
+        properties.principal_name or "",
+        _text(properties.principal_type),
     )
 
 
 def _azure_services(rule: models.FirewallRule) -> bool:
-    return rule.properties.start_ip_address == "0.0.0.0" == rule.properties.end_ip_address
+    return rule.properties.start_ip_address == _AZURE == rule.properties.end_ip_address
 
 
 def _window(window: models.MaintenanceWindow | None) -> MaintenanceWindow:

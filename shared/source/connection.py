@@ -1,0 +1,134 @@
+"""psycopg connections to a server: as the app's identity, with a token, or as the fabric role, with its password.
+
+Always over verified TLS, with time limits, and with a search path on which nothing of the user's can shadow the
+catalogue: names of the user's objects are to be written with their schema.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import certifi
+import psycopg
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+from psycopg.rows import DictRow, dict_row
+
+from shared.platform.clients import cloud, credential
+from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
+from shared.platform.settings import settings
+
+type Connection = psycopg.AsyncConnection[DictRow]
+
+CONNECT_SECONDS = 10
+STATEMENT_SECONDS = 45
+LOCK_SECONDS = 3
+"""How long a statement may wait for a lock, and so for how long it may hold up the application behind it."""
+
+_OPTIONS = (
+    f"-c search_path=pg_catalog -c lock_timeout={LOCK_SECONDS}s -c statement_timeout={STATEMENT_SECONDS}s"
+    f" -c idle_in_transaction_session_timeout={STATEMENT_SECONDS}s"
+)
+_REFUSED = re.compile(
+    r"authentication failed|no pg_hba\.conf entry|is not permitted to log in|permission denied for database|"
+    r"password.*(?:expired|required)|role .* does not exist|not currently accepting connections",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_DATABASE = re.compile(r'database ".*" does not exist', re.DOTALL)
+_UNTRUSTED = re.compile(r"certificate|does not match host name", re.IGNORECASE)
+
+
+@asynccontextmanager
+async def connect(host: str, database: str) -> AsyncIterator[Connection]:
+    """A connection as the app's identity, each statement its own transaction unless one is opened.
+
+    Raises `Unavailable` when the server is out of reach, `Blocked` with code `LoginRefused` when it refuses the login,
+    `NotFound` when it has no such database.
+    """
+    async with _connected(host, database, settings().identity_name, await _token(), _AS_IDENTITY) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def connect_as(host: str, database: str, user: str, password: str) -> AsyncIterator[Connection]:
+    """A connection as another role. Raises like `connect`."""
+    async with _connected(host, database, user, password, _AS_ROLE) as connection:
+        yield connection
+
+
+_AS_IDENTITY = "Make the app's managed identity a Microsoft Entra administrator of the server, under the name {user!r}."
+_AS_ROLE = "Check that role {user!r} may log in, that its password is the one in Key Vault, and the login rules."
+
+
+@asynccontextmanager
+async def _connected(host: str, database: str, user: str, password: str, remedy: str) -> AsyncIterator[Connection]:
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            host=host,
+            port=5432,
+            dbname=database,
+            user=user,
+            password=password,
+            sslmode="verify-full",
+            sslrootcert=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+            connect_timeout=CONNECT_SECONDS,
+            application_name="fabric-mirror",
+            options=_OPTIONS,
+            autocommit=True,
+            row_factory=dict_row,
+        )
+    except psycopg.OperationalError as error:
+        raise _refusal(str(error), host, database, user, remedy) from None
+    try:
+        async with connection:
+            yield connection
+    except (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown, psycopg.errors.CannotConnectNow) as error:
+        raise _lost(host, error) from error
+    except psycopg.OperationalError as error:
+        if connection.closed:
+            raise _lost(host, error) from error
+        raise
+
+
+def _lost(host: str, error: psycopg.Error) -> Unavailable:
+    return Unavailable(f"The connection to PostgreSQL at {host} was lost: {_line(str(error))}")
+
+
+def _refusal(text: str, host: str, database: str, user: str, remedy: str) -> MirrorError:
+    """Which error a failed connection is. libpq gives no codes before a session exists, so its text has to tell."""
+    if _NO_DATABASE.search(text):
+        return NotFound(f"Server {host} has no database {database!r}.", remedy="Check the database's name.")
+    if _REFUSED.search(text):
+        return Blocked(
+            f"Server {host} refused the login of {user!r} to database {database!r}: {_line(text)}",
+            code="LoginRefused",
+            remedy=remedy.format(user=user),
+        )
+    if _UNTRUSTED.search(text):
+        return Blocked(
+            f"The certificate of server {host} is not trusted: {_line(text)}",
+            code="CertificateNotTrusted",
+            remedy="Name the authority's certificates in the app setting SSL_CERT_FILE.",
+        )
+    return Unavailable(f"PostgreSQL at {host} is out of reach: {_line(text)}")
+
+
+def _line(text: str) -> str:
+    """The last line of libpq's text: what the server itself said."""
+    return text.strip().splitlines()[-1].strip() if text.strip() else "no reason was given"
+
+
+async def _token() -> str:
+    try:
+        return (await credential().get_token(cloud().postgresql_scope)).token
+    except ClientAuthenticationError as error:
+        raise NotAllowed(
+            f"The app's managed identity got no token for PostgreSQL: {_line(error.message)}",
+            remedy="Assign the identity named in AZURE_CLIENT_ID to the function app.",
+        ) from error
+    except AzureError as error:
+        raise Unavailable(
+            f"The managed identity endpoint gave no token for PostgreSQL: {_line(error.message)}"
+        ) from error
