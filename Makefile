@@ -64,10 +64,12 @@ distclean: clean ## Also remove what was installed: .venv and node_modules
 setup: $(PYTHON_READY) $(NODE_READY) ## Install everything, and do nothing else
 
 .PHONY: lock
-lock: $(PYTHON_READY) ## After a change of dependencies: pin what they bring, in constraints.txt and package-lock.json
-	@$(PYTHON) -m pip install --quiet --requirement requirements-dev.txt
-	@$(PYTHON) -m pip freeze --exclude-editable > constraints.txt
-	@npm install --package-lock-only --no-progress --silent
+lock: ## After a change of dependencies: pin what they bring, in constraints.txt and package-lock.json
+	@: > constraints.txt
+	@$(MAKE) --no-print-directory $(PYTHON_READY)
+	@$(PYTHON) -m pip freeze > constraints.txt
+	@touch $(PYTHON_READY)
+	@npm install --package-lock-only --no-progress --loglevel=error
 
 .PHONY: help
 help: ## Show this list

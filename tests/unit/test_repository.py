@@ -19,7 +19,9 @@ REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z,]+\])?==(?P<version>
 def tracked() -> list[Path]:
     """The files of the repository: what git knows, or in an exported tree all but what was installed or built."""
     if (ROOT / ".git").exists():
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+        listed = subprocess.run(
+            ["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+        ).stdout
         files = [ROOT / name for name in listed.split("\0") if name]
     else:
         files = [path for path in ROOT.rglob("*") if not {".venv", "node_modules", ".local"} & set(path.parts)]
