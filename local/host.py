@@ -103,10 +103,9 @@ class Host:
         return web.json_response({"error": f"host has no control {request.method} {name}"}, status=404)
 
 
-async def main() -> None:
-    """Index the app and serve it. Raises `IndexingFailed` or `HostJsonInvalid` when it cannot be served."""
+async def main(directory: Path) -> None:
+    """Index the app in `directory` and serve it. Raises `IndexingFailed` or `HostJsonInvalid`."""
     stop = _stop_on_signal()
-    directory = Path(os.environ.get("FUNCTIONS_APP_DIRECTORY") or Path(__file__).parent.parent).absolute()
     settings = host_json.load(directory)
     app = await worker.index(directory)
     host = Host(app, settings, topology.load())
@@ -134,7 +133,8 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    repository = Path(__file__).parent.parent
     try:
-        asyncio.run(main())
+        asyncio.run(main(Path(os.environ.get("FUNCTIONS_APP_DIRECTORY") or repository).absolute()))
     except (worker.IndexingFailed, host_json.HostJsonInvalid) as failure:
         sys.exit(str(failure))

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 import durabletask.internal.orchestrator_service_pb2 as pb
 import durabletask.internal.orchestrator_service_pb2_grpc as stubs
-import grpc
+import grpc  # type: ignore[import-untyped]
 from durabletask.testing.in_memory_backend import InMemoryOrchestrationBackend, OrchestrationInstance
-from google.protobuf import timestamp_pb2
+from google.protobuf import timestamp_pb2  # type: ignore[import-untyped]
 
 GRPC_WORKERS = 64
 LONGEST_HISTORY = 1_000_000
@@ -70,7 +70,9 @@ class Backend(InMemoryOrchestrationBackend):
         found = self.ask("GetInstance", pb.GetInstanceRequest(instanceId=instance_id, getInputsAndOutputs=True))
         return found.orchestrationState if found.exists else None
 
-    def CompleteOrchestratorTask(self, request: pb.OrchestratorResponse, context: Any) -> pb.CompleteTaskResponse:
+    def CompleteOrchestratorTask(  # noqa: N802 - the name in the protocol
+        self, request: pb.OrchestratorResponse, context: Any
+    ) -> pb.CompleteTaskResponse:
         """As in the library; and the work queue is looked at again at once, rather than at its next tick of 0.1 s."""
         with self._lock:
             answer = super().CompleteOrchestratorTask(request, context)

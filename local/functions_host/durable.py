@@ -1,4 +1,4 @@
-"""Carries work items from the Durable backend to the app's orchestrators, activities and entities, and the answers back.
+"""Carries work items from the Durable backend to orchestrators, activities and entities, and their answers back.
 
 A work item is always answered: a function that raises, or that the app does not have, becomes a failure of the item.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,9 +19,9 @@ from local.functions_host.backend import Backend
 from local.functions_host.messages import TypedData
 from local.functions_host.worker import App, Function, InvocationFailed
 
-log = logging.getLogger("Host.Triggers.DurableTask")
-
 REASON = "(null)"  # what the Durable extension gives
+Perform = Callable[[Any], Awaitable[Any]]
+Fail = Callable[[Any, pb.TaskFailureDetails], Any]
 
 
 class Dispatcher:
@@ -35,6 +34,11 @@ class Dispatcher:
         self.orchestrators = _named(app, "orchestrationTrigger", "orchestration")
         self.activities = _named(app, "activityTrigger", "activity")
         self.entities = {name.lower(): f for name, f in _named(app, "entityTrigger", "entityName").items()}
+        self.kinds: dict[str, tuple[Perform, Fail, str]] = {
+            "orchestratorRequest": (self._orchestrate, _orchestration_failed, "CompleteOrchestratorTask"),
+            "activityRequest": (self._act, _activity_failed, "CompleteActivityTask"),
+            "entityRequestV2": (self._operate, _entity_failed, "CompleteEntityTask"),
+        }
 
     def start(self) -> None:
         """Take work from now on, until the backend stops."""
@@ -52,77 +56,75 @@ class Dispatcher:
         task.add_done_callback(self.running.discard)
 
     async def _run(self, item: pb.WorkItem) -> None:
-        run: dict[str, Callable[[pb.WorkItem], Awaitable[None]]] = {
-            "orchestratorRequest": self._run_orchestrator,
-            "activityRequest": self._run_activity,
-            "entityRequestV2": self._run_entity,
-        }
         kind = item.WhichOneof("request")
+        perform, failed, complete = self.kinds[kind]
+        work = getattr(item, kind)
         try:
-            await run[kind](item)
-        except Exception:
-            log.exception("A work item of kind %s was lost", kind)
-
-    async def _run_orchestrator(self, item: pb.WorkItem) -> None:
-        work = item.orchestratorRequest
-        response = pb.OrchestratorResponse(instanceId=work.instanceId)
-        try:
-            name = next(
-                e.executionStarted.name for e in (*work.newEvents, *work.pastEvents) if e.HasField("executionStarted")
-            )
-            await self._through_worker(_known(self.orchestrators, name, "orchestrator"), work, response)
-        except Exception as error:
-            response = pb.OrchestratorResponse(instanceId=work.instanceId)
-            response.actions.add().completeOrchestration.CopyFrom(
-                pb.CompleteOrchestrationAction(
-                    orchestrationStatus=pb.ORCHESTRATION_STATUS_FAILED, failureDetails=_failure(error)
-                )
-            )
+            response = await perform(work)
+        except Exception as error:  # noqa: BLE001 - whatever happens, the item is answered
+            response = failed(work, _failure(error))
         response.completionToken = item.completionToken
-        self.backend.ask("CompleteOrchestratorTask", response)
+        self.backend.ask(complete, response)
 
-    async def _run_activity(self, item: pb.WorkItem) -> None:
-        work = item.activityRequest
-        response = pb.ActivityResponse(
-            instanceId=work.orchestrationInstance.instanceId, taskId=work.taskId, completionToken=item.completionToken
-        )
-        try:
-            function = _known(self.activities, work.name, "activity")
-            async with self.slots:
-                value = TypedData(json=work.input.value if work.HasField("input") else "null")
-                returned = await self.app.invoke(function, value, REASON)
-            if returned is not None:
-                response.result.value = returned.json
-        except Exception as error:
-            response.failureDetails.CopyFrom(_failure(error))
-        self.backend.ask("CompleteActivityTask", response)
+    async def _orchestrate(self, work: pb.OrchestratorRequest) -> pb.OrchestratorResponse:
+        events = (*work.newEvents, *work.pastEvents)
+        name = next(event.executionStarted.name for event in events if event.HasField("executionStarted"))
+        function = _known(self.orchestrators, name, "an orchestrator")
+        return pb.OrchestratorResponse.FromString(await self._through_worker(function, work))
 
-    async def _run_entity(self, item: pb.WorkItem) -> None:
-        work = item.entityRequestV2
+    async def _act(self, work: pb.ActivityRequest) -> pb.ActivityResponse:
+        function = _known(self.activities, work.name, "an activity")
+        async with self.slots:
+            returned = await self.app.invoke(function, TypedData(json=work.input.value or "null"), REASON)
+        response = _activity_response(work)
+        if returned is not None:
+            response.result.value = returned.json
+        return response
+
+    async def _operate(self, work: pb.EntityRequest) -> pb.EntityBatchResult:
         batch, infos = convert_to_entity_batch_request(work)
         if not work.HasField("entityState"):
             batch.ClearField("entityState")
-        result = pb.EntityBatchResult()
-        try:
-            name = EntityInstanceId.parse(work.instanceId).entity.lower()
-            await self._through_worker(_known(self.entities, name, "entity"), batch, result)
-        except Exception as error:
-            failed = pb.OperationResult(failure=pb.OperationResultFailure(failureDetails=_failure(error)))
-            result = pb.EntityBatchResult(results=[failed] * len(infos))
-            if work.HasField("entityState"):
-                result.entityState.CopyFrom(work.entityState)
-        result.completionToken = item.completionToken
-        del result.operationInfos[:]
+        function = _known(self.entities, EntityInstanceId.parse(work.instanceId).entity.lower(), "an entity")
+        result = pb.EntityBatchResult.FromString(await self._through_worker(function, batch))
         result.operationInfos.extend(infos)
-        self.backend.ask("CompleteEntityTask", result)
+        return result
 
-    async def _through_worker(self, function: Function, request: Any, response: Any) -> None:
-        """Orchestrators and entities take and return a message of Durable Task's, serialized, in base64."""
-        value = TypedData(string=base64.b64encode(request.SerializeToString()).decode())
+    async def _through_worker(self, function: Function, work: Any) -> bytes:
+        """Orchestrators and entities take and return messages of Durable Task's, serialized, in base64."""
+        value = TypedData(string=base64.b64encode(work.SerializeToString()).decode())
         returned = await self.app.invoke(function, value, REASON)
         if returned is None:
             raise RuntimeError(f"The function '{function.name}' returned nothing to the Durable extension.")
-        response.ParseFromString(base64.b64decode(returned.string))
+        return base64.b64decode(returned.string)
+
+
+def _orchestration_failed(work: pb.OrchestratorRequest, failure: pb.TaskFailureDetails) -> pb.OrchestratorResponse:
+    response = pb.OrchestratorResponse(instanceId=work.instanceId)
+    response.actions.add().completeOrchestration.CopyFrom(
+        pb.CompleteOrchestrationAction(orchestrationStatus=pb.ORCHESTRATION_STATUS_FAILED, failureDetails=failure)
+    )
+    return response
+
+
+def _activity_failed(work: pb.ActivityRequest, failure: pb.TaskFailureDetails) -> pb.ActivityResponse:
+    response = _activity_response(work)
+    response.failureDetails.CopyFrom(failure)
+    return response
+
+
+def _activity_response(work: pb.ActivityRequest) -> pb.ActivityResponse:
+    return pb.ActivityResponse(instanceId=work.orchestrationInstance.instanceId, taskId=work.taskId)
+
+
+def _entity_failed(work: pb.EntityRequest, failure: pb.TaskFailureDetails) -> pb.EntityBatchResult:
+    """Each operation failed, and the state is as it was."""
+    _, infos = convert_to_entity_batch_request(work)
+    failed = pb.OperationResult(failure=pb.OperationResultFailure(failureDetails=failure))
+    result = pb.EntityBatchResult(results=[failed] * len(infos), operationInfos=infos)
+    if work.HasField("entityState"):
+        result.entityState.CopyFrom(work.entityState)
+    return result
 
 
 def _named(app: App, kind: str, property_name: str) -> dict[str, Function]:
@@ -134,7 +136,7 @@ def _known(functions: dict[str, Function], name: str, kind: str) -> Function:
     if name not in functions:
         known = ", ".join(f"'{known}'" for known in functions) or "none"
         raise LookupError(
-            f"The function '{name}' doesn't exist, is disabled, or is not an {kind} function. Known {kind} functions: {known}."
+            f"The function '{name}' doesn't exist or is not {kind} function. Such functions here: {known}."
         )
     return functions[name]
 

@@ -1,4 +1,4 @@
-"""The webhook of the Event Grid extension: both handshakes, both schemas, and a failure that makes Event Grid try again.
+"""The webhook of the Event Grid extension: both handshakes, both schemas, and 500 to make Event Grid try again.
 
 Behaviour as in `HttpRequestProcessor` of Microsoft.Azure.WebJobs.Extensions.EventGrid.
 """

@@ -35,7 +35,7 @@ class HttpTriggers:
         self.endpoints = sorted(endpoints, key=lambda endpoint: endpoint.route.precedence)
 
     async def handle(self, request: web.Request) -> web.Response:
-        """404 where no route with this method is, 401 without the key, 500 with an empty body when the function raises."""
+        """404 where no route has this method, 401 without the key, 500 with an empty body when the function raises."""
         endpoint, parameters = self._find(request)
         if endpoint is None:
             return web.Response(status=404)

@@ -18,7 +18,8 @@ class Keys:
         """Whether the request carries the master key or one of the keys `names`; a name without a key opens nothing."""
         presented = request.headers.get("x-functions-key") or request.query.get("code") or ""
         accepted = [self._keys[name] for name in ("_master", *names) if name in self._keys]
-        return any([same(presented, key) for key in accepted])
+        matches = [same(presented, key) for key in accepted]
+        return any(matches)
 
     def __getitem__(self, name: str) -> str:
         return self._keys[name]

@@ -16,7 +16,7 @@ from aiohttp import web
 from azure.durable_functions.internal.compat.history_projection import project_history
 from durabletask.entities import EntityInstanceId
 from durabletask.history import _from_protobuf as history_event
-from google.protobuf import wrappers_pb2
+from google.protobuf import wrappers_pb2  # type: ignore[import-untyped]
 
 from local.functions_host.backend import Backend, Refused
 from local.functions_host.keys import Keys

@@ -23,14 +23,14 @@ class Message:
 class TypedData(Message):
     """One value: exactly one of `string`, `bytes`, `json`, `http`, …"""
 
-    def WhichOneof(self, _: str) -> str | None:
+    def WhichOneof(self, _: str) -> str | None:  # noqa: N802 - as protobuf names it
         return next(iter(self.__dict__), None)
 
 
 class ParameterBinding(Message):
     """A value for the parameter `name`."""
 
-    def WhichOneof(self, _: str) -> str:
+    def WhichOneof(self, _: str) -> str:  # noqa: N802 - as protobuf names it
         return "data"
 
 
@@ -49,8 +49,8 @@ PROTOS = SimpleNamespace(
         name: _message(name)
         for name in (
             "FunctionMetadataResponse", "InvocationResponse", "NullableBool", "NullableDouble", "NullableString",
-            "NullableTimestamp", "RpcException", "RpcFunctionMetadata", "RpcHttp", "RpcRetryOptions", "WorkerInitResponse",
-            "WorkerMetadata",
+            "NullableTimestamp", "RpcException", "RpcFunctionMetadata", "RpcHttp", "RpcRetryOptions",
+            "WorkerInitResponse", "WorkerMetadata",
         )
     },
 )  # fmt: skip

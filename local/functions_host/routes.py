@@ -1,4 +1,4 @@
-"""Route templates of HTTP triggers, as ASP.NET Core reads them: `{x}`, `{x:int}`, `{x?}`, `{*rest}`, most specific first."""
+"""Route templates of HTTP triggers, as ASP.NET Core reads them: `{x}`, `{x:int}`, `{x?}` and `{*rest}`."""
 
 from __future__ import annotations
 

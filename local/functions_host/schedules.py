@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from croniter import croniter
+from croniter import croniter  # type: ignore[import-untyped]
 
 
 class ScheduleInvalid(Exception):

@@ -33,7 +33,7 @@ class IndexingFailed(Exception):
 
 
 class InvocationFailed(Exception):
-    """A function raised. `error_type` is the exception's class name and `message` its text, as the worker tells them."""
+    """A function raised. `error_type` is the name of the exception's class and `message` its text."""
 
     def __init__(self, exception: Message):
         error_type, separator, message = (exception.message or "").partition(": ")

@@ -192,8 +192,8 @@ def visit(ctx: task.OrchestrationContext, key: str):
     ctx.signal_entity(EntityInstanceId("mailbox", key), "finished")
 
 
-@app.entity_trigger(context_name="context")
-class mailbox(DurableEntity):
+@app.entity_trigger(context_name="context", entity_name="mailbox")
+class Mailbox(DurableEntity):
     """One run at a time; a signal during a run means one more run."""
 
     def look(self, _=None):
@@ -232,7 +232,7 @@ async def add_one(number: int) -> int:
 
 @app.activity_trigger(input_name="given")
 def add_word(given: dict) -> str:
-    logging.info("adding a word")
+    logging.getLogger("sample").info("adding a word")
     return given["word"] + "-and-more"
 
 
