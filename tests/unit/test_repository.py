@@ -200,6 +200,7 @@ def test_lint_finds_an_sdk_on_the_wrong_floor(tmp_path: Path, file: str, line: s
         ("shared/source/server.py", "import functions", "functions stands on shared"),
         ("shared/source/server.py", "import shared.fabric", "the floors of shared"),
         ("shared/platform/store.py", "import shared.desired", "the floors of shared"),
+        ("shared/source/server.py", "import shared.steps", "the floors of shared"),
         ("shared/newcomer.py", "", "the floors of shared"),
         ("shared/platform/store.py", "import durabletask", "shared knows nothing of Durable Functions"),
         ("functions/doors.py", "import local", "the app and the local stack"),
@@ -225,7 +226,7 @@ def frame(tree: Path) -> Path:
     for package in (
         "functions",
         "local",
-        *(f"shared/{floor}" for floor in ("", "source", "fabric", "desired", "health", "platform")),
+        *(f"shared/{floor}" for floor in ("", "source", "fabric", "desired", "health", "platform", "steps")),
     ):
         (tree / package).mkdir(parents=True, exist_ok=True)
         (tree / package / "__init__.py").touch()
