@@ -1,0 +1,282 @@
+"""REST calls to Fabric on azure-core's pipeline: identity, retry, quota, pages, long-running operations, errors.
+
+Source: "Fabric REST API" articles on pagination, long-running operations, throttling and the `ErrorResponse` form.
+A call is repeated here only for a few seconds, and only where repeating does no harm; everything longer is raised as
+`Unavailable` with the time to wait, for a durable timer to wait out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from azure.core import AsyncPipelineClient
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.core.pipeline import PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import (
+    AsyncBearerTokenCredentialPolicy,
+    AsyncHTTPPolicy,
+    AsyncRedirectPolicy,
+    AsyncRetryPolicy,
+    DistributedTracingPolicy,
+    HttpLoggingPolicy,
+    ProxyPolicy,
+    RequestIdPolicy,
+    SensitiveHeaderCleanupPolicy,
+    UserAgentPolicy,
+)
+from azure.core.rest import AsyncHttpResponse, HttpRequest
+
+from shared.fabric.quota import Quota
+from shared.platform.clients import cloud, credential, once
+from shared.platform.errors import Blocked, Conflict, MirrorError, NotAllowed, NotFound, Unavailable
+from shared.platform.settings import settings
+from shared.platform.version import VERSION
+
+LONGEST_WAIT = 5.0
+"""Seconds that a call may be waited for here when Fabric says how long."""
+OPERATION_SECONDS = 20.0
+"""Seconds that an operation of which the result is needed at once may take."""
+RETRY_AFTER = 15.0
+"""Seconds to wait when Fabric is busy and doesn't say how long."""
+READS = frozenset({"GET"})
+ANY_METHOD = frozenset({"GET", "POST", "PATCH", "DELETE"})
+
+
+class ErrorDetails(msgspec.Struct, frozen=True, rename="camel"):
+    """One of the details behind an error."""
+
+    error_code: str = ""
+    message: str = ""
+
+
+class ErrorResponse(msgspec.Struct, frozen=True, rename="camel"):
+    """Fabric's form of an error, as a body and within statuses."""
+
+    error_code: str = ""
+    message: str = ""
+    request_id: str = ""
+    more_details: tuple[ErrorDetails, ...] | None = None
+    is_retriable: bool | None = None
+
+    @property
+    def text(self) -> str:
+        """The message with what lies behind it."""
+        details = [detail.message for detail in self.more_details or () if detail.message]
+        return " ".join(dict.fromkeys(part for part in (self.message, *details) if part)) or "no reason was given"
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """A long-running operation that Fabric has begun: ask again after `retry_after` seconds."""
+
+    id: str
+    retry_after: float
+
+
+class _State(msgspec.Struct, frozen=True):
+    status: str
+    error: ErrorResponse | None = None
+
+
+class _Page(msgspec.Struct, frozen=True, rename="camel"):
+    value: tuple[msgspec.Raw, ...] = ()
+    data: tuple[msgspec.Raw, ...] = ()
+    continuation_token: str | None = None
+    continuation_uri: str | None = None
+
+
+async def read[T](kind: type[T], path: str, *, method: str = "GET", **query: str) -> T:
+    """What Fabric answers to a call that changes nothing. Waits briefly where it answers with an operation."""
+    response = await _send(method, path, query=query, repeatable=ANY_METHOD)
+    if response.status_code != 202:
+        return _decode(kind, response)
+    operation, end = _operation(response), asyncio.get_running_loop().time() + OPERATION_SECONDS
+    while (pending := await poll(operation)) is not None:
+        if asyncio.get_running_loop().time() + min(pending.retry_after, LONGEST_WAIT) > end:
+            raise Unavailable(f"Fabric is still working on {path}.", retry_after=pending.retry_after)
+        await asyncio.sleep(min(pending.retry_after, LONGEST_WAIT))
+    return _decode(kind, await _send("GET", f"/operations/{operation.id}/result"))
+
+
+async def pages[T](kind: type[T], path: str, *, method: str = "GET", **query: str) -> AsyncIterator[T]:
+    """Every row of a list, page by page."""
+    url = path
+    while True:
+        page = _decode(_Page, await _send(method, url, query=query, repeatable=ANY_METHOD))
+        for raw in page.value or page.data:
+            yield _decode_row(kind, raw, path)
+        if page.continuation_uri and page.continuation_uri.startswith(f"{cloud().fabric}/"):
+            url, query = page.continuation_uri, {}
+        elif page.continuation_token:
+            url, query = path, query | {"continuationToken": unquote(page.continuation_token)}
+        else:
+            return
+
+
+async def write[T](
+    kind: type[T], method: str, path: str, body: Any = None, *, repeatable: bool = False, **query: str
+) -> T | Operation:
+    """Change something: what Fabric answers, or the operation that it has begun.
+
+    `repeatable`: repeating it after an error does no harm.
+    """
+    response = await _send(method, path, body=body, query=query, repeatable=ANY_METHOD if repeatable else READS)
+    return _operation(response) if response.status_code == 202 else _decode(kind, response)
+
+
+async def poll(operation: Operation) -> Operation | None:
+    """The operation with the time to wait until it is worth asking again; None when it has succeeded.
+
+    Raises `Blocked` (or `Unavailable`, where Fabric says that it may be tried again) when it has failed.
+    """
+    response = await _send("GET", f"/operations/{operation.id}")
+    state = _decode(_State, response)
+    if state.status == "Succeeded":
+        return None
+    if state.status != "Failed":
+        return Operation(operation.id, _retry_after(response) or operation.retry_after)
+    error = state.error or ErrorResponse()
+    message = (
+        f"An operation of Fabric failed: {error.text} ({error.error_code or 'UnknownError'}, operation {operation.id})"
+    )
+    if error.is_retriable:
+        raise Unavailable(message, code=error.error_code, retry_after=RETRY_AFTER)
+    raise Blocked(message, code=error.error_code)
+
+
+def quota() -> Quota:
+    """The quota that everybody in this process shares."""
+    return once("fabric", _Client).quota
+
+
+class _Retry(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
+    """Repeats what was throttled, and what failed where that does no harm; never waits longer than `LONGEST_WAIT`."""
+
+    def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
+        answer: AsyncHttpResponse = response.http_response
+        if answer.status_code < 400 or not settings["total"] or (_retry_after(answer) or 0) > LONGEST_WAIT:
+            return False
+        if answer.status_code == 429:
+            return True
+        transient = answer.status_code in self._retry_on_status_codes or _error_of(answer).is_retriable
+        return answer.request.method in settings["methods"] and bool(transient)
+
+
+class _WithinQuota(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
+    """Every attempt counts against the quota, so this stands behind the retry policy."""
+
+    def __init__(self, quota: Quota):
+        super().__init__()
+        self.quota = quota
+
+    async def send(self, request: PipelineRequest[HttpRequest]) -> PipelineResponse[HttpRequest, AsyncHttpResponse]:
+        await self.quota.take()
+        response = await self.next.send(request)
+        if response.http_response.status_code == 429:
+            self.quota.refused(_retry_after(response.http_response) or RETRY_AFTER)
+        return response
+
+
+class _Client:
+    """The pipeline of one event loop, and its quota."""
+
+    def __init__(self) -> None:
+        self.quota = Quota(settings().fabric_calls_per_minute)
+        self.pipeline: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
+            cloud().fabric,
+            policies=[
+                RequestIdPolicy(),
+                UserAgentPolicy(base_user_agent=f"fabric-mirror/{VERSION}"),
+                ProxyPolicy(),
+                AsyncRedirectPolicy(),
+                _Retry(retry_total=3, retry_backoff_factor=0.5, retry_backoff_max=LONGEST_WAIT),
+                _WithinQuota(self.quota),
+                AsyncBearerTokenCredentialPolicy(credential(), cloud().fabric_scope),
+                DistributedTracingPolicy(),
+                SensitiveHeaderCleanupPolicy(),
+                HttpLoggingPolicy(),
+            ],
+            connection_timeout=10,
+            read_timeout=120,
+        )
+
+    async def close(self) -> None:
+        await self.pipeline.close()
+
+
+async def _send(
+    method: str,
+    path: str,
+    *,
+    body: Any = None,
+    query: dict[str, str] | None = None,
+    repeatable: frozenset[str] = READS,
+) -> AsyncHttpResponse:
+    """One call. Raises what Fabric refuses as an error of this system."""
+    url = path if path.startswith("https:") else f"{cloud().fabric}{path}"
+    request = HttpRequest(method, url, params=query or {}, json=body)
+    try:
+        response = await once("fabric", _Client).pipeline.send_request(request, retry_on_methods=repeatable)
+    except ClientAuthenticationError as error:
+        raise NotAllowed(
+            f"The app's identity got no token for Fabric: {error.message}",
+            remedy="Assign the user-assigned identity that AZURE_CLIENT_ID names to the function app.",
+        ) from error
+    except AzureError as error:
+        raise Unavailable(
+            f"Fabric is out of reach at {method} {path}: {error.message}", retry_after=RETRY_AFTER
+        ) from error
+    if response.status_code >= 400:
+        raise _refusal(f"{method} {path}", response)
+    return response
+
+
+def _refusal(doing: str, response: AsyncHttpResponse) -> MirrorError:
+    error, status = _error_of(response), response.status_code
+    request = error.request_id or response.headers.get("requestId", "unknown")
+    message = f"Fabric refused {doing}: {error.text} ({error.error_code or status}, request {request})"
+    if status in (408, 429) or status >= 500 or error.is_retriable:
+        return Unavailable(message, code=error.error_code, retry_after=_retry_after(response) or RETRY_AFTER)
+    if status in (401, 403):
+        return NotAllowed(
+            message,
+            code=error.error_code,
+            remedy="Give the app's identity the role Member on the workspace; a Fabric administrator has to allow the "
+            "tenant setting 'Service principals can use Fabric APIs' for it.",
+        )
+    kind = {404: NotFound, 409: Conflict}.get(status, Blocked)
+    return kind(message, code=error.error_code)
+
+
+def _error_of(response: AsyncHttpResponse) -> ErrorResponse:
+    try:
+        return msgspec.json.decode(response.content, type=ErrorResponse)
+    except msgspec.MsgspecError:
+        return ErrorResponse(message=f"HTTP {response.status_code} {response.reason}")
+
+
+def _decode[T](kind: type[T], response: AsyncHttpResponse) -> T:
+    return _decode_row(kind, response.content or b"null", response.request.url.partition("?")[0])
+
+
+def _decode_row[T](kind: type[T], content: bytes | msgspec.Raw, path: str) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Unavailable(f"Fabric's answer at {path} is not what it is documented to be: {error}.") from error
+
+
+def _operation(response: AsyncHttpResponse) -> Operation:
+    location = response.headers.get("Location", "").removesuffix("/result")
+    id = response.headers.get("x-ms-operation-id") or location.rpartition("/")[2]
+    return Operation(id, _retry_after(response) or LONGEST_WAIT)
+
+
+def _retry_after(response: AsyncHttpResponse) -> float | None:
+    try:
+        return float(response.headers.get("Retry-After", ""))
+    except ValueError:
+        return None

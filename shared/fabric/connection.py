@@ -1,0 +1,240 @@
+"""The Fabric connection to one database: which type it is of, who made it, and its credentials.
+
+Source: "Connections" in the Fabric REST reference. A connection is visible only to those who have a role on it, while
+its name is taken for everybody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from shared.desired.server_id import ServerId
+from shared.fabric.client import Operation, pages, read, write
+from shared.platform.errors import Blocked, Conflict, MirrorError, NotAllowed, NotFound
+
+PREFERENCE = ("azurepostgresql", "postgresql")
+"""Connection types that lead to a flexible server, by lower-case name, the best one first."""
+PREFIX = "fabric-mirror"
+_UNREACHABLE = frozenset({"CreateGatewayConnectionFailed", "UpdateGatewayConnectionFailed"})
+
+
+class ConnectionType(msgspec.Struct, frozen=True):
+    """How a connection to PostgreSQL is made here: type, creation method, and what it calls server and database."""
+
+    type: str
+    method: str
+    server: str
+    database: str
+
+
+class ConnectionResult(msgspec.Struct, frozen=True):
+    """The connection's id, and whether it was made just now."""
+
+    id: str
+    created: bool
+
+
+class _Parameter(msgspec.Struct, frozen=True):
+    name: str
+    required: bool = False
+
+
+class _Method(msgspec.Struct, frozen=True):
+    name: str
+    parameters: tuple[_Parameter, ...] = ()
+
+
+class _Type(msgspec.Struct, frozen=True, rename="camel"):
+    type: str
+    creation_methods: tuple[_Method, ...] = ()
+
+
+class _Details(msgspec.Struct, frozen=True):
+    path: str = ""
+
+
+class _Connection(msgspec.Struct, frozen=True, rename="camel"):
+    id: str
+    connectivity_type: str
+    display_name: str | None = None
+    connection_details: _Details = _Details()
+
+
+def name_of(server: ServerId, database: str) -> str:
+    """The display name of our connection to a database: readable, and different for every database of every server."""
+    digest = hashlib.sha256(f"{server}/{database}".encode()).hexdigest()[:8]
+    return f"{PREFIX} {server.name}/{database} {digest}"
+
+
+async def discover(gateway: str = "") -> ConnectionType:
+    """The best type of connection to PostgreSQL that Fabric offers here, or that the gateway (a GUID) offers.
+
+    Raises `Blocked` when there is none.
+    """
+    query = {"showAllCreationMethods": "true"} | ({"gatewayId": gateway} if gateway else {})
+    offered = {t.type.lower(): t async for t in pages(_Type, "/connections/supportedConnectionTypes", **query)}
+    for name in PREFERENCE:
+        for method in offered[name].creation_methods if name in offered else ():
+            parameters = _server_and_database(method)
+            if parameters:
+                return ConnectionType(offered[name].type, method.name, *parameters)
+    where = f"The gateway {gateway}" if gateway else "Fabric"
+    raise Blocked(
+        f"{where} offers no PostgreSQL connection that takes a server and a database.",
+        code="NoPostgreSqlConnections",
+        remedy="Update the gateway." if gateway else "Ask your Fabric administrator whether PostgreSQL is available.",
+    )
+
+
+async def ensure(
+    name: str, host: str, database: str, user: str, password: str, *, gateway: str = "", recorded: str = ""
+) -> ConnectionResult:
+    """The connection called `name` (see `name_of`) to a database; made, and tested by Fabric, when there is none.
+
+    `recorded` is the id that an earlier run noted. A connection that is found without it gets these credentials, as
+    nobody knows which it has. Raises `Blocked` when Fabric can't log in or can't reach the server, `Conflict` when
+    somebody else holds the name.
+    """
+    found = await _recorded(recorded) or await _named(name)
+    if found:
+        _require_path(found, name, host, database)
+        if found.id != recorded:
+            await update_credentials(found.id, user, password, host=host)
+        return ConnectionResult(found.id, created=False)
+    kind = await discover(gateway)
+    body = {
+        "displayName": name,
+        "connectionDetails": {
+            "type": kind.type,
+            "creationMethod": kind.method,
+            "parameters": [
+                {"dataType": "Text", "name": kind.server, "value": host},
+                {"dataType": "Text", "name": kind.database, "value": database},
+            ],
+        },
+        "privacyLevel": "Organizational",
+        "credentialDetails": _credentials(user, password),
+        **({"connectivityType": "VirtualNetworkGateway", "gatewayId": gateway} if gateway else _CLOUD),
+    }
+    try:
+        made = await write(_Connection, "POST", "/connections", body)
+    except MirrorError as error:
+        raise _explained(error, name, host, user, gateway) from error
+    return ConnectionResult(_require_made(made).id, created=True)
+
+
+async def update_credentials(id: str, user: str, password: str, *, host: str) -> None:
+    """Let the connection log in with these, from now on; Fabric tests them first. Errors are those of `ensure`."""
+    connection = await read(_Connection, f"/connections/{id}")
+    body = {"connectivityType": connection.connectivity_type, "credentialDetails": _credentials(user, password)}
+    gateway = connection.connectivity_type if connection.connectivity_type != "ShareableCloud" else ""
+    try:
+        await write(msgspec.Raw, "PATCH", f"/connections/{id}", body, repeatable=True)
+    except MirrorError as error:
+        raise _explained(error, connection.display_name or id, host, user, gateway) from error
+
+
+async def share(id: str, group: str) -> bool:
+    """Let a group (object id) see and use the connection. Returns whether anything was changed."""
+    body = {"principal": {"id": group, "type": "Group"}, "role": "User"}
+    try:
+        await write(msgspec.Raw, "POST", f"/connections/{id}/roleAssignments", body, repeatable=True)
+    except Conflict:
+        return False
+    return True
+
+
+async def remove(id: str) -> None:
+    """Delete the connection; one that is gone already is fine."""
+    try:
+        await write(msgspec.Raw, "DELETE", f"/connections/{id}", repeatable=True)
+    except NotFound:
+        return
+
+
+_CLOUD = {"connectivityType": "ShareableCloud"}
+
+
+def _credentials(user: str, password: str) -> dict[str, Any]:
+    return {
+        "singleSignOnType": "None",
+        "connectionEncryption": "Encrypted",
+        "skipTestConnection": False,
+        "credentials": {"credentialType": "Basic", "username": user, "password": password},
+    }
+
+
+def _server_and_database(method: _Method) -> tuple[str, str] | None:
+    """What the method calls the two; None when it lacks one of them or demands more."""
+    names = {parameter.name.lower(): parameter.name for parameter in method.parameters}
+    demanded = {parameter.name.lower() for parameter in method.parameters if parameter.required}
+    server = names.get("server") or names.get("host")
+    if server and "database" in names and demanded <= {server.lower(), "database"}:
+        return server, names["database"]
+    return None
+
+
+async def _recorded(id: str) -> _Connection | None:
+    try:
+        return await read(_Connection, f"/connections/{id}") if id else None
+    except NotFound:
+        return None
+
+
+async def _named(name: str) -> _Connection | None:
+    async for connection in pages(_Connection, "/connections"):
+        if (connection.display_name or "").lower() == name.lower():
+            return connection
+    return None
+
+
+def _require_path(found: _Connection, name: str, host: str, database: str) -> None:
+    server, _, found_database = found.connection_details.path.partition(";")
+    if (server.lower().removesuffix(":5432"), found_database) != (host.lower(), database):
+        raise Conflict(
+            f"The Fabric connection {name!r} ({found.id}) leads to {found.connection_details.path!r}; "
+            f"'{host};{database}' was expected.",
+            code="ConnectionNameTaken",
+            remedy="Rename or delete that connection in Fabric (Manage connections and gateways).",
+        )
+
+
+def _require_made(made: _Connection | Operation) -> _Connection:
+    if isinstance(made, Operation):
+        raise Blocked(f"Fabric makes the connection in an operation ({made.id}), which it is not documented to do.")
+    return made
+
+
+def _explained(error: MirrorError, name: str, host: str, user: str, gateway: str) -> MirrorError:
+    """Fabric's refusal in words that say what to do."""
+    if error.code == "DuplicateConnectionName":
+        return Conflict(
+            f"A Fabric connection called {name!r} exists that the app's identity can't see. {error.message}",
+            code="ConnectionNameTaken",
+            remedy="Share it with the app's identity as Owner, or rename or delete it.",
+        )
+    if error.code == "IncorrectCredentials":
+        return Blocked(
+            f"Fabric could not log in to {host} as {user!r}. {error.message}",
+            code="IncorrectCredentials",
+            remedy="Check that password authentication is enabled on the server and that the role may log in.",
+        )
+    if error.code in _UNREACHABLE:
+        remedy = (
+            "Check that the virtual network data gateway runs and reaches the server at port 5432."
+            if gateway
+            else "Enable public access with the firewall rule that allows Azure services (0.0.0.0 to 0.0.0.0), or set "
+            "a virtual network data gateway."
+        )
+        return Blocked(f"Fabric could not reach {host}. {error.message}", code="ServerUnreachable", remedy=remedy)
+    if isinstance(error, NotAllowed):
+        return NotAllowed(
+            error.message,
+            code=error.code,
+            remedy="A Fabric administrator has to allow the tenant setting 'Service principals can create workspaces, "
+            "connections, and deployment pipelines' for the app's identity.",
+        )
+    return error

@@ -1,0 +1,87 @@
+"""How fast this process may call Fabric: a sliding window, shared by everybody, with two lanes.
+
+Fabric allows an identity so many calls a minute. Preparations may use all of them, at once if they like. The
+background lane (the health sweep) is paced evenly, leaves a small share alone, and waits while a preparation waits.
+After a 429, which other processes with the same identity may have caused, the limit drops and recovers slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+SHARE_KEPT_BACK = 0.02
+MARGIN = 1.01
+"""The window is kept this much longer than the service's, since calls take different times to arrive."""
+CUT = 0.75
+RECOVERY_SECONDS = 300.0
+YIELD_SECONDS = 0.02
+
+_in_background: ContextVar[bool] = ContextVar("fabric_background", default=False)
+
+
+@contextmanager
+def background() -> Iterator[None]:
+    """Calls to Fabric made within, and in tasks started within, take the background lane."""
+    token = _in_background.set(True)
+    try:
+        yield
+    finally:
+        _in_background.reset(token)
+
+
+class Quota:
+    """At most `calls` in any `seconds`. It belongs to one event loop, whose clock it uses."""
+
+    def __init__(self, calls: int, seconds: float = 60.0):
+        self.calls, self.window = calls, seconds * MARGIN
+        self._taken: deque[float] = deque()
+        self._lanes = {False: asyncio.Lock(), True: asyncio.Lock()}
+        self._next_background = 0.0
+        self._held_until = 0.0
+        self._cut_at = float("-inf")
+        self._cut_to = calls
+
+    async def take(self) -> None:
+        """Wait until a call may be made, and count it. In a lane, who came first goes first."""
+        lane = _in_background.get()
+        async with self._lanes[lane]:
+            while wait := self._wait(lane):  # noqa: ASYNC110 (it sleeps until a known moment)
+                await asyncio.sleep(wait)
+            now = asyncio.get_running_loop().time()
+            self._taken.append(now)
+            if lane:
+                self._next_background = max(now, self._next_background) + self.window / self._allowed(now, lane)
+
+    def refused(self, retry_after: float) -> None:
+        """The service answered 429: nobody calls for `retry_after` seconds, and then fewer than before."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._held_until:
+            self._cut_to, self._cut_at = max(1, int(self.limit(now) * CUT)), now
+        self._held_until = max(self._held_until, now + retry_after)
+
+    def limit(self, now: float) -> int:
+        """How many calls the window may hold now."""
+        recovered = min(1.0, (now - self._cut_at) / RECOVERY_SECONDS)
+        return self._cut_to + int((self.calls - self._cut_to) * recovered)
+
+    def _allowed(self, now: float, lane: bool) -> int:
+        limit = self.limit(now)
+        return max(1, limit - max(1, round(limit * SHARE_KEPT_BACK))) if lane else limit
+
+    def _wait(self, lane: bool) -> float:
+        """Seconds until it is worth asking again; 0: the call may be made."""
+        now = asyncio.get_running_loop().time()
+        while self._taken and self._taken[0] <= now - self.window:
+            self._taken.popleft()
+        if now < self._held_until:
+            return self._held_until - now
+        if lane and now < self._next_background:
+            return self._next_background - now
+        if lane and self._lanes[False].locked():
+            return YIELD_SECONDS
+        over = len(self._taken) - self._allowed(now, lane)
+        return self._taken[over] + self.window - now if over >= 0 else 0.0

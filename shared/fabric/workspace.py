@@ -1,0 +1,120 @@
+"""A Fabric workspace: whether it can take mirrors, and who may do what in it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.fabric.client import pages, read, write
+from shared.platform.errors import Conflict, NotAllowed, NotFound, Unavailable
+from shared.platform.settings import settings
+
+RANKS = {"Viewer": 1, "Contributor": 2, "Member": 3, "Admin": 4}
+NO_ROLE = frozenset({"InsufficientPrivileges", "InsufficientWorkspaceRole"})
+PRINCIPAL_SECONDS = 15.0
+"""Pause before a principal is looked for again that Microsoft Entra ID has not told Fabric of yet."""
+
+
+class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """`capacity_state` is Active, Inactive, or Unknown where the app can't see the capacity.
+
+    `app_role` is the app's own role: Admin, Member, Contributor, Viewer, or '' for none. Fabric shows the roles to
+    members only, so an app that may read the workspace but not its roles counts as Viewer, and one that gets its role
+    through a group as Member.
+    """
+
+    id: str
+    name: str = ""
+    capacity_id: str = ""
+    capacity_state: str = "Unknown"
+    app_role: str = ""
+
+
+class _Workspace(msgspec.Struct, frozen=True, rename="camel"):
+    id: str
+    display_name: str = ""
+    capacity_id: str | None = None
+
+
+class _Capacity(msgspec.Struct, frozen=True):
+    id: str
+    state: str
+
+
+class _Principal(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _Assignment(msgspec.Struct, frozen=True):
+    id: str
+    principal: _Principal
+    role: str
+
+
+async def observe(workspace: str) -> WorkspaceFacts | None:
+    """The facts of a workspace (a GUID); None when there is no such workspace."""
+    try:
+        found = await read(_Workspace, f"/workspaces/{workspace}")
+    except NotFound:
+        return None
+    except NotAllowed as error:
+        if error.code not in NO_ROLE:
+            raise
+        return WorkspaceFacts(id=workspace)
+    capacity = found.capacity_id or ""
+    return WorkspaceFacts(
+        id=found.id,
+        name=found.display_name,
+        capacity_id=capacity,
+        capacity_state=await _capacity_state(capacity),
+        app_role=await _own_role(workspace),
+    )
+
+
+async def ensure_member(workspace: str, principal: str, role: str = "Contributor") -> bool:
+    """Give a service principal (object id) at least `role` on the workspace. Returns whether anything was changed.
+
+    Raises `Unavailable` while Fabric doesn't know the principal: a new identity takes a while to arrive there.
+    """
+    found = await _assignment(workspace, principal)
+    if found and RANKS.get(found.role, 0) >= RANKS[role]:
+        return False
+    roles = f"/workspaces/{workspace}/roleAssignments"
+    try:
+        if found:
+            await write(msgspec.Raw, "PATCH", f"{roles}/{found.id}", {"role": role}, repeatable=True)
+        else:
+            body = {"principal": {"id": principal, "type": "ServicePrincipal"}, "role": role}
+            await write(msgspec.Raw, "POST", roles, body, repeatable=True)
+    except Conflict:
+        return False
+    except NotFound as error:
+        raise Unavailable(
+            f"Fabric does not know the service principal {principal} yet: {error.message}",
+            code="PrincipalNotKnown",
+            retry_after=PRINCIPAL_SECONDS,
+        ) from error
+    return True
+
+
+async def _capacity_state(capacity: str) -> str:
+    async for found in pages(_Capacity, "/capacities"):
+        if found.id.lower() == capacity.lower():
+            return found.state
+    return "Unknown"
+
+
+async def _own_role(workspace: str) -> str:
+    try:
+        own = await _assignment(workspace, settings().identity_object_id)
+    except NotAllowed as error:
+        if error.code not in NO_ROLE:
+            raise
+        return "Viewer"
+    return own.role if own else "Member"
+
+
+async def _assignment(workspace: str, principal: str) -> _Assignment | None:
+    async for assignment in pages(_Assignment, f"/workspaces/{workspace}/roleAssignments"):
+        if assignment.principal.id.lower() == principal.lower():
+            return assignment
+    return None
