@@ -1,0 +1,121 @@
+"""How Fabric gets into a source database: with the connection's own credentials, if the network lets it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import aiohttp
+import msgspec
+import psycopg
+
+from local.cloud.fabric.control_plane import ControlPlane
+from local.topology import Topology
+
+PORT = 5432
+CONNECT_SECONDS = 5
+SSL_MODES = {"Encrypted": "verify-full", "Any": "verify-full", "NotEncrypted": "disable"}
+
+
+class SourceProblem(Exception):
+    """Fabric could not work with the source. `code` is Fabric's; `cause` says what the source itself said.
+
+    `passing`: it may be over when tried again.
+    """
+
+    def __init__(self, code: str, message: str, cause: str = "", passing: bool = False):
+        super().__init__(message)
+        self.code, self.message, self.cause, self.passing = code, message, cause, passing
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """Where a connection leads and what it logs in with. `gateway`: through a virtual network data gateway."""
+
+    host: str
+    database: str
+    username: str
+    password: str
+    encryption: str
+    gateway: bool
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.username}@{self.host}/{self.database})"
+
+
+class Source:
+    """Opens connections to source databases, and says in Fabric's words why one could not be opened."""
+
+    def __init__(self, topology: Topology, control_plane: ControlPlane):
+        self.topology, self.control_plane = topology, control_plane
+
+    async def test(self, credentials: Credentials) -> None:
+        """Log in and out. Raises `SourceProblem`."""
+        async with self.opened(credentials):
+            pass
+
+    @contextlib.asynccontextmanager
+    async def opened(
+        self, credentials: Credentials, replication: bool = False
+    ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """An autocommitting connection, closed at the end; with `replication` it speaks that protocol too.
+
+        Raises `SourceProblem`: `CreateGatewayConnectionFailed` (unreachable, refused, no such database) or
+        `IncorrectCredentials`.
+        """
+        await self._require_way_in(credentials)
+        connection = await self._connect(credentials, replication)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def _connect(self, credentials: Credentials, replication: bool) -> psycopg.AsyncConnection[Any]:
+        more: dict[str, Any] = {"replication": "database"} if replication else {}
+        try:
+            return await psycopg.AsyncConnection.connect(
+                host=credentials.host, port=PORT, dbname=credentials.database,
+                user=credentials.username, password=credentials.password,
+                sslmode=SSL_MODES[credentials.encryption], sslrootcert=str(self.topology.authority),
+                connect_timeout=CONNECT_SECONDS, application_name="Microsoft Fabric", autocommit=True, **more,
+            )  # fmt: skip
+        except (psycopg.Error, OSError) as error:
+            raise _problem(credentials, str(error)) from None
+
+    async def identity(self, host: str) -> str | None:
+        """The object id of the server's system-assigned identity."""
+        server = await self._ask(self.control_plane.find(host))
+        return server.identity if server else None
+
+    async def _require_way_in(self, credentials: Credentials) -> None:
+        if credentials.gateway or not self.control_plane.present:
+            return
+        server = await self._ask(self.control_plane.find(credentials.host))
+        if server is None:
+            raise _unreachable(credentials, "the name belongs to no flexible server")
+        if not await self._ask(self.control_plane.lets_azure_in(server)):
+            raise _unreachable(credentials, "the connection attempt timed out")
+
+    async def _ask[T](self, question: Awaitable[T]) -> T:
+        try:
+            return await question
+        except (TimeoutError, aiohttp.ClientError) as error:
+            message = "Azure could not be asked about the server."
+            raise SourceProblem("UnknownError", message, str(error), passing=True) from None
+
+
+def _problem(credentials: Credentials, text: str) -> SourceProblem:
+    """libpq gives no SQLSTATE for a failed login, only the server's (English) words."""
+    cause = text.strip().splitlines()[-1] if text.strip() else "no answer"
+    if "password authentication failed" in text or "is not permitted to log in" in text:
+        message = f"The credentials for {credentials.username!r} were not accepted by {credentials.host}."
+        return SourceProblem("IncorrectCredentials", message, cause, passing=True)
+    if f'database "{credentials.database}" does not exist' in text:
+        message = f"The database {credentials.database!r} was not found on {credentials.host}."
+        return SourceProblem("CreateGatewayConnectionFailed", message, cause, passing=True)
+    return _unreachable(credentials, cause)
+
+
+def _unreachable(credentials: Credentials, cause: str) -> SourceProblem:
+    message = f"A connection to the data source {credentials.host};{credentials.database} could not be established."
+    return SourceProblem("CreateGatewayConnectionFailed", message, cause, passing=True)
