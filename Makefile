@@ -79,14 +79,14 @@ help: ## Show this list
 
 # A command counts only if it runs: a version manager's shim may stand in PATH for a version that is not there.
 $(PYTHON_READY): requirements.txt requirements-dev.txt constraints.txt
-	@for python in python3.13 python3; do \
-		if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 13))' 2> /dev/null; then found=$$python; break; fi; \
-	done; \
+	@while IFS= read -r python; do \
+		if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 13))' < /dev/null 2> /dev/null; then found=$$python; break; fi; \
+	done < <(type -ap python3.13 python3 || true); \
 	if [ -z "$${found:-}" ]; then \
 		echo "Python 3.13 is needed: install python3.13 with its venv module (Debian: python3.13-venv; pyenv: pyenv install 3.13)." >&2; exit 1; \
 	fi; \
 	echo "Installing the Python packages into .venv …"; \
-	$$found -m venv --clear .venv; \
+	"$$found" -m venv --clear .venv; \
 	$(PYTHON) -m pip install -qq --disable-pip-version-check --no-input --requirement requirements-dev.txt --constraint constraints.txt
 	@touch $@
 
