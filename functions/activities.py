@@ -1,0 +1,193 @@
+"""The activities: one short function each. They decode, call a step of shared/, and encode what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import Any
+
+import azure.durable_functions as df
+import msgspec
+
+from shared.desired.server_id import ServerId, from_key
+from shared.platform.errors import MirrorError
+
+blueprint = df.Blueprint()
+
+
+async def answer(work: Awaitable[Any]) -> dict[str, Any]:
+    """What the orchestrator gets: the value, or why there is none and whether waiting helps (see `flow`)."""
+    try:
+        return {"value": msgspec.to_builtins(await work)}
+    except MirrorError as error:
+        reason = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        if error.retryable:
+            return {"later": {**reason, "retry_after": error.retry_after}}
+        return {"problem": reason}
+
+
+def _server(payload: dict[str, Any]) -> ServerId:
+    return from_key(payload["server"])
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def decide_server(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import decide
+
+    return await answer(decide.decide(_server(payload), payload["run"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def start_operation(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.source import server
+
+    return await answer(server.begin(_server(payload), msgspec.convert(payload["change"], server.Change)))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def poll_operation(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.source import server
+
+    change = msgspec.convert(payload["change"], server.Change)
+    return await answer(server.poll(_server(payload), change, payload["token"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def plan_parameters(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import prepare
+
+    return await answer(prepare.plan_parameters(_server(payload), payload["databases"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def find_pending_restart(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import restart
+
+    return await answer(restart.pending(_server(payload)))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def decide_restart(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import restart
+
+    now = datetime.fromisoformat(payload["now"])
+    return await answer(restart.decide(_server(payload), payload["policy"], payload["pending"], now))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def record_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import restart
+
+    return await answer(restart.record_waiting(_server(payload), payload["verdict"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def record_refusal(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import restart
+
+    return await answer(restart.record_refusal(_server(payload), payload["fingerprint"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def is_still_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import restart
+
+    return await answer(restart.is_still_waiting(_server(payload), payload["fingerprint"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def ensure_role(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import prepare
+
+    return await answer(prepare.ensure_role(_server(payload), payload["databases"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def ensure_workspace_access(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import prepare
+
+    return await answer(prepare.ensure_workspace_access(_server(payload), payload["workspace"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def prepare_database(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import prepare
+
+    return await answer(prepare.prepare_database(_server(payload), payload["database"], payload["workspace"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def ensure_connection(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import mirror
+
+    return await answer(mirror.ensure_connection(_server(payload), payload["database"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def ensure_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import mirror
+
+    return await answer(mirror.ensure_mirror(_server(payload), payload["database"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def advance_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import mirror
+
+    return await answer(mirror.advance(_server(payload), payload["database"], payload["started"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def record_mirror_problem(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import record
+
+    return await answer(record.mirror_problem(_server(payload), payload["database"], payload["reasons"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def record_outcome(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import record
+
+    return await answer(record.outcome(_server(payload), payload["phase"], payload["reasons"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def release_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import release
+
+    return await answer(release.release_mirror(_server(payload), payload["database"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def release_database(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import release
+
+    return await answer(release.release_database(_server(payload), payload["database"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def release_server(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import release
+
+    return await answer(release.release_server(_server(payload)))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def forget_server(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import release
+
+    return await answer(release.forget_server(_server(payload)))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def list_mirrors_to_probe(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import sweep
+
+    return await answer(sweep.mirrors_by_server())
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def probe_mirrors(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import sweep
+
+    return await answer(sweep.probe([from_key(server) for server in payload["servers"]]))

@@ -1,0 +1,31 @@
+"""The Event Grid door: an event only says «look at this server again»."""
+
+from __future__ import annotations
+
+import logging
+
+import azure.durable_functions as df
+import azure.functions as func
+
+from functions import signals
+from shared.desired import events
+from shared.platform.settings import settings
+
+blueprint = df.Blueprint()
+log = logging.getLogger(__name__)
+
+
+@blueprint.event_grid_trigger(arg_name="event")
+@blueprint.durable_client_input(client_name="client")
+async def server_changed(event: func.EventGridEvent, client: df.DurableFunctionsClient) -> None:
+    """Event Grid events and CloudEvents of the watched subscriptions."""
+    # The binding gives a CloudEvent, which calls its type otherwise, where the subscription delivers such.
+    event_type = getattr(event, "event_type", None) or getattr(event, "type", None)
+    seen = events.read(event_type, event.subject, event.get_json(), settings().identity_object_id)
+    if isinstance(seen, events.Ignored):
+        log.info("Event %s ignored: %s.", event.id, seen.reason)
+    elif seen.server.subscription not in settings().allowed_subscriptions:
+        log.warning("Event %s ignored: subscription %s is not allowed.", event.id, seen.server.subscription)
+    else:
+        log.info("Event %s: %s %s.", event.id, seen.server, type(seen).__name__.lower())
+        await signals.look(client, seen.server)

@@ -1,0 +1,39 @@
+"""HTTP doors of the mirrors: how they are doing, and whether the app is up."""
+
+from __future__ import annotations
+
+import azure.durable_functions as df
+import azure.functions as func
+import msgspec
+
+from functions.problems import answer, told
+from shared.platform.version import VERSION
+
+blueprint = df.Blueprint()
+
+
+@blueprint.route(route="mirrors", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@told
+async def get_mirrors(req: func.HttpRequest) -> func.HttpResponse:
+    """The latest health of every mirror, worst first; `?health=` and `?workspace=` choose some."""
+    from shared.steps import sweep
+
+    found = await sweep.latest(req.params.get("health"), req.params.get("workspace"))
+    return answer({"value": msgspec.to_builtins(found)})
+
+
+@blueprint.route(route="mirrors/{workspace}/{mirror}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@told
+async def get_mirror(req: func.HttpRequest) -> func.HttpResponse:
+    """One mirror with its history, newest first; `?hours=` says how far back (24 unless told)."""
+    from shared.steps import sweep
+
+    found = await sweep.one(req.route_params["workspace"], req.route_params["mirror"], req.params.get("hours", "24"))
+    return answer(msgspec.to_builtins(found))
+
+
+@blueprint.route(route="live", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@told
+async def get_live(req: func.HttpRequest) -> func.HttpResponse:
+    """Whether the app is up, and which version of it."""
+    return answer({"status": "ok", "version": VERSION})

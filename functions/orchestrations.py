@@ -1,0 +1,319 @@
+"""The durable part: one mailbox a server, and the runs that it starts. Deterministic: no I/O, no clock, no environment."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import azure.durable_functions as df
+import msgspec
+from durabletask import task
+from durabletask.entities import DurableEntity, EntityInstanceId
+
+from functions.flow import Flow, Reason, Refused, Superseded, call, reason
+from shared import progress
+
+blueprint = df.Blueprint()
+
+DECISION_EVENT = "restart-decision"
+LOOK_AGAIN_EVENT = "look-again"
+STEP_EVENT = "step-done"
+
+_STEP_OF = {
+    "EnableSystemIdentity": ("identity", "Enabling the server's system-assigned identity"),
+    "EnableEntraAuthentication": ("administrator", "Enabling Microsoft Entra authentication"),
+    "AddAdministrator": ("administrator", "Making this app a Microsoft Entra administrator of the server"),
+}
+
+
+def mailbox(server: str) -> EntityInstanceId:
+    """The mailbox of the server with this key."""
+    return EntityInstanceId("server_mailbox", server)
+
+
+@blueprint.entity_trigger(context_name="context")
+class server_mailbox(DurableEntity):  # noqa: N801 - the name of the function
+    """One run at a time for a server, and no change lost: a signal during a run means one more run.
+
+    State: `runs` counts them, `running` is the instance id of the present one or empty, `again` remembers a signal.
+    """
+
+    def look(self, _: Any = None) -> None:
+        """Something may have changed."""
+        box = self._box()
+        if box["running"]:
+            box["again"] = True
+        else:
+            self._start(box)
+        self.set_state(box)
+
+    def finished(self, run: str) -> None:
+        """The run with this instance id is over, by its own word or because it was found dead."""
+        box = self._box()
+        if run == box["running"]:
+            box["running"] = ""
+            if box["again"]:
+                self._start(box)
+        self.set_state(box)
+
+    def _box(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.get_state(dict, {"runs": 0, "running": "", "again": False})
+        return found
+
+    def _start(self, box: dict[str, Any]) -> None:
+        server = self.entity_context.entity_id.key
+        box["runs"] += 1
+        box["running"] = f"{server}:{box['runs']}"
+        box["again"] = False
+        self.entity_context.schedule_new_orchestration(
+            "reconcile_server", input={"server": server}, instance_id=box["running"]
+        )
+
+
+@blueprint.orchestration_trigger(context_name="ctx")
+def reconcile_server(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> Flow[dict[str, Any]]:
+    """One run: look at the server, decide, do what is missing, record, and say that it is over."""
+    server = wanted["server"]
+    try:
+        outcome = yield from _reconcile(ctx, server)
+    except (Refused, task.TaskFailedError) as error:
+        outcome = {"phase": "Blocked", "reasons": [reason(error)]}
+    except Superseded:
+        outcome = {"phase": "Superseded", "reasons": []}
+    try:
+        if outcome["phase"] not in ("Unconcerned", "Superseded"):
+            yield from call(ctx, "record_outcome", {"server": server, **outcome})
+        ctx.set_custom_status(msgspec.to_builtins(_ended(outcome)))
+    finally:
+        ctx.signal_entity(mailbox(server), "finished", input=ctx.instance_id)
+    return outcome
+
+
+def _reconcile(ctx: task.OrchestrationContext, server: str) -> Flow[dict[str, Any]]:
+    _show(ctx, progress.at_server("observe", (), "Looking at the server"))
+    decision = yield from call(ctx, "decide_server", {"server": server, "run": ctx.instance_id})
+    match decision["action"]:
+        case "prepare":
+            return (yield from _prepare(ctx, server, decision))
+        case "release":
+            return (yield from _release(ctx, server, decision))
+        case "forget":
+            yield from call(ctx, "forget_server", {"server": server})
+            return {"phase": "Deleted", "reasons": []}
+        case "blocked":
+            return {"phase": "Blocked", "reasons": decision["reasons"]}
+    return {"phase": "Unconcerned", "reasons": []}
+
+
+def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[dict[str, Any]]:
+    databases, limit = decision["databases"], timedelta(minutes=decision["operation_limit_minutes"])
+    for change in decision["changes"]:
+        step, message = _STEP_OF[change["type"]]
+        _show(ctx, progress.at_server(step, databases, message))
+        yield from _operate(ctx, server, change, limit)
+    _show(ctx, progress.at_server("parameters", databases, "Comparing the server parameters"))
+    changes = yield from call(ctx, "plan_parameters", {"server": server, "databases": databases})
+    for change in changes:
+        message = f"Setting the server parameter {change['name']} to {change['value']}"
+        _show(ctx, progress.at_server("parameters", databases, message))
+        yield from _operate(ctx, server, change, limit)
+    pending = yield from call(ctx, "find_pending_restart", {"server": server})
+    if pending:
+        yield from _restart(ctx, server, decision, pending, limit)
+    _show(ctx, progress.at_server("role", databases, "Making sure of the role that Fabric logs in as"))
+    yield from call(ctx, "ensure_role", {"server": server, "databases": databases})
+    _show(ctx, progress.at_server("workspace", databases, "Admitting the server's identity to the workspace"))
+    yield from call(ctx, "ensure_workspace_access", {"server": server, "workspace": decision["workspace"]})
+    for database in decision["leaving"]:
+        yield from _release_database(ctx, server, database)
+    mirrors = yield from _mirror_all(ctx, server, decision)
+    reasons = [found for mirror in mirrors for found in mirror["reasons"]]
+    return {"phase": "Blocked" if reasons else "Mirrored", "reasons": reasons}
+
+
+def _operate(ctx: task.OrchestrationContext, server: str, change: dict[str, Any], limit: timedelta) -> Flow[None]:
+    """Make one change to the server: start it, waiting while the server is busy, and wait until it is done."""
+    end = ctx.current_utc_datetime + limit
+    token = yield from call(ctx, "start_operation", {"server": server, "change": change}, limit)
+    problem = yield ctx.call_sub_orchestrator(
+        "wait_for_operation", input={"server": server, "change": change, "token": token, "until": end.isoformat()}
+    )
+    if problem:
+        raise Refused(problem)
+
+
+@blueprint.orchestration_trigger(context_name="ctx")
+def wait_for_operation(ctx: task.OrchestrationContext, operation: dict[str, Any]) -> Flow[Reason | None]:
+    """Poll a management operation with durable timers until it is done. The outcome is None, or why it failed."""
+    pause = 1.0
+    while True:
+        try:
+            seen = yield from call(ctx, "poll_operation", operation)
+        except Refused as refused:
+            return refused.reason
+        if seen["done"]:
+            return None
+        wait = timedelta(seconds=max(pause, seen["retry_after"]))
+        if ctx.current_utc_datetime + wait > datetime.fromisoformat(operation["until"]):
+            return {
+                "code": "OperationTooSlow",
+                "message": f"The operation {operation['change']['type']} had not ended by {operation['until']}.",
+                "remedy": "Look at the server in the Azure portal; the next event or the hourly resync goes on from there.",
+            }
+        yield ctx.create_timer(wait)
+        pause = min(2 * pause, 30)
+
+
+def _restart(
+    ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], pending: list[str], limit: timedelta
+) -> Flow[None]:
+    """Restart the server once, when its policy allows it. Raises `Refused` or `Superseded` when it doesn't come to that."""
+    databases = decision["databases"]
+    because = ", ".join(pending)
+    status = progress.at_server("restart", databases, f"Restarting the server for {because}")
+    verdict = yield from call(ctx, "decide_restart", {
+        "server": server, "policy": decision["restart"], "pending": pending, "now": ctx.current_utc_datetime.isoformat(),
+    })  # fmt: skip
+    if verdict["wait_until"]:
+        yield from _await_restart(ctx, server, decision, verdict, progress.waiting(
+            status, verdict["waiting_for"], verdict["message"], verdict["since"], verdict["wait_until"]
+        ))  # fmt: skip
+        still = yield from call(ctx, "find_pending_restart", {"server": server})
+        if not still:
+            return
+    _show(ctx, status)
+    yield from _operate(ctx, server, {"type": "Restart"}, limit)
+
+
+def _await_restart(
+    ctx: task.OrchestrationContext,
+    server: str,
+    decision: dict[str, Any],
+    verdict: dict[str, Any],
+    status: progress.Status,
+) -> Flow[None]:
+    """Wait for the decision, the window or the time limit; look again whenever something may have changed."""
+    _show(ctx, status)
+    yield from call(ctx, "record_waiting", {"server": server, "verdict": verdict})
+    timer = ctx.create_timer(datetime.fromisoformat(verdict["wait_until"]).replace(tzinfo=None))
+    decided = ctx.wait_for_external_event(DECISION_EVENT)
+    nudged = ctx.wait_for_external_event(LOOK_AGAIN_EVENT)
+    while True:
+        first = yield task.when_any([timer, decided, nudged])
+        if first is timer:
+            if verdict["restart_then"]:
+                return
+            raise Refused(verdict["too_late"])
+        if first is decided:
+            answer = decided.get_result()
+            if answer["restart"]:
+                return
+            yield from call(ctx, "record_refusal", {"server": server, "fingerprint": decision["fingerprint"]})
+            raise Refused(verdict["refused"])
+        nudged = ctx.wait_for_external_event(LOOK_AGAIN_EVENT)
+        same = yield from call(ctx, "is_still_waiting", {"server": server, "fingerprint": decision["fingerprint"]})
+        if not same:
+            raise Superseded
+
+
+def _mirror_all(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[list[dict[str, Any]]]:
+    """Mirror the databases in parallel, and show how far each is."""
+    databases = decision["databases"]
+    done = dict.fromkeys(databases, 0)
+    runs = [
+        ctx.call_sub_orchestrator(
+            "mirror_database",
+            input={**_shared_input(server, decision), "database": database, "run": ctx.instance_id},
+            instance_id=f"{ctx.instance_id}:{number}",
+        )
+        for number, database in enumerate(databases)
+    ]
+    everything = task.when_all(runs)
+    stepped = ctx.wait_for_external_event(STEP_EVENT)
+    _show(ctx, progress.at_databases(done))
+    while not everything.is_complete:
+        first = yield task.when_any([everything, stepped])
+        if first is stepped:
+            told = stepped.get_result()
+            done[told["database"]] = told["done"]
+            stepped = ctx.wait_for_external_event(STEP_EVENT)
+            _show(ctx, progress.at_databases(done))
+    return everything.get_result()
+
+
+def _shared_input(server: str, decision: dict[str, Any]) -> dict[str, Any]:
+    kept = ("workspace", "mirror_start_limit_minutes", "poll_seconds")
+    return {"server": server, **{name: decision[name] for name in kept}}
+
+
+@blueprint.orchestration_trigger(context_name="ctx")
+def mirror_database(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> Flow[dict[str, Any]]:
+    """Mirror one database of a prepared server. Its outcome says why not, so that it does not stop the others."""
+    one = {name: wanted[name] for name in ("server", "database", "workspace")}
+    reasons: list[Reason] = []
+    try:
+        yield from call(ctx, "prepare_database", one)
+        _tell(ctx, wanted, 1)
+        yield from call(ctx, "ensure_connection", one)
+        _tell(ctx, wanted, 2)
+        yield from call(ctx, "ensure_mirror", one)
+        _tell(ctx, wanted, 3)
+        yield from _until_running(ctx, one, wanted)
+        _tell(ctx, wanted, 4)
+    except (Refused, task.TaskFailedError) as error:
+        found = reason(error)
+        reasons = [{**found, "message": f"Database {wanted['database']}: {found['message']}"}]
+        yield from call(ctx, "record_mirror_problem", {**one, "reasons": reasons})
+    return {"database": wanted["database"], "reasons": reasons}
+
+
+def _until_running(ctx: task.OrchestrationContext, one: dict[str, Any], wanted: dict[str, Any]) -> Flow[None]:
+    """Start the mirror when it does not run, and look at it until it does."""
+    end = ctx.current_utc_datetime + timedelta(minutes=wanted["mirror_start_limit_minutes"])
+    started = False
+    while True:
+        seen = yield from call(ctx, "advance_mirror", {**one, "started": started})
+        started = started or seen["started"]
+        if seen["running"]:
+            return
+        if ctx.current_utc_datetime >= end:
+            raise Refused({
+                "code": "MirrorTooSlow",
+                "message": f"The mirrored database is {seen['status']} and was not Running by {end.isoformat()}.",
+                "remedy": "Look at it in the Fabric portal; the next event or the hourly resync goes on from there.",
+            })  # fmt: skip
+        yield ctx.create_timer(timedelta(seconds=wanted["poll_seconds"]))
+
+
+def _release(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[dict[str, Any]]:
+    """Undo what was done for this server, database by database; server parameters stay, since they need a restart."""
+    for database in decision["leaving"]:
+        yield from _release_database(ctx, server, database)
+    yield from call(ctx, "release_server", {"server": server})
+    return {"phase": "Released", "reasons": []}
+
+
+def _release_database(ctx: task.OrchestrationContext, server: str, database: str) -> Flow[None]:
+    one = {"server": server, "database": database}
+    yield from call(ctx, "release_mirror", one)
+    yield from call(ctx, "release_database", one)
+
+
+def _tell(ctx: task.OrchestrationContext, wanted: dict[str, Any], done: int) -> None:
+    ctx.send_event(wanted["run"], STEP_EVENT, data={"database": wanted["database"], "done": done})
+
+
+def _show(ctx: task.OrchestrationContext, status: progress.Status) -> None:
+    ctx.set_custom_status(msgspec.to_builtins(status))
+
+
+def _ended(outcome: dict[str, Any]) -> progress.Status:
+    reasons = outcome["reasons"]
+    messages = {
+        "Mirrored": "Every database is mirrored.",
+        "Released": "The server is released. Its parameters were left as they are: lowering them needs a restart.",
+        "Deleted": "The server was deleted.",
+        "Unconcerned": "Nobody wants this server mirrored.",
+        "Superseded": "Something else is wanted by now; the next run does that.",
+    }
+    return progress.ended(outcome["phase"], reasons[0]["message"] if reasons else messages[outcome["phase"]], 0)

@@ -1,0 +1,115 @@
+"""HTTP doors of one server: the plan, the wish, how far it is, the restart decision, and the way back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import azure.durable_functions as df
+import azure.functions as func
+import msgspec
+
+from functions import signals
+from functions.problems import answer, told
+from shared.desired import server_id
+from shared.desired.server_id import ServerId
+from shared.platform.errors import Conflict, InvalidInput, NotAllowed
+from shared.platform.settings import settings
+
+blueprint = df.Blueprint()
+
+SERVER = "servers/{subscription}/{resource_group}/{server}"
+
+
+@blueprint.route(route=f"{SERVER}/readiness", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@told
+async def get_readiness(req: func.HttpRequest) -> func.HttpResponse:
+    """The checks and the plan for a server; nothing is changed."""
+    from shared.steps import requests
+
+    databases = tuple(name.strip() for name in req.params.get("databases", "").split(",") if name.strip())
+    report = await requests.readiness_of(_server(req), databases, req.params.get("workspace") or None)
+    return answer(msgspec.to_builtins(report))
+
+
+@blueprint.route(route=f"{SERVER}/mirroring", methods=["PUT"], auth_level=func.AuthLevel.FUNCTION)
+@blueprint.durable_client_input(client_name="client")
+@told
+async def put_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    """Have the server mirrored. The same wish again joins what is being done."""
+    from shared.steps import requests
+
+    server = _server(req)
+    await requests.ask(server, req.get_body())
+    await signals.look(client, server)
+    return _accepted(req, server)
+
+
+@blueprint.route(route=f"{SERVER}/mirroring", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@blueprint.durable_client_input(client_name="client")
+@told
+async def get_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    """Phase, progress, mirrors and the last report of a server."""
+    from shared.steps import requests
+
+    server = _server(req)
+    run = await signals.present_run(client, server)
+    state = await requests.describe(server, bool(run))
+    progress = await signals.custom_status(client, run) if run else {}
+    return answer({**msgspec.to_builtins(state), "run": run or state.run, "running": bool(run), "progress": progress or None})
+
+
+@blueprint.route(route=f"{SERVER}/mirroring", methods=["DELETE"], auth_level=func.AuthLevel.FUNCTION)
+@blueprint.durable_client_input(client_name="client")
+@told
+async def delete_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    """Release the server: withdraw the wish that came over HTTP. 409 where a tag still wants it."""
+    from shared.steps import requests
+
+    server = _server(req)
+    await requests.withdraw(server)
+    await signals.look(client, server)
+    return _accepted(req, server)
+
+
+@blueprint.route(route=f"{SERVER}/mirroring/restart-decision", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@blueprint.durable_client_input(client_name="client")
+@told
+async def post_restart_decision(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    """Allow or refuse the restart that a run waits for."""
+    server = _server(req)
+    if not await signals.decide_restart(client, server, _decision(req.get_body())):
+        raise Conflict(
+            f"Nothing waits for a restart decision on server {server.name!r}.",
+            code="NothingToDecide",
+            remedy="GET the server's mirroring to see what it is doing.",
+        )
+    return _accepted(req, server)
+
+
+def _server(req: func.HttpRequest) -> ServerId:
+    """The server that the address names. Raises `InvalidInput`, and `NotAllowed` for a foreign subscription."""
+    parts = req.route_params
+    server = server_id.of(parts["subscription"], parts["resource_group"], parts["server"])
+    if server.subscription not in settings().allowed_subscriptions:
+        raise NotAllowed(
+            f"Subscription {server.subscription} is not allowed.",
+            code="SubscriptionNotAllowed",
+            remedy="Have it added to ALLOWED_SUBSCRIPTIONS.",
+        )
+    return server
+
+
+def _decision(body: bytes) -> bool:
+    try:
+        found: Any = json.loads(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or found.keys() != {"restart"} or not isinstance(found["restart"], bool):
+        raise InvalidInput('The body must be {"restart": true} or {"restart": false}.', code="InvalidBody")
+    return bool(found["restart"])
+
+
+def _accepted(req: func.HttpRequest, server: ServerId) -> func.HttpResponse:
+    location = f"{req.url.split('/servers/')[0]}/servers/{server.subscription}/{server.resource_group}/{server.name}/mirroring"
+    return answer({"server": str(server), "location": location}, 202, {"Location": location, "Retry-After": "5"})

@@ -1,0 +1,49 @@
+"""The clock's doors: record the health of the mirrors, find what no event told, forget old history."""
+
+from __future__ import annotations
+
+import logging
+
+import azure.durable_functions as df
+import azure.functions as func
+
+from functions import signals
+from functions.orchestrations import mailbox
+
+blueprint = df.Blueprint()
+log = logging.getLogger(__name__)
+
+SWEEP = "sweep_health"
+
+
+@blueprint.timer_trigger(schedule="%HEALTH_SCHEDULE%", arg_name="timer")
+@blueprint.durable_client_input(client_name="client")
+async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
+    """Start a sweep, unless the last one is still on."""
+    if await signals.is_alive(client, SWEEP):
+        log.warning("The last health sweep is still on; this one is left out.")
+        return
+    await client.purge_orchestration(SWEEP)
+    await client.schedule_new_orchestration("sweep_health", instance_id=SWEEP)
+
+
+@blueprint.timer_trigger(schedule="%RESYNC_SCHEDULE%", arg_name="timer")
+@blueprint.durable_client_input(client_name="client")
+async def resync_servers(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
+    """Free the runs that died, and have a look at every server that is not as it should be."""
+    from shared.steps import resync
+
+    for server in await resync.candidates():
+        run = await signals.present_run(client, server)
+        if run and not await signals.is_alive(client, run):
+            log.warning("Run %s died; its server is looked at again.", run)
+            await client.signal_entity(mailbox(server.key), "finished", input=run)
+        await signals.look(client, server)
+
+
+@blueprint.timer_trigger(schedule="%PRUNE_SCHEDULE%", arg_name="timer")
+async def prune_history(timer: func.TimerRequest) -> None:
+    """Forget observations that are older than HISTORY_DAYS."""
+    from shared.steps import sweep
+
+    await sweep.prune()

@@ -1,0 +1,78 @@
+"""The steps of a preparation and how far along it is: what a portal draws as a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+SERVER_STEPS = ("observe", "identity", "administrator", "parameters", "restart", "role", "workspace")
+DATABASE_STEPS = ("database", "connection", "mirror", "running")
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run is. `percent` is of all steps; `waiting_for` says on whom or what it waits, if it does.
+
+    `since` and `until` (ISO 8601, UTC) bound such a wait.
+    """
+
+    phase: str
+    step: str
+    steps_done: int
+    steps_total: int
+    percent: int
+    message: str
+    waiting_for: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+
+def at_server(step: str, databases: Sequence[str], message: str) -> Status:
+    """The status while `step`, one of `SERVER_STEPS`, is being done."""
+    return _status("Preparing", step, SERVER_STEPS.index(step), len(databases), message)
+
+
+def at_databases(done: Mapping[str, int]) -> Status:
+    """The status while databases are being mirrored. `done`: how many of `DATABASE_STEPS` each has behind it."""
+    slowest = min(done, key=lambda database: (done[database], database))
+    finished = sum(count == len(DATABASE_STEPS) for count in done.values())
+    step = DATABASE_STEPS[min(done[slowest], len(DATABASE_STEPS) - 1)]
+    message = f"{finished} of {len(done)} databases are done"
+    if finished < len(done):
+        message += f"; {slowest}: {_DOING[step]}"
+    return _status("Preparing", step, len(SERVER_STEPS) + sum(done.values()), len(done), message)
+
+
+def waiting(status: Status, waiting_for: str, message: str, since: str, until: str) -> Status:
+    """The same place, but a decision or a time is waited for."""
+    return msgspec.structs.replace(
+        status, phase="Waiting", waiting_for=waiting_for, message=message, since=since, until=until
+    )
+
+
+def ended(phase: str, message: str, databases: int) -> Status:
+    """The status of a run that is over. Only one that reached its goal stands at 100 percent."""
+    total = _total(databases)
+    done = total if phase in ("Mirrored", "Released") else 0
+    return Status(
+        phase=phase, step="done", steps_done=done, steps_total=total, percent=100 * done // total, message=message
+    )
+
+
+_DOING = {
+    "database": "granting rights and taking tables",
+    "connection": "making the connection",
+    "mirror": "making the mirrored database",
+    "running": "waiting until the mirror runs",
+}
+
+
+def _total(databases: int) -> int:
+    return len(SERVER_STEPS) + databases * len(DATABASE_STEPS)
+
+
+def _status(phase: str, step: str, done: int, databases: int, message: str) -> Status:
+    total = _total(databases)
+    return Status(
+        phase=phase, step=step, steps_done=done, steps_total=total, percent=100 * done // total, message=message
+    )

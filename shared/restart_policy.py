@@ -1,0 +1,91 @@
+"""When a server may be restarted: at once, in its maintenance window, or when somebody has decided. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from shared.desired.intent import RestartPolicy
+from shared.platform.reasons import Reason
+from shared.platform.settings import Settings
+from shared.source.server import MaintenanceWindow, ServerFacts
+
+APPROVAL = "restart-decision"
+MAINTENANCE_WINDOW = "maintenance-window"
+CUSTOM_WINDOW = timedelta(hours=1)
+DEFAULT_WINDOW = timedelta(hours=8)
+DEFAULT_WINDOW_HOUR = 23
+"""Source: "Scheduled maintenance" of flexible server: a custom window is an hour a week, the default is 23:00 to 07:00."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether to restart now. `wait_until` (ISO 8601, UTC) is None: now.
+
+    Otherwise that time is waited for, or a decision before it; when it comes, the server is restarted
+    (`restart_then`), or the run ends because of `too_late`. `refused`: the reason when somebody decides against it.
+    """
+
+    wait_until: str | None = None
+    since: str = ""
+    waiting_for: str = ""
+    message: str = ""
+    restart_then: bool = True
+    too_late: Reason | None = None
+    refused: Reason | None = None
+
+
+def judge(
+    server: ServerFacts, policy: RestartPolicy, waiting: tuple[str, ...], now: datetime, settings: Settings
+) -> Verdict:
+    """The verdict of a policy; pure. `now` is in UTC."""
+    if policy == "auto":
+        grace = timedelta(hours=settings.restart_grace_hours)
+        young = server.created_at is not None and now - server.created_at < grace
+        policy = "now" if young else "approval"
+    if policy == "now":
+        return Verdict()
+    names = ", ".join(waiting)
+    refused = Reason(
+        "RestartRefused",
+        f"The restart of server {server.id.name!r} was refused. It works as before; {names} wait for a restart.",
+        f"Request mirroring again when a restart is acceptable, or set the tag {settings.tag_prefix}-restart to now or window.",
+    )
+    if policy == "window":
+        opens = next_window(server.maintenance_window, now)
+        if opens <= now:
+            return Verdict()
+        return Verdict(
+            wait_until=opens.isoformat(),
+            since=now.isoformat(),
+            waiting_for=MAINTENANCE_WINDOW,
+            message=f"Waiting for the maintenance window to restart server {server.id.name!r} for {names}",
+            refused=refused,
+        )
+    until = now + timedelta(hours=settings.restart_decision_hours)
+    return Verdict(
+        wait_until=until.isoformat(),
+        since=now.isoformat(),
+        waiting_for=APPROVAL,
+        message=f"Waiting for a decision to restart server {server.id.name!r} for {names}",
+        restart_then=False,
+        too_late=Reason(
+            "RestartNotDecided",
+            f"Nobody decided about the restart of server {server.id.name!r} in {settings.restart_decision_hours:g} hours. "
+            f"It works as before; {names} wait for a restart.",
+            "Decide with POST …/mirroring/restart-decision when it is asked for again: request mirroring again.",
+        ),
+        refused=refused,
+    )
+
+
+def next_window(window: MaintenanceWindow, now: datetime) -> datetime:
+    """When the window opens next, or `now` when it is open. Times are in UTC, day 0 is Sunday."""
+    length, period = (CUSTOM_WINDOW, timedelta(days=7)) if window.custom else (DEFAULT_WINDOW, timedelta(days=1))
+    hour, minute = (window.hour, window.minute) if window.custom else (DEFAULT_WINDOW_HOUR, 0)
+    opened = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    if window.custom:
+        opened -= timedelta(days=(now.isoweekday() - window.day_of_week) % 7)
+    if opened > now:
+        opened -= period
+    return now if now < opened + length else opened + period

@@ -1,0 +1,136 @@
+"""The first step of a run: see what is, see what is wanted, and decide. Nothing outside our own rows is changed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import msgspec
+
+from shared import readiness
+from shared.desired import intent as desired
+from shared.desired.intent import MirrorIntent, RestartPolicy, Wish
+from shared.desired.server_id import ServerId
+from shared.fabric import workspace as fabric_workspace
+from shared.platform import reasons, store
+from shared.platform.errors import InvalidInput, MirrorError
+from shared.platform.reasons import Reason
+from shared.platform.settings import settings
+from shared.platform.store import MirrorRow, ServerRow
+from shared.source import server as flexible_server
+from shared.source.server import Change, ServerFacts, SetParameter
+from shared.steps import inside
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What this run does.
+
+    `prepare`: make `changes` to the server, mirror `databases`, release `leaving`. `release`: release `leaving` and the
+    server. `forget`: the server is gone. `blocked`: `reasons` say why nothing is done. `none`: nothing to do.
+    """
+
+    action: Literal["prepare", "release", "forget", "blocked", "none"]
+    reasons: tuple[Reason, ...] = ()
+    changes: tuple[Change, ...] = ()
+    databases: tuple[str, ...] = ()
+    leaving: tuple[str, ...] = ()
+    workspace: str = ""
+    restart: RestartPolicy = "auto"
+    fingerprint: str = ""
+    operation_limit_minutes: float = 0
+    mirror_start_limit_minutes: float = 0
+    poll_seconds: float = 0
+
+
+async def decide(id: ServerId, run: str) -> Decision:
+    """Decide what the run with the instance id `run` does for this server, and note the run in the server's row."""
+    facts, row, mirrors = await asyncio.gather(
+        flexible_server.observe(id), store.read_server(id), store.list_mirrors_of(id)
+    )
+    if facts is None:
+        return Decision(action="forget" if row else "none")
+    try:
+        intent = wanted(facts, row)
+    except InvalidInput as error:
+        await store.update_server(id, run=run)
+        return Decision(action="blocked", reasons=(reasons.of(error),))
+    if not intent.wanted:
+        if row is None or (not mirrors and row.phase in ("New", "Released")):
+            return Decision(action="none")
+        await store.update_server(id, run=run, phase="Releasing", reasons=(), fingerprint=intent.fingerprint)
+        return Decision(action="release", leaving=tuple(mirror.database for mirror in mirrors))
+    return await _prepare(facts, intent, row or ServerRow(id=id), mirrors, run)
+
+
+def wanted(facts: ServerFacts, row: ServerRow | None) -> MirrorIntent:
+    """What is wanted for the server, by its tags and the request kept for it. Raises `InvalidInput`."""
+    tags = desired.read_tags(facts.tags, settings().tag_prefix)
+    request = msgspec.json.decode(row.request, type=Wish) if row and row.request else None
+    return desired.combine(tags, request, settings())
+
+
+async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None) -> readiness.Report:
+    """The checks and the plan for a server; nothing is changed."""
+    databases = readiness.databases_of(intent, facts)
+    parameters, (workspace, problem), (used, inside_facts) = await asyncio.gather(
+        flexible_server.parameters(facts.id),
+        _workspace(intent.workspace),
+        inside.look(facts, databases, intent),
+    )
+    return readiness.check(
+        readiness.Facts(
+            server=facts,
+            parameters=parameters,
+            workspace=workspace,
+            workspace_problem=problem,
+            used=used,
+            databases=inside_facts,
+            baseline_worker_processes=row.baseline_worker_processes if row else None,
+        ),
+        intent,
+        settings(),
+    )
+
+
+async def _prepare(
+    facts: ServerFacts, intent: MirrorIntent, row: ServerRow, mirrors: list[MirrorRow], run: str
+) -> Decision:
+    found = await report(facts, intent, row)
+    kept = msgspec.json.encode(found).decode()
+    if found.failures:
+        await store.update_server(facts.id, run=run, report=kept, fingerprint=intent.fingerprint)
+        return Decision(action="blocked", reasons=found.failures)
+    settled = row.phase == "Mirrored" and row.fingerprint == intent.fingerprint and not found.plan.changes
+    await store.update_server(
+        facts.id,
+        run=run,
+        phase="Mirrored" if settled else "Preparing",
+        reasons=(),
+        report=kept,
+        fingerprint=intent.fingerprint,
+        baseline_worker_processes=found.plan.baseline_worker_processes,
+    )
+    return Decision(
+        action="prepare",
+        changes=tuple(change for change in found.plan.changes if not isinstance(change, SetParameter)),
+        databases=found.plan.databases,
+        leaving=tuple(sorted({mirror.database for mirror in mirrors} - set(found.plan.databases))),
+        workspace=intent.workspace,
+        restart=intent.restart,
+        fingerprint=intent.fingerprint,
+        operation_limit_minutes=settings().operation_limit_minutes,
+        mirror_start_limit_minutes=settings().mirror_start_limit_minutes,
+        poll_seconds=settings().poll_seconds,
+    )
+
+
+async def _workspace(workspace: str) -> tuple[fabric_workspace.WorkspaceFacts | None, Reason | None]:
+    """What Fabric tells about the workspace, or why it can't be read."""
+    if workspace not in settings().allowed_workspaces:
+        return None, None
+    try:
+        return await fabric_workspace.observe(workspace), None
+    except MirrorError as error:
+        if error.retryable:
+            raise
+        return None, reasons.of(error)

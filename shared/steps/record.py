@@ -1,0 +1,24 @@
+"""What a run leaves behind in the rows of its server and mirrors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shared.desired.server_id import ServerId
+from shared.platform import store
+from shared.platform.reasons import Reason
+
+
+async def outcome(id: ServerId, phase: str, reasons: list[dict[str, Any]]) -> None:
+    """The end of a run. A forgotten server has no row any more."""
+    if phase in ("Deleted", "Released"):
+        await store.delete_server(id)
+        return
+    await store.update_server(id, phase=phase, reasons=msgspec.convert(reasons, tuple[Reason, ...]))
+
+
+async def mirror_problem(id: ServerId, database: str, reasons: list[dict[str, Any]]) -> None:
+    """Why one database is not mirrored."""
+    await store.update_mirror(id, database, phase="Blocked", reasons=msgspec.convert(reasons, tuple[Reason, ...]))

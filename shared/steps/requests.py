@@ -1,0 +1,145 @@
+"""What people ask for over HTTP: the plan, the wish and its withdrawal, and how far it is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from shared import readiness
+from shared.desired import intent as desired
+from shared.desired.intent import TagWish, Wish
+from shared.desired.server_id import ServerId
+from shared.platform import store
+from shared.platform.errors import Conflict, NotFound
+from shared.platform.reasons import Reason
+from shared.platform.settings import settings
+from shared.source import server as flexible_server
+from shared.source.server import ServerFacts
+from shared.steps import decide
+
+
+class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
+    """One database of a server, as a portal shows it."""
+
+    database: str
+    phase: str
+    workspace: str
+    mirrored_database: str
+    name: str
+    reasons: tuple[Reason, ...]
+
+
+class ServerState(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a server, as a portal shows it. `report` is the last readiness report."""
+
+    server: str
+    phase: str
+    reasons: tuple[Reason, ...]
+    mirrors: tuple[MirrorState, ...]
+    report: readiness.Report | None
+    run: str
+    updated_at: datetime | None
+
+
+async def readiness_of(id: ServerId, databases: tuple[str, ...], workspace: str | None) -> readiness.Report:
+    """The report for a server as if it were wanted now, with these databases and workspace where they are named."""
+    facts, row = await _observed(id), await store.read_server(id)
+    asked = {"databases": list(databases), "workspace": workspace}
+    request = desired.read_body(msgspec.json.encode({name: value for name, value in asked.items() if value}))
+    tags = _tags(facts)
+    kept = msgspec.json.decode(row.request, type=Wish) if row and row.request else Wish()
+    wish = msgspec.structs.replace(
+        kept,
+        databases=request.databases or kept.databases,
+        tables=() if request.databases else kept.tables,
+        workspace=request.workspace or kept.workspace,
+    )
+    intent = desired.combine(TagWish(True, Wish() if databases else tags.wish), wish, settings())
+    return await decide.report(facts, intent, row)
+
+
+async def ask(id: ServerId, body: bytes) -> None:
+    """Keep the wish in the body of a request. Raises `InvalidInput`, `NotFound`, and `Conflict` naming a tag."""
+    wish = desired.read_body(body)
+    facts = await _observed(id)
+    desired.check_request(wish, _tags(facts), settings().tag_prefix)
+    unknown = [name for name in wish.databases if name not in facts.databases] if facts.state == "Ready" else []
+    if unknown:
+        raise NotFound(
+            f"Server {id.name!r} has no database {unknown[0]!r}; it has {', '.join(facts.databases) or 'none'}.",
+            code="DatabaseNotFound",
+            remedy="Correct the name (letter case matters), or create the database first.",
+        )
+    row = await store.read_server(id)
+    kept = msgspec.json.encode(wish).decode()
+    refused = row.restart_refused if row and row.request == kept else ""
+    if row and row.phase == "Blocked":
+        refused = ""
+    await store.update_server(id, request=kept, restart_refused=refused)
+
+
+async def withdraw(id: ServerId) -> None:
+    """Forget the wish that came over HTTP. Raises `Conflict` where a tag wants the server mirrored all the same."""
+    row = await store.read_server(id)
+    if row is None:
+        raise _unknown(id)
+    facts = await flexible_server.observe(id)
+    tags = desired.read_tags(facts.tags, settings().tag_prefix) if facts else TagWish()
+    if tags.state:
+        prefix = settings().tag_prefix
+        raise Conflict(
+            f"The tag {prefix} on server {id.name!r} wants it mirrored.",
+            code="WantedByTag",
+            remedy=f"Set the tag {prefix} to disabled, or remove it; that releases the server.",
+        )
+    await store.update_server(id, request="")
+
+
+async def describe(id: ServerId, running: bool) -> ServerState:
+    """What is known of a server. `running`: whether a run is on. Raises `NotFound` when nobody asked for it yet."""
+    row = await store.read_server(id)
+    if row is None and not running:
+        raise _unknown(id)
+    return ServerState(
+        server=str(id),
+        phase=row.phase if row else "New",
+        reasons=row.reasons if row else (),
+        mirrors=tuple(
+            MirrorState(
+                database=mirror.database,
+                phase=mirror.phase,
+                workspace=mirror.workspace,
+                mirrored_database=mirror.item,
+                name=mirror.item_name,
+                reasons=mirror.reasons,
+            )
+            for mirror in await store.list_mirrors_of(id)
+        ),
+        report=msgspec.json.decode(row.report, type=readiness.Report) if row and row.report else None,
+        run=row.run if row else "",
+        updated_at=row.updated_at if row else None,
+    )
+
+
+async def _observed(id: ServerId) -> ServerFacts:
+    facts = await flexible_server.observe(id)
+    if facts is None:
+        raise NotFound(
+            f"There is no flexible server {id.name!r} in resource group {id.resource_group!r}, or the app can't see it.",
+            code="ServerNotFound",
+            remedy="Check the address; the app's identity needs a role on the server.",
+        )
+    return facts
+
+
+def _tags(facts: ServerFacts) -> TagWish:
+    return desired.read_tags(facts.tags, settings().tag_prefix)
+
+
+def _unknown(id: ServerId) -> NotFound:
+    return NotFound(
+        f"Nobody has asked for server {id.name!r} to be mirrored.",
+        code="NotMirrored",
+        remedy=f"Set the tag {settings().tag_prefix} to enabled, or PUT its mirroring.",
+    )

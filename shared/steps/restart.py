@@ -1,0 +1,57 @@
+"""The restart of a server: whether one is needed, whether it may be now, and what is noted while it is waited for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.desired.intent import RestartPolicy
+from shared.desired.server_id import ServerId
+from shared.platform import store
+from shared.platform.errors import Blocked, InvalidInput, NotFound
+from shared.platform.reasons import Reason
+from shared.platform.settings import settings
+from shared.restart_policy import APPROVAL, Verdict, judge
+from shared.source import parameters as server_parameters
+from shared.source import server as flexible_server
+from shared.steps import decide as deciding
+
+
+async def pending(id: ServerId) -> tuple[str, ...]:
+    """The parameters of mirroring that wait for a restart."""
+    return server_parameters.pending_restart(await flexible_server.parameters(id))
+
+
+async def decide(id: ServerId, policy: RestartPolicy, waiting: list[str], now: datetime) -> Verdict:
+    """Whether the server is restarted now, or what is waited for. Raises `Blocked` when it was refused before."""
+    facts, row = await flexible_server.observe(id), await store.read_server(id)
+    if facts is None:
+        raise NotFound(f"Server {id.name!r} was deleted.")
+    verdict = judge(facts, policy, tuple(waiting), now.replace(tzinfo=UTC), settings())
+    refused_before = row is not None and row.restart_refused == row.fingerprint != ""
+    if verdict.wait_until and verdict.refused and refused_before:
+        raise Blocked(verdict.refused.message, code=verdict.refused.code, remedy=verdict.refused.remedy)
+    return verdict
+
+
+async def record_waiting(id: ServerId, verdict: dict[str, Any]) -> None:
+    """Note in the server's row what is waited for."""
+    waiting = Reason("RestartApprovalRequired" if verdict["waiting_for"] == APPROVAL else "WaitingForWindow", verdict["message"])
+    await store.update_server(id, phase="Waiting", reasons=(waiting,))
+
+
+async def record_refusal(id: ServerId, fingerprint: str) -> None:
+    """Note that a restart was refused for this wish, so that it is not asked for again."""
+    await store.update_server(id, restart_refused=fingerprint)
+
+
+async def is_still_waiting(id: ServerId, fingerprint: str) -> bool:
+    """Whether the same is wanted as when the wait began, and the parameters still wait for a restart."""
+    facts, row = await flexible_server.observe(id), await store.read_server(id)
+    if facts is None:
+        return False
+    try:
+        intent = deciding.wanted(facts, row)
+    except InvalidInput:
+        return False
+    return intent.wanted and intent.fingerprint == fingerprint and bool(await pending(id))

@@ -1,0 +1,139 @@
+"""What tags and requests mean, and what is said when they can't be understood."""
+
+import pytest
+
+from shared.desired.intent import TableName, TagWish, Wish, check_request, combine, read_body, read_tags
+from shared.platform.errors import Conflict, InvalidInput
+from tests.unit.facts import OTHER_WORKSPACE, WORKSPACE, settings
+
+PREFIX = "fabric-mirror"
+
+
+@pytest.mark.parametrize("text", ["enabled", "Enabled", "TRUE", "on", "yes", " enabled "])
+def test_words_that_opt_in(text: str) -> None:
+    assert read_tags({PREFIX: text}, PREFIX).state is True
+
+
+@pytest.mark.parametrize("text", ["disabled", "False", "OFF", "no"])
+def test_words_that_opt_out(text: str) -> None:
+    assert read_tags({PREFIX: text}, PREFIX).state is False
+
+
+def test_tag_names_have_no_letter_case() -> None:
+    tags = read_tags({"Fabric-Mirror": "on", "FABRIC-MIRROR-DATABASES": "shop, crm ,", "other": "x"}, PREFIX)
+    assert tags == TagWish(True, Wish(databases=("shop", "crm")))
+
+
+def test_no_tag_says_nothing() -> None:
+    assert read_tags({"fabric": "enabled", "owner": "me"}, PREFIX) == TagWish(None, Wish())
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({PREFIX: "maybe"}, "Tag fabric-mirror is 'maybe', but enabled or disabled was expected."),
+        (
+            {PREFIX: "on", f"{PREFIX}-workspace": "sales"},
+            "Tag fabric-mirror-workspace is 'sales', but the GUID of a Fabric workspace was expected.",
+        ),
+        (
+            {PREFIX: "on", f"{PREFIX}-restart": "soon"},
+            "Tag fabric-mirror-restart is 'soon', but one of auto, now, window, approval was expected.",
+        ),
+        (
+            {PREFIX: "on", f"{PREFIX}-databases": "x" * 64},
+            f"Tag fabric-mirror-databases is '{'x' * 64}', but names of 1 to 63 bytes were expected.",
+        ),
+    ],
+)
+def test_a_malformed_tag_names_itself(tags: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        read_tags(tags, PREFIX)
+    assert raised.value.message == message
+    assert raised.value.code == "InvalidTag"
+
+
+def test_a_server_that_is_opted_out_may_have_other_tags_malformed() -> None:
+    assert read_tags({PREFIX: "off", f"{PREFIX}-restart": "soon"}, PREFIX) == TagWish(False, Wish())
+
+
+def test_an_empty_body_wishes_the_defaults() -> None:
+    assert read_body(b"") == Wish() == read_body(b" {} ")
+
+
+def test_a_full_body() -> None:
+    body = b"""{"databases": ["shop"], "workspace": "%s", "restart": "now",
+               "tables": [{"database": "shop", "schema": "public", "table": "Orders"}]}"""
+    assert read_body(body % WORKSPACE.upper().encode()) == Wish(
+        ("shop",), (TableName("shop", "public", "Orders"),), WORKSPACE, "now"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "part"),
+    [
+        (b"[]", "not a JSON object"),
+        (b"{", "not a JSON object"),
+        (b"\xff", "not a JSON object"),
+        (b'{"database": ["shop"]}', "unknown members: 'database'. Known are databases, tables, workspace, restart"),
+        (b'{"databases": "shop"}', "Expected `array`, got `str`"),
+        (b'{"databases": [""]}', "names of 1 to 63 bytes"),
+        (b'{"databases": ["a\\u0000b"]}', "names of 1 to 63 bytes"),
+        (b'{"workspace": "x"}', "Workspace is 'x', but the GUID of a Fabric workspace was expected."),
+        (b'{"restart": true}', "Restart is True, but one of auto, now, window, approval was expected."),
+        (b'{"tables": [{"schema": "s", "table": "t"}]}', "missing required field `database`"),
+        (
+            b'{"databases": ["a"], "tables": [{"database": "b", "schema": "s", "table": "t"}]}',
+            "tables of the chosen databases (a) were expected",
+        ),
+    ],
+)
+def test_a_malformed_body_is_told_what_was_expected(body: bytes, part: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        read_body(body)
+    assert part in raised.value.message
+    assert raised.value.code == "InvalidBody"
+
+
+def test_the_tag_wins_over_the_request_and_the_request_over_the_defaults() -> None:
+    tags = TagWish(True, Wish(databases=("shop",)))
+    request = Wish(databases=("crm",), workspace=OTHER_WORKSPACE)
+    intent = combine(tags, request, settings())
+    assert (intent.wanted, intent.source) == (True, "tag")
+    assert intent.databases == ("shop",)
+    assert intent.workspace == OTHER_WORKSPACE
+    assert intent.restart == "auto"
+
+
+def test_who_wants_it() -> None:
+    assert not combine(TagWish(), None, settings()).wanted
+    assert combine(TagWish(), Wish(), settings()).source == "request"
+    assert not combine(TagWish(False), Wish(), settings()).wanted
+
+
+def test_the_fingerprint_follows_what_is_wanted_and_not_its_order() -> None:
+    def fingerprint(*databases: str, **more: str) -> str:
+        return combine(TagWish(True, Wish(databases=databases)), None, settings(**more)).fingerprint
+
+    assert fingerprint("a", "b") == fingerprint("b", "a", "b")
+    assert fingerprint("a") != fingerprint("a", "b")
+    assert fingerprint("a") != fingerprint("a", DEFAULT_WORKSPACE=OTHER_WORKSPACE)
+    assert fingerprint("a") != fingerprint("a", RESTART_POLICY="window")
+
+
+def test_a_request_against_a_tag_that_forbids() -> None:
+    with pytest.raises(Conflict) as raised:
+        check_request(Wish(), TagWish(False), PREFIX)
+    assert raised.value.code == "ForbiddenByTag"
+    assert "fabric-mirror=disabled" in raised.value.message
+
+
+def test_a_request_that_contradicts_a_tag() -> None:
+    tags = TagWish(True, Wish(databases=("b", "a"), restart="window"))
+    check_request(Wish(databases=("a", "b"), workspace=WORKSPACE, restart="window"), tags, PREFIX)
+    check_request(Wish(), tags, PREFIX)
+    with pytest.raises(Conflict) as raised:
+        check_request(Wish(databases=("c",)), tags, PREFIX)
+    assert raised.value.message == "The request wants databases c, but the tag fabric-mirror-databases says a, b."
+    with pytest.raises(Conflict, match="the tag fabric-mirror-restart says window"):
+        check_request(Wish(restart="now"), tags, PREFIX)
