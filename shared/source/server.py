@@ -30,7 +30,7 @@ RETRY_AFTER = 5.0
 """Seconds until the next look at an operation when the service names none."""
 _READ: dict[str, Any] = {"retry_total": 2, "retry_backoff_max": 5, "timeout": 40}
 _ONCE: dict[str, Any] = {"retry_total": 0}
-_AZURE = "0.0.0.0"  # noqa: S104 - the firewall's name for "Azure services", not an address to listen on
+_AZURE = "0.0.0.0"
 _NOT_OURS = {"postgres", "azure_maintenance", "azure_sys", "template0", "template1"}
 
 

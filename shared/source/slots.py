@@ -21,7 +21,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     active: bool
     wal_status: str
-    """The WAL it needs is kept (`reserved`), kept beyond `max_wal_size` (`extended`), about to go (`unreserved`), `lost`."""
+    """Its WAL is kept (`reserved`), kept beyond `max_wal_size` (`extended`), about to go (`unreserved`) or `lost`."""
     retained_bytes: int
     """WAL that the server keeps for it."""
     lag_bytes: int

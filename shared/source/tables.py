@@ -1,0 +1,208 @@
+"""Which tables of a database can be mirrored, and why not: one catalogue query, the service's own status codes.
+
+Where the extension judges for itself (`azure_cdc.get_all_tables_mirror_status()`), its answer is taken. Ownership is
+left out of the codes: the app takes it, so a table's `owner` is told instead. Codes, types and limits are those of
+"Fabric mirroring" and its limitations in the docs of Azure Database for PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from psycopg import errors, sql
+
+from shared.source.connection import Connection
+
+LIMIT = 500
+"""Tables that a mirrored database can have; of more, the first by schema and name."""
+
+
+class TableName(msgspec.Struct, frozen=True, order=True):
+    """A table of the database at hand, by its names as the catalogue has them (unquoted)."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the mirror does with one table. `status`: OK, WARNING (mirrored, with a loss) or ERROR (not mirrored)."""
+
+    schema: str
+    name: str
+    status: str
+    codes: tuple[str, ...]
+    message: str
+    owner: str
+    bytes_estimate: int
+    """Size on disk at the last vacuum or analyze, without indexes."""
+
+
+class TableReport(msgspec.Struct, frozen=True):
+    """Tables by schema and name. Without a selection: every table, but no views."""
+
+    tables: tuple[TableStatus, ...]
+
+    @property
+    def eligible(self) -> tuple[TableName, ...]:
+        """Those that can be mirrored."""
+        return tuple(TableName(table.schema, table.name) for table in self.tables if table.status != "ERROR")
+
+
+async def report(connection: Connection, selection: Sequence[TableName] | None = None) -> TableReport:
+    """Judge the selected tables, or all, of the connection's database. Selected ones that don't exist are told too."""
+    cursor = await connection.execute(_CATALOGUE, {"supported": SUPPORTED_TYPES})
+    found = {TableName(row["schema"], row["name"]): row for row in await cursor.fetchall()}
+    cursor = await connection.execute("SELECT nspname::text AS schema FROM pg_namespace")
+    schemas = {row["schema"] for row in await cursor.fetchall()}
+    judged = await _service_judgement(connection)
+    if selection is None:
+        wanted = [table for table, row in found.items() if row["kind"] in _TABLES]
+    else:
+        wanted = list(set(selection))
+    statuses = [_status(table, found.get(table), judged.get(table), schemas) for table in sorted(wanted)]
+    return TableReport(_limited(statuses))
+
+
+SUPPORTED_TYPES = [
+    "bigint", "boolean", "bytea", "character", "character varying", "date", "double precision", "integer", "money",
+    "numeric", "oid", "real", "smallint", "text", "time without time zone", "time with time zone",
+    "timestamp without time zone", "timestamp with time zone", "uuid",
+]  # fmt: skip
+_TABLES = {"r", "p", "f", "m"}
+_WORST = ("ERROR", "WARNING", "OK")
+_LEVELS = {
+    "NOT_REGULAR_TABLE": "ERROR",
+    "FORBIDDEN_CHARS_IN_TABLE_NAME": "ERROR",
+    "FORBIDDEN_CHARS_IN_COLUMN_NAME": "ERROR",
+    "UNSUPPORTED_TYPE_IN_REPLICA_IDENTITY": "ERROR",
+    "UNSUPPORTED_DATA_TYPE": "WARNING",
+    "NO_INDEX_FULL_IDENTITY": "WARNING",
+    "HAS_PRIMARY_KEY": "OK",
+    "HAS_UNIQUE_INDEX": "OK",
+}
+_MESSAGES = {
+    "SCHEMA_DOES_NOT_EXIST": "There is no such schema.",
+    "TABLE_DOES_NOT_EXIST": "There is no such table.",
+    "NOT_REGULAR_TABLE": "It is not a regular, permanent table: views, foreign and partitioned ones are not mirrored.",
+    "FORBIDDEN_CHARS_IN_TABLE_NAME": "Its name has a space or one of ;{{}}()= or a tab or line feed: rename it.",
+    "FORBIDDEN_CHARS_IN_COLUMN_NAME": "Columns {forbidden} have a space or one of ;{{}}()= in their name: rename them.",
+    "UNSUPPORTED_TYPE_IN_REPLICA_IDENTITY": "It has no key with only types that can be mirrored: add one.",
+    "TABLE_LIMIT_EXCEEDED": f"A mirrored database has at most {LIMIT} tables, the first by schema and name. Choose.",
+    "UNSUPPORTED_DATA_TYPE": "Columns {unsupported} are left out: their type can't be mirrored.",
+    "NO_INDEX_FULL_IDENTITY": "It has neither a primary key nor a unique index on columns that are NOT NULL: "
+    "whole rows are logged for every change. Add a key.",
+}
+
+
+async def _service_judgement(connection: Connection) -> Mapping[TableName, dict[str, str]]:
+    """The codes that the extension gives each table, with their levels; nothing where it can't be asked."""
+    try:
+        cursor = await connection.execute(
+            "SELECT table_schema, table_name, mirroring_data FROM azure_cdc.get_all_tables_mirror_status()"
+        )
+    except (errors.UndefinedFunction, errors.InvalidSchemaName, errors.InsufficientPrivilege):
+        return {}
+    return {
+        TableName(row["table_schema"], row["table_name"]): {
+            finding["status_code"]: finding["status"]
+            for finding in row["mirroring_data"]
+            if finding["status_code"] != "NOT_TABLE_OWNER"
+        }
+        for row in await cursor.fetchall()
+    }
+
+
+def _status(
+    table: TableName, row: Mapping[str, Any] | None, judged: dict[str, str] | None, schemas: set[str]
+) -> TableStatus:
+    if row is None:
+        missing = "TABLE_DOES_NOT_EXIST" if table.schema in schemas else "SCHEMA_DOES_NOT_EXIST"
+        return _with(table, {"forbidden": [], "unsupported": [], "owner": "", "bytes_estimate": 0}, {missing: "ERROR"})
+    return _with(table, row, judged or {code: _LEVELS[code] for code in _codes(row)})
+
+
+def _with(table: TableName, row: Mapping[str, Any], codes: Mapping[str, str]) -> TableStatus:
+    names = {"forbidden": ", ".join(row["forbidden"]), "unsupported": ", ".join(row["unsupported"])}
+    return TableStatus(
+        schema=table.schema,
+        name=table.name,
+        status=min(codes.values(), key=_WORST.index),
+        codes=tuple(codes),
+        message=" ".join(_MESSAGES.get(code, code).format(**names) for code, level in codes.items() if level != "OK"),
+        owner=row["owner"],
+        bytes_estimate=row["bytes_estimate"],
+    )
+
+
+def _codes(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The service's codes for a table, worst first, by its own rules."""
+    if not row["regular"]:
+        return ("NOT_REGULAR_TABLE",)
+    codes = {
+        "FORBIDDEN_CHARS_IN_TABLE_NAME": row["forbidden_name"],
+        "FORBIDDEN_CHARS_IN_COLUMN_NAME": bool(row["forbidden"]),
+        "UNSUPPORTED_DATA_TYPE": bool(row["unsupported"]),
+        "UNSUPPORTED_TYPE_IN_REPLICA_IDENTITY": not row["fit_keys"] and (row["keys"] or row["unsupported"]),
+        "HAS_PRIMARY_KEY": row["fit_primary_key"],
+        "HAS_UNIQUE_INDEX": row["fit_keys"] and not row["fit_primary_key"],
+        "NO_INDEX_FULL_IDENTITY": not row["keys"],
+    }
+    return tuple(code for code, found in codes.items() if found)
+
+
+def _limited(statuses: Sequence[TableStatus]) -> tuple[TableStatus, ...]:
+    limited: list[TableStatus] = []
+    eligible = 0
+    for status in statuses:
+        eligible += status.status != "ERROR"
+        if eligible > LIMIT and status.status != "ERROR":
+            code = "TABLE_LIMIT_EXCEEDED"
+            status = msgspec.structs.replace(status, status="ERROR", codes=(code,), message=_MESSAGES[code])  # noqa: PLW2901
+        limited.append(status)
+    return tuple(limited)
+
+
+# A key fits when it can be the replica identity: unique, not deferrable, not partial, without expressions, all columns
+# NOT NULL and of supported types (`time with time zone` is supported, but not in a key).
+_CATALOGUE = sql.SQL("""
+    WITH columns AS (
+        SELECT attrelid, attnum, attname::text AS name, attnotnull,
+               atttypid = ANY (%(supported)s::regtype[]) AS supported,
+               atttypid = ANY (%(supported)s::regtype[]) AND atttypid <> 'timetz'::regtype AS fits_key
+        FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped
+    ), keys AS (
+        SELECT i.indrelid, i.indisprimary, bool_and(c.fits_key) AS fit
+        FROM pg_index i JOIN columns c ON c.attrelid = i.indrelid AND c.attnum = ANY (i.indkey[0 : i.indnkeyatts - 1])
+        WHERE i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+        GROUP BY i.indrelid, i.indexrelid, i.indisprimary HAVING bool_and(c.attnotnull)
+    )
+    SELECT n.nspname::text AS schema, r.relname::text AS name, r.relkind::text AS kind,
+           pg_get_userbyid(r.relowner)::text AS owner,
+           r.relkind = 'r' AND r.relpersistence = 'p' AND NOT r.relispartition AS regular,
+           greatest(r.relpages, 0)::bigint * current_setting('block_size')::int AS bytes_estimate,
+           r.relname ~ E'[ ;{}\\n\\t=()]' OR n.nspname ~ ' ' AS forbidden_name,
+           coalesce(c.forbidden, '{}') AS forbidden, coalesce(c.unsupported, '{}') AS unsupported,
+           coalesce(k.keys, false) AS keys, coalesce(k.fit, false) AS fit_keys,
+           coalesce(k.fit_primary, false) AS fit_primary_key
+    FROM pg_class r
+    JOIN pg_namespace n ON n.oid = r.relnamespace
+    LEFT JOIN (
+        SELECT attrelid, array_agg(name ORDER BY attnum) FILTER (WHERE name ~ E'[ ;{}\\n\\t=()]') AS forbidden,
+               array_agg(name ORDER BY attnum) FILTER (WHERE NOT supported) AS unsupported
+        FROM columns GROUP BY attrelid
+    ) c ON c.attrelid = r.oid
+    LEFT JOIN (
+        SELECT indrelid, true AS keys, bool_or(fit) AS fit, bool_or(fit AND indisprimary) AS fit_primary
+        FROM keys GROUP BY indrelid
+    ) k ON k.indrelid = r.oid
+    WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f')
+      AND n.nspname NOT IN ('information_schema', 'azure_cdc') AND n.nspname !~ '^pg_'
+      AND NOT EXISTS (SELECT FROM pg_depend e
+                      WHERE e.classid = 'pg_class'::regclass AND e.objid = r.oid AND e.deptype = 'e')
+    ORDER BY 1, 2
+""")
