@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from local import certificates, lock
-from local.topology import APP, LISTEN_VARIABLE, TOPOLOGY_VARIABLE, Principal, Topology
+from local.topology import APP, LISTEN_VARIABLE, TOPOLOGY_VARIABLE, TRUST_VARIABLES, Principal, Topology
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = {
@@ -50,7 +50,7 @@ SERVER_CHANGED = {
 }
 # Variables of the caller that would lead a part, or an SDK in it, out of the stack.
 FOREIGN_PREFIXES = ("AZURE_", "IDENTITY_", "MSI_", "PG")
-FOREIGN = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
+FOREIGN = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_DIR", *TRUST_VARIABLES}
 
 
 class StartFailed(Exception):

@@ -12,6 +12,8 @@ import msgspec
 
 TOPOLOGY_VARIABLE = "LOCAL_TOPOLOGY"
 LISTEN_VARIABLE = "LOCAL_LISTEN_FD"
+# Where Python, Go and OpenSSL's tools, requests (and the az CLI), curl, and Node look for a root certificate.
+TRUST_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 APP = "id-fabric-mirror"
 PLAIN_PARTS = ("front_door", "identity", "host")
 
@@ -86,8 +88,7 @@ class Topology(msgspec.Struct, frozen=True):
         who = self.principals[principal]
         variables = {
             "NO_PROXY": "127.0.0.1,localhost",
-            "SSL_CERT_FILE": str(self.authority),
-            "REQUESTS_CA_BUNDLE": str(self.authority),
+            **dict.fromkeys(TRUST_VARIABLES, str(self.authority)),
             "AZURE_CLIENT_ID": who.client_id,
             "AZURE_TENANT_ID": self.tenant,
             "AZURE_SUBSCRIPTION_ID": self.subscription,

@@ -28,6 +28,7 @@ HEAD_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
 HALF_CLOSED_SECONDS = 30.0
 CONTROL_SECONDS = 60.0
+LINGER_SECONDS = 2.0
 CHUNK = 64 * 1024
 
 
@@ -67,13 +68,13 @@ class FrontDoor:
             if head.method == "CONNECT":
                 await self._tunnel(head, reader, writer)
             else:
-                _answer(writer, *await self._control(head, reader))
+                await _answer(reader, writer, *await self._control(head, reader))
         except NotServed as refusal:
             log.info("refused: %s", refusal.reason)
             # In the status line too: of a refused CONNECT, most clients show nothing else.
-            _answer(writer, refusal.status, _error(refusal.reason), refusal.reason)
+            await _answer(reader, writer, refusal.status, _error(refusal.reason), refusal.reason)
         except asyncio.LimitOverrunError:
-            _answer(writer, 431, _error("the request's headers are larger than 64 KiB"))
+            await _answer(reader, writer, 431, _error("the request's headers are larger than 64 KiB"))
         except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
             pass  # the client left, or never said what it wants
         finally:
@@ -164,7 +165,10 @@ def _error(reason: str) -> bytes:
     return json.dumps({"error": reason}).encode()
 
 
-def _answer(writer: asyncio.StreamWriter, status: int, body: bytes, reason: str = "") -> None:
+async def _answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: int, body: bytes, reason: str = ""
+) -> None:
+    """Answer, then read what the client still sends: closing on unread data would take the answer from it."""
     head = (
         f"HTTP/1.1 {status} {' '.join(reason.split())}\r\n"
         "Content-Type: application/json\r\n"
@@ -172,6 +176,11 @@ def _answer(writer: asyncio.StreamWriter, status: int, body: bytes, reason: str 
         "Connection: close\r\n\r\n"
     )
     writer.write(head.encode("latin-1", "replace") + body)
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        writer.write_eof()
+        async with asyncio.timeout(LINGER_SECONDS):
+            while await reader.read(CHUNK):
+                pass
 
 
 async def main() -> None:

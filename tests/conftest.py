@@ -1,0 +1,77 @@
+"""The local stack for tests.
+
+`stack_factory("identity", "keyvault")` gives a running `local.stack.Stack` of those parts for the whole session.
+Whoever asks for the same parts with the same settings gets the same stack, so leave it as you found it (forget
+the faults you ordered); `fresh=True` starts one of your own.
+
+`become(stack, "operator")` gives the test's own process the environment of a principal. The SDKs' asynchronous
+transport reads its trust when it is imported, so hand clients `connection_verify=str(stack.topology.authority)`.
+
+`run_as(stack, "operator", script)` runs Python code in a new process that has this environment from its start, as
+an unchanged tool would, and returns what it printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from local.stack import ROOT, Stack, clean
+from tests import real_parts
+
+type StackFactory = Callable[..., Stack]
+
+
+@pytest.fixture(scope="session")
+def stack_factory() -> Iterator[StackFactory]:
+    """`stack_factory(*parts, settings=None, fresh=False)`: a running stack; all are taken down with the session."""
+    running: dict[object, Stack] = {}
+
+    with contextlib.ExitStack() as undo:
+
+        def get(*parts: str, settings: dict[str, str] | None = None, fresh: bool = False) -> Stack:
+            key = object() if fresh else (frozenset(parts), frozenset((settings or {}).items()))
+            if key not in running:
+                folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="stack-")))
+                folder.chmod(0o755)  # PostgreSQL runs as another user when the tests run as root
+                running[key] = undo.enter_context(Stack(folder, parts, settings))
+                real_parts.used_stack(parts)
+            return running[key]
+
+        yield get
+
+
+@pytest.fixture
+def become(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stack, str], None]:
+    """`become(stack, principal)`: from here on this process is `principal` in that stack."""
+
+    def change(stack: Stack, principal: str) -> None:
+        for name in set(os.environ) - set(clean(os.environ)):
+            monkeypatch.delenv(name)
+        for name, value in stack.topology.environment(principal).items():
+            monkeypatch.setenv(name, value)
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def run_as() -> Callable[..., str]:
+    """`run_as(stack, principal, script, **variables)`: what the script printed; it fails where the script does."""
+
+    def run(stack: Stack, principal: str, script: str, **variables: str) -> str:
+        environment = clean(os.environ) | stack.topology.environment(principal) | variables
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
