@@ -56,6 +56,7 @@ wal_level = replica
 max_wal_senders = 10
 max_replication_slots = 10
 max_worker_processes = 8
+shared_preload_libraries = 'pg_stat_statements'
 log_min_messages = log
 include_if_exists = 'azure.conf'
 """
@@ -73,8 +74,9 @@ hostssl replication                  all        all     md5
 class PostgresServer:
     """A server that `create` made. It is reached at `address`, port 5432, also as `fullyQualifiedDomainName`."""
 
-    def __init__(self, folder: Path, installed: Installation, address: str, reservation: socket.socket):
-        self.folder, self.installed, self.address, self._reservation = folder, installed, address, reservation
+    def __init__(self, folder: Path, installed: Installation, reservation: socket.socket, log: Path):
+        self.folder, self.installed, self.log, self._reservation = folder, installed, log, reservation
+        self.address: str = reservation.getsockname()[0]
         self.data = folder / "data"
         self.sockets = folder / "sockets"
         if len(str(self.sockets)) > SOCKET_PATH_LIMIT:
@@ -85,11 +87,12 @@ class PostgresServer:
     @classmethod
     def create(
         cls, folder: Path, version: str, administrator: str, password: str, authority: trustme.CA,
-        address: str | None = None,
+        address: str | None = None, log: Path | None = None,
     ) -> PostgresServer:  # fmt: skip
         """Make a server of a major version ("14" to "18") in `folder` and start it.
 
         `address`: a loopback address, e.g. "127.0.0.7"; by default the first free one from 127.0.0.2 on.
+        `log`: the file for what it says, by default one in its folder, which goes when it is dropped.
         Raises `PostgresFailed`.
         """
         installed = installation(version)
@@ -97,7 +100,7 @@ class PostgresServer:
         folder = reachable(folder.absolute())
         folder.mkdir(parents=True, mode=0o711)
         give(folder)
-        server = cls(folder, installed, reservation.getsockname()[0], reservation)
+        server = cls(folder, installed, reservation, log or folder / "postgresql.log")
         try:
             server._write(authority)
             server.start()
@@ -154,10 +157,6 @@ class PostgresServer:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    @property
-    def log(self) -> Path:
-        return self.folder / "postgresql.log"
-
     def set_parameters(self, parameters: Mapping[str, str | None]) -> None:
         """Set server parameters (None: back to the default). Those that need a restart wait for the next one.
 
@@ -169,15 +168,32 @@ class PostgresServer:
         if self.running:
             self._reload()
 
-    def create_administrator(self, name: str, password: str) -> None:
-        """Create a login with the rights of a flexible server's administrator (see the module's first lines)."""
+    def create_administrator(self, name: str, password: str | None) -> None:
+        """Give a login, new or not, the rights of a flexible server's administrator (see the module's first lines).
+
+        Without a password it cannot log in.
+        """
+        known = self.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,))
         power = "SUPERUSER" if int(self.version) <= SUPERUSERS_UNTIL else "NOSUPERUSER"
         self.execute(
-            sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE REPLICATION {} PASSWORD {}").format(
-                sql.Identifier(name), sql.SQL(power), sql.Literal(password)
+            sql.SQL("{} ROLE {} LOGIN CREATEDB CREATEROLE REPLICATION {} PASSWORD {}").format(
+                sql.SQL("ALTER" if known else "CREATE"), sql.Identifier(name), sql.SQL(power), sql.Literal(password)
             )
         )
         self.execute(sql.SQL("GRANT azure_pg_admin TO {} WITH ADMIN OPTION").format(sql.Identifier(name)))
+
+    def remove_administrator(self, name: str) -> None:
+        """Take the rights and the login away; the role stays, since it may own objects."""
+        role = sql.Identifier(name)
+        self.execute(sql.SQL("REVOKE azure_pg_admin FROM {}").format(role))
+        self.execute(
+            sql.SQL("ALTER ROLE {} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD NULL").format(
+                role
+            )
+        )
+
+    def set_password(self, name: str, password: str) -> None:
+        self.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(password)))
 
     def execute(
         self, statement: LiteralString | sql.Composed, arguments: tuple[Any, ...] | None = None,

@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from local.topology import Principal, Topology
 
-LIFETIME_SECONDS = 3600
+# A managed identity's token lives a day; clients ask for the next one five minutes before its end.
+LIFETIME_SECONDS = 24 * 3600
+RENEWAL_SECONDS = 300
 ARM = "https://management.azure.com"
 ARM_CLASSIC = "https://management.core.windows.net"
 FABRIC = "https://api.fabric.microsoft.com"
@@ -25,9 +27,12 @@ AUDIENCES = (ARM, ARM_CLASSIC, FABRIC, KEY_VAULT, EVENT_GRID, STORAGE, POSTGRESQ
 
 
 def mint(topology: Topology, principal: Principal, audience: str) -> tuple[str, int]:
-    """A token of `principal` for `audience`, and when it expires (seconds since the epoch)."""
-    now = int(time.time())
-    expires = now + LIFETIME_SECONDS
+    """A token of `principal` for `audience`, and when it expires (seconds since the epoch).
+
+    Everybody who asks gets the same one until it is about to expire, as Entra ID answers from its cache. So a
+    database can know it as the principal's password.
+    """
+    issued, expires = period(topology)
     claims = {
         "aud": audience,
         "iss": f"https://sts.windows.net/{topology.tenant}/",
@@ -37,11 +42,18 @@ def mint(topology: Topology, principal: Principal, audience: str) -> tuple[str, 
         "appid": principal.client_id,
         "idtyp": "app",
         "ver": "1.0",
-        "iat": now,
-        "nbf": now - 60,
+        "iat": issued,
+        "nbf": issued,
         "exp": expires,
     }
     return jwt.encode(claims, _signing_key(topology.file("signing.pem")), algorithm="RS256"), expires
+
+
+def period(topology: Topology) -> tuple[int, int]:
+    """When the tokens handed out now were issued, and when they expire: days, counted from the stack's first moment."""
+    first = int(topology.file("signing.pem").stat().st_mtime)
+    day = int(time.time() - first + RENEWAL_SECONDS) // LIFETIME_SECONDS
+    return first + day * LIFETIME_SECONDS - RENEWAL_SECONDS, first + (day + 1) * LIFETIME_SECONDS
 
 
 @functools.lru_cache
