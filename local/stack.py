@@ -82,7 +82,7 @@ class Stack:
             with contextlib.ExitStack() as handed_over:
                 bound = {part: handed_over.enter_context(_bind()) for part in self.parts if part != "azurite"}
                 ports = {part: sock.getsockname()[1] for part, sock in (bound | azurite).items()}
-                self.topology = _topology(self.folder, {part: ports[part] for part in self.parts})
+                self.topology = make_topology(self.folder, {part: ports[part] for part in self.parts})
                 self.topology.save()
                 undo.callback(self._take_down)
                 for part in self.parts:
@@ -211,7 +211,8 @@ def _principal(name: str) -> Principal:
     return Principal(name, str(uuid.uuid4()), str(uuid.uuid4()), secrets.token_urlsafe(32))
 
 
-def _topology(folder: Path, ports: dict[str, int]) -> Topology:
+def make_topology(folder: Path, ports: dict[str, int]) -> Topology:
+    """A new stack: identities, keys and ids of its own, and the ports given, by part."""
     keys = ("default", "_master", "eventgrid_extension", "durabletask_extension")
     return Topology(
         folder=str(folder),
