@@ -70,9 +70,7 @@ class Backend(InMemoryOrchestrationBackend):
         found = self.ask("GetInstance", pb.GetInstanceRequest(instanceId=instance_id, getInputsAndOutputs=True))
         return found.orchestrationState if found.exists else None
 
-    def CompleteOrchestratorTask(  # noqa: N802 - the name in the protocol
-        self, request: pb.OrchestratorResponse, context: Any
-    ) -> pb.CompleteTaskResponse:
+    def CompleteOrchestratorTask(self, request: pb.OrchestratorResponse, context: Any) -> pb.CompleteTaskResponse:
         """As in the library; and the work queue is looked at again at once, rather than at its next tick of 0.1 s."""
         with self._lock:
             answer = super().CompleteOrchestratorTask(request, context)

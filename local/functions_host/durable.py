@@ -48,7 +48,8 @@ class Dispatcher:
     def _pump(self, loop: asyncio.AbstractEventLoop) -> None:
         while not self.backend.stopped:
             for item in self.backend.ask("GetWorkItems", pb.GetWorkItemsRequest()):
-                loop.call_soon_threadsafe(self._take, item)
+                if not self.backend.stopped:
+                    loop.call_soon_threadsafe(self._take, item)
 
     def _take(self, item: pb.WorkItem) -> None:
         task = asyncio.get_running_loop().create_task(self._run(item))
@@ -135,9 +136,7 @@ def _named(app: App, kind: str, property_name: str) -> dict[str, Function]:
 def _known(functions: dict[str, Function], name: str, kind: str) -> Function:
     if name not in functions:
         known = ", ".join(f"'{known}'" for known in functions) or "none"
-        raise LookupError(
-            f"The function '{name}' doesn't exist or is not {kind} function. Such functions here: {known}."
-        )
+        raise LookupError(f"The function '{name}' doesn't exist or is not {kind} function. Known ones: {known}.")
     return functions[name]
 
 

@@ -23,14 +23,14 @@ class Message:
 class TypedData(Message):
     """One value: exactly one of `string`, `bytes`, `json`, `http`, …"""
 
-    def WhichOneof(self, _: str) -> str | None:  # noqa: N802 - as protobuf names it
+    def WhichOneof(self, _: str) -> str | None:
         return next(iter(self.__dict__), None)
 
 
 class ParameterBinding(Message):
     """A value for the parameter `name`."""
 
-    def WhichOneof(self, _: str) -> str:  # noqa: N802 - as protobuf names it
+    def WhichOneof(self, _: str) -> str:
         return "data"
 
 

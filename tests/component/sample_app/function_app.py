@@ -97,7 +97,7 @@ async def resource_changed(event: func.EventGridEvent) -> None:
 
 @app.event_grid_trigger(arg_name="event")
 async def cloud_changed(event: func.CloudEvent) -> None:
-    seen["events"].append([event.id, event.subject, event.data])
+    seen["events"].append([event.id, event.subject, event.get_json()])
 
 
 @app.timer_trigger(schedule="%TICK_SCHEDULE%", arg_name="timer", use_monitor=False)
@@ -184,6 +184,27 @@ def asks_counter(ctx: task.OrchestrationContext, wanted: str):
     except task.TaskFailedError as error:
         return {"total": total, "error": str(error)}
     return "nothing was raised"
+
+
+@app.orchestration_trigger(context_name="context")
+def asks_nobody(ctx: task.OrchestrationContext, entity: str):
+    try:
+        yield ctx.call_entity(EntityInstanceId(entity, "one"), "look")
+    except task.TaskFailedError as error:
+        return str(error)
+    return "nothing was raised"
+
+
+@app.orchestration_trigger(context_name="context")
+def patient(ctx: task.OrchestrationContext, seconds: float):
+    if seconds:
+        yield ctx.call_sub_orchestrator("naps", input=seconds)
+    return "rested"
+
+
+@app.orchestration_trigger(context_name="context")
+def naps(ctx: task.OrchestrationContext, seconds: float):
+    yield ctx.create_timer(timedelta(seconds=seconds))
 
 
 @app.orchestration_trigger(context_name="context")
