@@ -30,6 +30,11 @@ def _server(payload: dict[str, Any]) -> ServerId:
     return from_key(payload["server"])
 
 
+def _tables(payload: dict[str, Any]) -> list[tuple[str, str]] | None:
+    """Schema and name of the chosen tables; None: all of them."""
+    return [(schema, name) for schema, name in payload["tables"]] or None
+
+
 @blueprint.activity_trigger(input_name="payload")
 async def decide_server(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import decide
@@ -99,7 +104,7 @@ async def is_still_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
 async def ensure_role(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import prepare
 
-    return await answer(prepare.ensure_role(_server(payload), payload["databases"]))
+    return await answer(prepare.ensure_role(_server(payload), payload["host"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
@@ -113,21 +118,21 @@ async def ensure_workspace_access(payload: dict) -> dict:  # type: ignore[type-a
 async def prepare_database(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import prepare
 
-    return await answer(prepare.prepare_database(_server(payload), payload["database"], payload["workspace"]))
+    return await answer(prepare.prepare_database(_server(payload), payload["database"], payload["host"], _tables(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def ensure_connection(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
-    return await answer(mirror.ensure_connection(_server(payload), payload["database"]))
+    return await answer(mirror.ensure_connection(_server(payload), payload["database"], payload["host"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def ensure_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
-    return await answer(mirror.ensure_mirror(_server(payload), payload["database"]))
+    return await answer(mirror.ensure_mirror(_server(payload), payload["database"], payload["workspace"], _tables(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")

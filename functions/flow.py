@@ -41,7 +41,9 @@ class Superseded(Exception):
     """Something else is wanted by now; the next run does that."""
 
 
-def call(ctx: task.OrchestrationContext, activity: str, payload: dict[str, Any], patience: timedelta = PATIENCE) -> Flow[Any]:
+def call(
+    ctx: task.OrchestrationContext, activity: str, payload: dict[str, Any], patience: timedelta = PATIENCE
+) -> Flow[Any]:
     """The value that `activity` answers. Waits out `later` with durable timers, for `patience`. Raises `Refused`."""
     end = ctx.current_utc_datetime + patience
     pause = FIRST_PAUSE

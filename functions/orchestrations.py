@@ -121,7 +121,7 @@ def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, An
     if pending:
         yield from _restart(ctx, server, decision, pending, limit)
     _show(ctx, progress.at_server("role", databases, "Making sure of the role that Fabric logs in as"))
-    yield from call(ctx, "ensure_role", {"server": server, "databases": databases})
+    yield from call(ctx, "ensure_role", {"server": server, "host": decision["host"]})
     _show(ctx, progress.at_server("workspace", databases, "Admitting the server's identity to the workspace"))
     yield from call(ctx, "ensure_workspace_access", {"server": server, "workspace": decision["workspace"]})
     for database in decision["leaving"]:
@@ -220,10 +220,10 @@ def _mirror_all(ctx: task.OrchestrationContext, server: str, decision: dict[str,
     """Mirror the databases in parallel, and show how far each is."""
     databases = decision["databases"]
     done = dict.fromkeys(databases, 0)
-    runs = [
+    runs: list[task.Task[Any]] = [
         ctx.call_sub_orchestrator(
             "mirror_database",
-            input={**_shared_input(server, decision), "database": database, "run": ctx.instance_id},
+            input=_mirror_input(ctx, server, decision, database),
             instance_id=f"{ctx.instance_id}:{number}",
         )
         for number, database in enumerate(databases)
@@ -241,15 +241,23 @@ def _mirror_all(ctx: task.OrchestrationContext, server: str, decision: dict[str,
     return everything.get_result()
 
 
-def _shared_input(server: str, decision: dict[str, Any]) -> dict[str, Any]:
-    kept = ("workspace", "mirror_start_limit_minutes", "poll_seconds")
-    return {"server": server, **{name: decision[name] for name in kept}}
+def _mirror_input(
+    ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], database: str
+) -> dict[str, Any]:
+    kept = ("host", "workspace", "mirror_start_limit_minutes", "poll_seconds")
+    return {
+        "run": ctx.instance_id,
+        "server": server,
+        "database": database,
+        "tables": decision["tables"][database],
+        **{name: decision[name] for name in kept},
+    }
 
 
 @blueprint.orchestration_trigger(context_name="ctx")
 def mirror_database(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> Flow[dict[str, Any]]:
     """Mirror one database of a prepared server. Its outcome says why not, so that it does not stop the others."""
-    one = {name: wanted[name] for name in ("server", "database", "workspace")}
+    one = {name: wanted[name] for name in ("server", "host", "database", "tables", "workspace")}
     reasons: list[Reason] = []
     try:
         yield from call(ctx, "prepare_database", one)

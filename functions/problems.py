@@ -57,7 +57,13 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
 def problem(error: MirrorError) -> func.HttpResponse:
     """The error as problem details."""
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
-    body = {"type": "about:blank", "title": TITLES[status], "status": status, "code": error.code, "detail": error.message}
+    body = {
+        "type": "about:blank",
+        "title": TITLES[status],
+        "status": status,
+        "code": error.code,
+        "detail": error.message,
+    }
     if error.remedy:
         body["remedy"] = error.remedy
     headers = {"Cache-Control": "no-store"}
@@ -79,6 +85,8 @@ def told(door: Door) -> Door:
             return problem(error)
         except Exception:
             log.exception("%s failed", door.__name__)
-            return problem(MirrorError("The app failed; its log says why.", remedy="Try again; if it stays, see the log."))
+            return problem(
+                MirrorError("The app failed; its log says why.", remedy="Try again; if it stays, see the log.")
+            )
 
     return guarded

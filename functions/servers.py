@@ -56,7 +56,9 @@ async def get_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient
     run = await signals.present_run(client, server)
     state = await requests.describe(server, bool(run))
     progress = await signals.custom_status(client, run) if run else {}
-    return answer({**msgspec.to_builtins(state), "run": run or state.run, "running": bool(run), "progress": progress or None})
+    return answer(
+        {**msgspec.to_builtins(state), "run": run or state.run, "running": bool(run), "progress": progress or None}
+    )
 
 
 @blueprint.route(route=f"{SERVER}/mirroring", methods=["DELETE"], auth_level=func.AuthLevel.FUNCTION)
@@ -111,5 +113,7 @@ def _decision(body: bytes) -> bool:
 
 
 def _accepted(req: func.HttpRequest, server: ServerId) -> func.HttpResponse:
-    location = f"{req.url.split('/servers/')[0]}/servers/{server.subscription}/{server.resource_group}/{server.name}/mirroring"
+    location = (
+        f"{req.url.split('/servers/')[0]}/servers/{server.subscription}/{server.resource_group}/{server.name}/mirroring"
+    )
     return answer({"server": str(server), "location": location}, 202, {"Location": location, "Retry-After": "5"})

@@ -36,7 +36,7 @@ MODULES = {
 PARTS = tuple(MODULES)
 START_SECONDS = 60.0
 LOCATION = "westeurope"
-# What the app asks Event Grid for in Azure: writes and deletions of flexible servers and of their tags.
+# What the app asks Event Grid for in Azure: changes of flexible servers and of their tags.
 SERVER_CHANGED = {
     "schema": "EventGridSchema",
     "source": "system",
@@ -44,6 +44,8 @@ SERVER_CHANGED = {
     "operationNames": [
         "Microsoft.DBforPostgreSQL/flexibleServers/write",
         "Microsoft.DBforPostgreSQL/flexibleServers/delete",
+        "Microsoft.DBforPostgreSQL/flexibleServers/start/action",
+        "Microsoft.DBforPostgreSQL/flexibleServers/restart/action",
         "Microsoft.Resources/tags/write",
         "Microsoft.Resources/tags/delete",
     ],

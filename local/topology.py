@@ -109,6 +109,10 @@ class Topology(msgspec.Struct, frozen=True):
             "ALLOWED_SUBSCRIPTIONS": self.subscription,
             "ALLOWED_WORKSPACES": self.workspace,
             "DEFAULT_WORKSPACE": self.workspace,
+            "HEALTH_SCHEDULE": "0 */5 * * * *",
+            "RESYNC_SCHEDULE": "0 0 * * * *",
+            "PRUNE_SCHEDULE": "0 30 3 * * *",
+            "POLL_SECONDS": "1",
         }
         if "azurite" in self.ports:
             settings["STORAGE_TABLE_ENDPOINT"] = self.table_endpoint

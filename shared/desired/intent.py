@@ -92,7 +92,9 @@ def read_tags(tags: Mapping[str, str], prefix: str) -> TagWish:
     except InvalidInput as error:
         wrong.append(error.message)
     if wrong and state is not False:
-        raise InvalidInput(" ".join(wrong), code="InvalidTag", remedy="Correct the tag; docs/operations.md lists the values.")
+        raise InvalidInput(
+            " ".join(wrong), code="InvalidTag", remedy="Correct the tag; docs/operations.md lists the values."
+        )
     return TagWish(state, Wish() if wrong else wish)
 
 
@@ -199,5 +201,7 @@ def _wish(raw: dict[str, Any], names: Mapping[str, str], code: str = "") -> Wish
             raise refuse("databases", name, f"names of 1 to {MAX_NAME_BYTES} bytes were expected")
     outside = sorted({table.database for table in wish.tables} - set(wish.databases)) if wish.databases else []
     if outside:
-        raise refuse("tables", outside[0], f"tables of the chosen databases ({', '.join(wish.databases)}) were expected")
+        raise refuse(
+            "tables", outside[0], f"tables of the chosen databases ({', '.join(wish.databases)}) were expected"
+        )
     return wish

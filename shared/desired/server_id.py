@@ -17,7 +17,7 @@ _PATTERN = re.compile(
     re.IGNORECASE,
 )
 # Source: "Naming rules and restrictions for Azure resources".
-_RESOURCE_GROUP = re.compile(r"[\w.()-]{0,89}[\w()-]")
+_RESOURCE_GROUP = re.compile(r"[\w\u0300-\u036f.()-]{0,89}[\w\u0300-\u036f()-]")
 _SERVER = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,61}[a-z0-9])")
 
 
@@ -30,9 +30,7 @@ class ServerId(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         """The ARM resource id."""
-        return (
-            f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}/providers/{RESOURCE_TYPE}/{self.name}"
-        )
+        return f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}/providers/{RESOURCE_TYPE}/{self.name}"
 
     @property
     def key(self) -> str:

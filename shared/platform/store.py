@@ -28,7 +28,8 @@ class ServerRow(Row, frozen=True, kw_only=True):
     """One flexible server. `request` is the wish that came over HTTP, `report` the last readiness report (both JSON).
 
     `baseline_worker_processes` is what the server had before the first preparation; `role` the PostgreSQL role that
-    we created there; `run` the orchestration instance of the last run.
+    we created there; `run` the orchestration instance of the last run; `restart_refused` the fingerprint of the wish
+    for which a restart was refused.
     """
 
     id: ServerId
@@ -40,6 +41,7 @@ class ServerRow(Row, frozen=True, kw_only=True):
     baseline_worker_processes: int | None = None
     role: str = ""
     run: str = ""
+    restart_refused: str = ""
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -49,13 +51,15 @@ class ServerRow(Row, frozen=True, kw_only=True):
 class MirrorRow(Row, frozen=True, kw_only=True):
     """One database of a server and its mirrored database.
 
-    `item` and `item_name` are the mirrored database's id and display name, `connection` the Fabric connection's id,
-    `secret` the name of the password in Key Vault, `takeover` the former owners and privileges of its tables (JSON).
+    `host` is the server's domain name, `item` and `item_name` the mirrored database's id and display name, `connection`
+    the Fabric connection's id, `secret` the name of the password in Key Vault, `takeover` the former owners and
+    privileges of its tables (JSON).
     """
 
     server: ServerId
     database: str
     phase: str = "New"
+    host: str = ""
     workspace: str = ""
     item: str = ""
     item_name: str = ""
@@ -156,11 +160,14 @@ async def delete_mirror(server: ServerId, database: str) -> None:
     await _mirrors.delete(*MirrorRow(server=server, database=database).keys)
 
 
-def list_mirrors(server: ServerId | None = None) -> AsyncIterator[MirrorRow]:
-    """The known databases of a server, or of all servers."""
-    if server is None:
-        return _mirrors.query()
-    return _mirrors.query("PartitionKey eq @partition", partition=key(server.key))
+async def list_mirrors_of(server: ServerId) -> list[MirrorRow]:
+    """The known databases of one server."""
+    return [row async for row in _mirrors.query("PartitionKey eq @partition", partition=key(server.key))]
+
+
+def list_mirrors() -> AsyncIterator[MirrorRow]:
+    """The known databases of all servers."""
+    return _mirrors.query()
 
 
 async def write_health(rows: Iterable[HealthRow]) -> None:

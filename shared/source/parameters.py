@@ -130,7 +130,6 @@ def _rules(count: int, databases: Sequence[str], baseline: int, used: Used) -> d
     }
 
 
-_NAMES = tuple(_rules(0, (), 0, Used()))
 _REQUIRED = {"wal_level", "max_worker_processes", "max_replication_slots", "max_wal_senders"}
 _NOT_OFFERED = Problem(
     "MirroringNotOffered",
@@ -233,3 +232,6 @@ def _is_on(value: str) -> bool:
 
 def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+_NAMES = tuple(_rules(0, (), 0, Used()))

@@ -25,7 +25,7 @@ from shared.steps import inside
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What this run does.
 
-    `prepare`: make `changes` to the server, mirror `databases`, release `leaving`. `release`: release `leaving` and the
+    `prepare`: make `changes` to the server at `host`, mirror `databases` (their chosen `tables`, or all), release `leaving`. `release`: release `leaving` and the
     server. `forget`: the server is gone. `blocked`: `reasons` say why nothing is done. `none`: nothing to do.
     """
 
@@ -34,6 +34,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...] = ()
     databases: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
+    host: str = ""
+    tables: dict[str, tuple[tuple[str, str], ...]] = {}
     workspace: str = ""
     restart: RestartPolicy = "auto"
     fingerprint: str = ""
@@ -115,6 +117,11 @@ async def _prepare(
         changes=tuple(change for change in found.plan.changes if not isinstance(change, SetParameter)),
         databases=found.plan.databases,
         leaving=tuple(sorted({mirror.database for mirror in mirrors} - set(found.plan.databases))),
+        host=facts.host,
+        tables={
+            database: tuple((table.schema, table.table) for table in intent.tables_of(database))
+            for database in found.plan.databases
+        },
         workspace=intent.workspace,
         restart=intent.restart,
         fingerprint=intent.fingerprint,

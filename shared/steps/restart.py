@@ -36,7 +36,9 @@ async def decide(id: ServerId, policy: RestartPolicy, waiting: list[str], now: d
 
 async def record_waiting(id: ServerId, verdict: dict[str, Any]) -> None:
     """Note in the server's row what is waited for."""
-    waiting = Reason("RestartApprovalRequired" if verdict["waiting_for"] == APPROVAL else "WaitingForWindow", verdict["message"])
+    waiting = Reason(
+        "RestartApprovalRequired" if verdict["waiting_for"] == APPROVAL else "WaitingForWindow", verdict["message"]
+    )
     await store.update_server(id, phase="Waiting", reasons=(waiting,))
 
 

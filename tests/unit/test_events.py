@@ -10,12 +10,16 @@ from shared.desired.server_id import ServerId
 SUBSCRIPTION = "00000000-0000-0000-0000-0000000000a1"
 SERVER = ServerId(SUBSCRIPTION, "rg-shop", "pg-shop")
 OWN = "00000000-0000-0000-0000-0000000000c1"
-URI = f"/subscriptions/{SUBSCRIPTION}/resourcegroups/RG-Shop/providers/Microsoft.DBforPostgreSQL/flexibleServers/PG-shop"
+URI = (
+    f"/subscriptions/{SUBSCRIPTION}/resourcegroups/RG-Shop/providers/Microsoft.DBforPostgreSQL/flexibleServers/PG-shop"
+)
 WRITE = "Microsoft.Resources.ResourceWriteSuccess"
 CLAIM = "http://schemas.microsoft.com/identity/claims/objectidentifier"
 
 
-def data(operation: str = "Microsoft.DBforPostgreSQL/flexibleServers/write", uri: str = URI, **more: Any) -> dict[str, Any]:
+def data(
+    operation: str = "Microsoft.DBforPostgreSQL/flexibleServers/write", uri: str = URI, **more: Any
+) -> dict[str, Any]:
     return {"operationName": operation, "resourceUri": uri, **more}
 
 

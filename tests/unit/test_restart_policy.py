@@ -29,7 +29,9 @@ def test_auto_restarts_a_young_server_and_asks_about_an_old_one() -> None:
 
 
 def test_approval_waits_for_a_limited_time_and_says_for_what() -> None:
-    verdict = judge(server(), "approval", ("wal_level", "shared_preload_libraries"), NOW, settings(RESTART_DECISION_HOURS="2"))
+    verdict = judge(
+        server(), "approval", ("wal_level", "shared_preload_libraries"), NOW, settings(RESTART_DECISION_HOURS="2")
+    )
     assert verdict.wait_until == (NOW + timedelta(hours=2)).isoformat()
     assert verdict.message == (
         "Waiting for a decision to restart server 'pg-shop' for wal_level, shared_preload_libraries"
@@ -46,7 +48,9 @@ def test_a_window_that_is_open_is_used_at_once() -> None:
 
 
 def test_a_window_that_is_closed_is_waited_for() -> None:
-    verdict = judge(server(maintenance_window=SUNDAY_NOON), "window", ("wal_level",), NOW + timedelta(hours=1), settings())
+    verdict = judge(
+        server(maintenance_window=SUNDAY_NOON), "window", ("wal_level",), NOW + timedelta(hours=1), settings()
+    )
     assert verdict.wait_until == (NOW + timedelta(days=7)).isoformat()
     assert (verdict.waiting_for, verdict.restart_then) == (MAINTENANCE_WINDOW, True)
 
@@ -64,7 +68,9 @@ def test_without_a_window_of_its_own_azures_default_counts(now: datetime, opens:
     assert next_window(MaintenanceWindow(), now) == opens
 
 
-@given(st.integers(0, 6), st.integers(0, 23), st.integers(0, 59), st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)))
+@given(
+    st.integers(0, 6), st.integers(0, 23), st.integers(0, 59), st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1))
+)
 def test_a_custom_window_opens_within_a_week_on_its_day(day: int, hour: int, minute: int, moment: datetime) -> None:
     now = moment.replace(tzinfo=UTC)
     opens = next_window(MaintenanceWindow(True, day, hour, minute), now)

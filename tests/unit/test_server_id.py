@@ -10,11 +10,16 @@ from shared.platform.errors import InvalidInput
 SUBSCRIPTION = "00000000-0000-0000-0000-0000000000a1"
 
 
-@given(st.from_regex(r"[a-z0-9][a-z0-9-]{1,30}[a-z0-9]", fullmatch=True), st.from_regex(r"[\w()-]{1,30}", fullmatch=True))
+@given(
+    st.from_regex(r"[a-z0-9][a-z0-9-]{1,30}[a-z0-9]", fullmatch=True), st.from_regex(r"[\w()-]{1,30}", fullmatch=True)
+)
 def test_what_is_printed_is_parsed_again(name: str, group: str) -> None:
     server = of(SUBSCRIPTION, group, name)
     assert parse(str(server)) == server
-    assert parse(str(server).upper().replace(SUBSCRIPTION.upper(), SUBSCRIPTION)) in (server, parse(str(server).upper()))
+    assert parse(str(server).upper().replace(SUBSCRIPTION.upper(), SUBSCRIPTION)) in (
+        server,
+        parse(str(server).upper()),
+    )
     assert from_key(server.key) == server
 
 

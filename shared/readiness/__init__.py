@@ -1,0 +1,48 @@
+"""What stands between a server and its mirrors: a report of checks, and the plan of what would be done about them.
+
+Pure: facts and intent go in, a report comes out. Nothing here reads or changes anything.
+Source of the rules: the "Fabric mirroring" pages of Azure Database for PostgreSQL flexible server (prerequisites and
+limitations), and the tutorial "Configure Microsoft Fabric mirrored databases from Azure Database for PostgreSQL".
+"""
+
+from __future__ import annotations
+
+from shared.desired.intent import MirrorIntent
+from shared.platform.settings import Settings
+from shared.readiness.database import database_checks
+from shared.readiness.report import Check, DatabaseFacts, Facts, Plan, Report, databases_of
+from shared.readiness.server import access_changes, access_checks, is_administrator, parameter_checks, server_checks
+from shared.readiness.workspace import workspace_checks
+from shared.source import parameters as server_parameters
+from shared.source.parameters import Used
+from shared.source.server import SetParameter
+
+__all__ = ["Check", "DatabaseFacts", "Facts", "Plan", "Report", "check", "databases_of", "is_administrator"]
+
+
+def check(facts: Facts, intent: MirrorIntent, settings: Settings) -> Report:
+    """The report and the plan for one server."""
+    server = facts.server
+    databases = databases_of(intent, server)
+    planned = server_parameters.plan(
+        facts.parameters, databases, baseline=facts.baseline_worker_processes, used=facts.used or Used()
+    )
+    access = tuple(access_changes(server, settings))
+    changes = access + tuple(SetParameter(c.name, c.wanted) for c in planned.changes)
+    pending = server_parameters.pending_restart(facts.parameters)
+    because = tuple(dict.fromkeys([*pending, *(c.name for c in planned.changes if c.restart)]))
+    plan = Plan(
+        changes=changes,
+        restart=bool(because),
+        restart_because=because,
+        databases=databases,
+        baseline_worker_processes=planned.baseline_worker_processes,
+    )
+    checks: list[Check] = [
+        *server_checks(server),
+        *access_checks(server, settings),
+        *parameter_checks(server, facts.parameters, planned, pending),
+        *database_checks(server, databases, intent, facts.databases),
+        *workspace_checks(intent, facts, settings),
+    ]
+    return Report(checks=tuple(checks), plan=plan)

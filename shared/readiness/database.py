@@ -1,0 +1,81 @@
+"""The checks of the databases: there, open to the app, mirrored by nobody else, and each of their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shared.desired.intent import MirrorIntent
+from shared.readiness.report import LIMITS, Check, DatabaseFacts, judged
+from shared.source.server import ServerFacts
+
+
+def database_checks(
+    server: ServerFacts, databases: tuple[str, ...], intent: MirrorIntent, facts: tuple[DatabaseFacts, ...]
+) -> Iterator[Check]:
+    if not databases and server.state == "Ready":
+        yield Check(
+            id="Databases",
+            subject=server.id.name,
+            status="fail",
+            found="none",
+            wanted="at least one",
+            message="The server has no user database.",
+            remedy="Create a database, then tag the server again.",
+        )
+    for database in databases:
+        exists = database in server.databases or server.state != "Ready"
+        yield judged(
+            "DatabaseExists",
+            database,
+            exists,
+            "there" if exists else "missing",
+            "there",
+            f"Database {database!r} does not exist on server {server.id.name!r}; it has "
+            f"{', '.join(server.databases) or 'none'}.",
+            "Correct the name (letter case matters), or create the database.",
+        )
+    for known in facts:
+        yield from _inside_checks(known, intent)
+
+
+def _inside_checks(database: DatabaseFacts, intent: MirrorIntent) -> Iterator[Check]:
+    if database.problem:
+        yield Check(
+            id="DatabaseConnectable",
+            subject=database.name,
+            status="fail",
+            message=database.problem.message,
+            remedy=database.problem.remedy,
+        )
+    if database.mirrored_by_others:
+        yield Check(
+            id="MirroredElsewhere",
+            subject=database.name,
+            status="fail",
+            found=", ".join(database.mirrored_by_others),
+            message=f"Database {database.name!r} is mirrored already, by something that this app did not make.",
+            remedy="Remove that mirror first, or leave the database to it.",
+        )
+    if database.tables is None:
+        return
+    chosen = bool(intent.tables_of(database.name))
+    for table in database.tables.tables:
+        if table.status == "OK":
+            continue
+        yield Check(
+            id="Table",
+            subject=f"{database.name}: {table.schema}.{table.name}",
+            status="fail" if chosen and table.status == "ERROR" else "warn",
+            found=", ".join(table.codes),
+            message=table.message,
+            reference=LIMITS,
+        )
+    if not any(table.status != "ERROR" for table in database.tables.tables):
+        yield Check(
+            id="NoTables",
+            subject=database.name,
+            status="warn",
+            message=f"Database {database.name!r} has no table that can be mirrored, and a mirror needs one to come up.",
+            remedy="Create a table with a primary key first.",
+            reference=LIMITS,
+        )

@@ -1,0 +1,99 @@
+"""What a readiness report is made of: facts go in, checks and a plan come out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from shared.desired.intent import MirrorIntent
+from shared.fabric.workspace import WorkspaceFacts
+from shared.platform.reasons import Reason
+from shared.source.parameters import Parameter, Used
+from shared.source.server import Change, ServerFacts
+from shared.source.tables import TableReport
+
+CONCEPTS = "https://learn.microsoft.com/azure/postgresql/integration/concepts-fabric-mirroring"
+TUTORIAL = "https://learn.microsoft.com/fabric/mirroring/azure-database-postgresql-tutorial"
+LIMITS = "https://learn.microsoft.com/fabric/mirroring/azure-database-postgresql-limitations"
+
+type Outcome = Literal["pass", "will_fix", "warn", "fail"]
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at. `subject`: what it is about (the server, a database, a table, a workspace)."""
+
+    id: str
+    subject: str
+    status: Outcome
+    found: str = ""
+    wanted: str = ""
+    message: str = ""
+    remedy: str = ""
+    reference: str = ""
+
+
+class DatabaseFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What PostgreSQL tells about one database. `mirrored_by_others`: publications of mirrors that are not ours."""
+
+    name: str
+    tables: TableReport | None = None
+    mirrored_by_others: tuple[str, ...] = ()
+    problem: Reason | None = None
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is known before the decision. `used` is None where the app can't log in yet."""
+
+    server: ServerFacts
+    parameters: dict[str, Parameter]
+    workspace: WorkspaceFacts | None
+    workspace_problem: Reason | None = None
+    used: Used | None = None
+    databases: tuple[DatabaseFacts, ...] = ()
+    baseline_worker_processes: int | None = None
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Every change to the server in order, and whether a restart follows. `databases` are those to mirror."""
+
+    changes: tuple[Change, ...]
+    restart: bool
+    restart_because: tuple[str, ...]
+    databases: tuple[str, ...]
+    baseline_worker_processes: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The checks and the plan."""
+
+    checks: tuple[Check, ...]
+    plan: Plan
+
+    @property
+    def failures(self) -> tuple[Reason, ...]:
+        """Why the server can't be prepared; empty when it can."""
+        return tuple(Reason(check.id, check.message, check.remedy) for check in self.checks if check.status == "fail")
+
+
+def databases_of(intent: MirrorIntent, server: ServerFacts) -> tuple[str, ...]:
+    """The databases to mirror: the chosen ones, or every user database."""
+    return intent.databases or server.databases
+
+
+def judged(
+    id: str, subject: str, good: bool, found: object, wanted: str, message: str, remedy: str, reference: str = ""
+) -> Check:
+    """A check that passes or fails."""
+    if good:
+        return Check(id=id, subject=subject, status="pass", found=str(found), wanted=wanted)
+    return Check(
+        id=id, subject=subject, status="fail", found=str(found), wanted=wanted, message=message, remedy=remedy,
+        reference=reference,
+    )  # fmt: skip
+
+
+def fixed(id: str, subject: str, good: bool, found: str, wanted: str, message: str) -> Check:
+    """A check that passes, or announces a change."""
+    status: Outcome = "pass" if good else "will_fix"
+    return Check(id=id, subject=subject, status=status, found=found, wanted=wanted, message="" if good else message)

@@ -1,0 +1,180 @@
+"""The checks of the server itself: what it is, how one gets in, and its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from shared.platform.settings import Settings
+from shared.readiness.report import CONCEPTS, TUTORIAL, Check, fixed, judged
+from shared.source.parameters import Parameter, ParameterPlan
+from shared.source.server import AddAdministrator, Change, EnableEntraAuthentication, EnableSystemIdentity, ServerFacts
+
+OLDEST, NEWEST = 14, 18
+HIGH_AVAILABILITY_FROM = 17
+WRITABLE_ROLES = frozenset({"Primary", "None"})
+
+
+def server_checks(server: ServerFacts) -> Iterator[Check]:
+    def judge(
+        id: str, good: bool, found: object, wanted: str, message: str, remedy: str, reference: str = CONCEPTS
+    ) -> Check:
+        return judged(id, server.id.name, good, found, wanted, message, remedy, reference)
+
+    yield judge(
+        "ServerState",
+        server.state == "Ready",
+        server.state,
+        "Ready",
+        f"Server {server.id.name!r} is {server.state}, not Ready.",
+        "Start it, or wait until its operation has ended." if server.state != "Disabled" else "Ask Azure support.",
+    )
+    yield judge(
+        "ServerVersion",
+        OLDEST <= server.version <= NEWEST,
+        server.version,
+        f"{OLDEST} to {NEWEST}",
+        f"PostgreSQL {server.version} can't be mirrored.",
+        f"Upgrade the server to a version from {OLDEST} to {NEWEST}.",
+    )
+    yield judge(
+        "ServerTier",
+        server.tier.lower() != "burstable",
+        server.tier,
+        "GeneralPurpose or MemoryOptimized",
+        "A server in the Burstable tier can't be mirrored.",
+        "Scale it to General Purpose or Memory Optimized (this restarts it).",
+    )
+    yield judge(
+        "HighAvailability",
+        server.high_availability == "Disabled" or server.version >= HIGH_AVAILABILITY_FROM,
+        server.high_availability,
+        f"Disabled, or PostgreSQL {HIGH_AVAILABILITY_FROM} and later",
+        f"With high availability ({server.high_availability}), mirroring needs PostgreSQL {HIGH_AVAILABILITY_FROM}; "
+        f"this server runs {server.version}.",
+        f"Upgrade to PostgreSQL {HIGH_AVAILABILITY_FROM}, or disable high availability.",
+    )
+    yield judge(
+        "ReplicationRole",
+        server.replication_role in WRITABLE_ROLES,
+        server.replication_role,
+        "Primary",
+        f"The server is a read replica ({server.replication_role}); only a primary can be mirrored.",
+        "Tag its primary instead, or promote it.",
+    )
+    yield judge(
+        "ElasticCluster",
+        not server.elastic_cluster,
+        "elastic cluster" if server.elastic_cluster else "single server",
+        "single server",
+        "An elastic cluster can't be mirrored.",
+        "Use a server that is not an elastic cluster.",
+    )
+    yield judge(
+        "PasswordAuthentication",
+        server.password_auth,
+        "Enabled" if server.password_auth else "Disabled",
+        "Enabled",
+        "Password authentication is disabled, and Fabric logs in with a password.",
+        "Enable PostgreSQL authentication beside Microsoft Entra authentication.",
+        TUTORIAL,
+    )
+    yield judge(
+        "Network",
+        server.public_access and server.azure_services_allowed,
+        _network(server),
+        "public access with Azure services allowed",
+        f"Fabric can't reach the server: {_network(server)}.",
+        "Enable public access and add the firewall rule 0.0.0.0-0.0.0.0 (Allow access from Azure services).",
+        TUTORIAL,
+    )
+
+
+def access_changes(server: ServerFacts, settings: Settings) -> Iterator[Change]:
+    if not server.principal_id:
+        yield EnableSystemIdentity()
+    if not server.entra_auth:
+        yield EnableEntraAuthentication()
+    if not is_administrator(server, settings):
+        yield AddAdministrator(settings.identity_object_id, settings.identity_name, settings.azure_tenant_id)
+
+
+def access_checks(server: ServerFacts, settings: Settings) -> Iterator[Check]:
+    yield fixed(
+        "SystemIdentity",
+        server.id.name,
+        bool(server.principal_id),
+        server.identity_type,
+        "system-assigned",
+        "The server's system-assigned managed identity will be enabled.",
+    )
+    yield fixed(
+        "EntraAuthentication",
+        server.id.name,
+        server.entra_auth,
+        "Enabled" if server.entra_auth else "Disabled",
+        "Enabled",
+        "Microsoft Entra authentication will be enabled, so that this app can log in.",
+    )
+    yield fixed(
+        "AppAdministrator",
+        server.id.name,
+        is_administrator(server, settings),
+        ", ".join(administrator.name for administrator in server.administrators),
+        settings.identity_name,
+        f"The app's identity {settings.identity_name!r} will be made a Microsoft Entra administrator of the server.",
+    )
+
+
+def parameter_checks(
+    server: ServerFacts, found: dict[str, Parameter], plan: ParameterPlan, pending: Iterable[str]
+) -> Iterator[Check]:
+    for change in plan.changes:
+        yield Check(
+            id="Parameter",
+            subject=change.name,
+            status="will_fix",
+            found=change.found,
+            wanted=change.wanted,
+            message=f"The server parameter {change.name} will be set to {change.wanted!r}"
+            + (", which takes effect with a restart." if change.restart else "."),
+            reference=CONCEPTS,
+        )
+    for problem in plan.problems:
+        yield Check(
+            id=problem.code,
+            subject=problem.parameter,
+            status="fail",
+            found=found[problem.parameter].value if problem.parameter in found else "",
+            message=problem.message,
+            remedy=problem.remedy,
+            reference=CONCEPTS,
+        )
+    changed = {change.name for change in plan.changes}
+    for name in pending:
+        if name not in changed:
+            yield Check(
+                id="PendingRestart",
+                subject=name,
+                status="will_fix",
+                found=found[name].value,
+                wanted=found[name].value,
+                message=f"The server parameter {name} is set, and waits for a restart.",
+                reference=CONCEPTS,
+            )
+    if not plan.changes and not plan.problems:
+        yield Check(
+            id="Parameter", subject=server.id.name, status="pass", message="Every server parameter is as needed."
+        )
+
+
+def is_administrator(server: ServerFacts, settings: Settings) -> bool:
+    """Whether the app's identity is a Microsoft Entra administrator of the server."""
+    return any(administrator.object_id == settings.identity_object_id for administrator in server.administrators)
+
+
+def _network(server: ServerFacts) -> str:
+    if not server.public_access:
+        return "public access is disabled"
+    return (
+        "Azure services are allowed" if server.azure_services_allowed else "the firewall does not allow Azure services"
+    )

@@ -1,0 +1,64 @@
+"""What only PostgreSQL itself can tell before a server is prepared: slots in use, other mirrors, and every table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from shared.desired.intent import MirrorIntent
+from shared.platform import reasons, store
+from shared.platform.errors import MirrorError
+from shared.platform.settings import settings
+from shared.readiness import DatabaseFacts, is_administrator
+from shared.source import slots, tables
+from shared.source.connection import connect
+from shared.source.parameters import Used
+from shared.source.server import ServerFacts
+from shared.source.tables import TableName
+
+MAINTENANCE_DATABASE = "postgres"
+
+
+async def slots_in_use(facts: ServerFacts) -> Used:
+    """Slots and WAL senders that others than our running mirrors use. Raises like `connect`."""
+    mirrored = [row.database for row in await store.list_mirrors_of(facts.id) if row.phase == "Running"]
+    async with connect(facts.host, MAINTENANCE_DATABASE) as connection:
+        return await slots.slots_in_use(connection, settings().fabric_role, mirrored)
+
+
+async def look(
+    facts: ServerFacts, databases: Sequence[str], intent: MirrorIntent
+) -> tuple[Used | None, tuple[DatabaseFacts, ...]]:
+    """Slots and WAL senders that others use, and the facts of each database that exists.
+
+    Nothing where the app is not yet an administrator of the server, or the server is not ready. Raises `Unavailable`
+    when a server that should answer does not.
+    """
+    if facts.state != "Ready" or not facts.entra_auth or not is_administrator(facts, settings()):
+        return None, ()
+    present = [database for database in databases if database in facts.databases]
+    try:
+        used = await slots_in_use(facts)
+    except MirrorError as error:
+        if error.retryable:
+            raise
+        return None, tuple(DatabaseFacts(name=database, problem=reasons.of(error)) for database in present)
+    return used, tuple(await asyncio.gather(*(_database(facts.host, database, intent) for database in present)))
+
+
+async def _database(host: str, database: str, intent: MirrorIntent) -> DatabaseFacts:
+    try:
+        async with connect(host, database) as connection:
+            tracked = await slots.tracked_publications(connection)
+            report = await tables.report(connection, chosen(intent, database))
+    except MirrorError as error:
+        if error.retryable:
+            raise
+        return DatabaseFacts(name=database, problem=reasons.of(error))
+    others = tuple(publication.name for publication in tracked if publication.owner != settings().fabric_role)
+    return DatabaseFacts(name=database, tables=report, mirrored_by_others=others)
+
+
+def chosen(intent: MirrorIntent, database: str) -> list[TableName] | None:
+    """The chosen tables of a database; None: all of them."""
+    return [TableName(table.schema, table.table) for table in intent.tables_of(database)] or None

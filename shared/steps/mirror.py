@@ -1,0 +1,93 @@
+"""The Fabric side of one database: its connection, its mirrored database, and the way to Running."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.desired.server_id import ServerId
+from shared.fabric import connection as fabric_connection
+from shared.fabric import definition as definitions
+from shared.fabric import mirror as mirrored_database
+from shared.platform import secrets, store
+from shared.platform.errors import Blocked, Unavailable
+from shared.platform.settings import settings
+from shared.platform.store import MirrorRow
+
+CREATING_SECONDS = 2.0
+
+
+class Advance(msgspec.Struct, frozen=True):
+    """How far the mirror is: Fabric's word, whether it runs, and whether this step started it."""
+
+    status: str
+    running: bool
+    started: bool
+
+
+async def ensure_connection(id: ServerId, database: str, host: str) -> None:
+    """Make sure of the Fabric connection to a database, with the password from Key Vault."""
+    row = await _row(id, database)
+    password = await secrets.read(row.secret)
+    if password is None:
+        raise Unavailable(f"Key Vault has no secret {row.secret!r} yet.", code="SecretMissing")
+    found = await fabric_connection.ensure(
+        fabric_connection.name_of(id, database),
+        host,
+        database,
+        settings().fabric_role,
+        password,
+        recorded=row.connection,
+    )
+    if found.id != row.connection:
+        await store.update_mirror(id, database, connection=found.id)
+
+
+async def ensure_mirror(id: ServerId, database: str, workspace: str, tables: list[tuple[str, str]] | None) -> None:
+    """Make sure of the mirrored database of a database: all of its tables, or the chosen ones."""
+    row = await _row(id, database)
+    found = await mirrored_database.ensure(
+        workspace,
+        definitions.definition(row.connection, database, tables),
+        name=mirrored_database.display_name(settings().mirror_name, id, database),
+        mark=fabric_connection.name_of(id, database),
+        recorded=row.item if row.workspace == workspace else "",
+    )
+    if not found.id:
+        raise Unavailable(
+            f"Fabric is still creating the mirrored database {found.name!r}.",
+            code="MirrorNotReady",
+            retry_after=found.operation.retry_after if found.operation else CREATING_SECONDS,
+        )
+    if (row.workspace, row.item, row.item_name) != (workspace, found.id, found.name):
+        await store.update_mirror(id, database, workspace=workspace, item=found.id, item_name=found.name)
+
+
+async def advance(id: ServerId, database: str, started: bool) -> Advance:
+    """Look at the mirror and start it if it does not run. `started`: this run has started it already.
+
+    Raises `Blocked` with Fabric's own error when it does not come up.
+    """
+    row = await _row(id, database)
+    seen = await mirrored_database.status(row.workspace, row.item)
+    if seen.status == "Running":
+        if row.phase != "Running" or row.reasons:
+            await store.update_mirror(id, database, phase="Running", reasons=())
+        return Advance(seen.status, running=True, started=False)
+    if started and seen.error and seen.status not in ("Starting", "Initializing"):
+        raise Blocked(
+            f"Mirrored database {row.item_name!r} did not start: {seen.error.message} ({seen.error.code}).",
+            code="MirrorNotStarted",
+            remedy="See its tables in the Fabric portal; a missing right or an unreachable server is the usual cause.",
+        )
+    if started:
+        return Advance(seen.status, running=False, started=False)
+    await store.update_mirror(id, database, phase="Starting")
+    now_started = await mirrored_database.start(row.workspace, row.item)
+    return Advance(seen.status, running=False, started=now_started)
+
+
+async def _row(id: ServerId, database: str) -> MirrorRow:
+    row = await store.read_mirror(id, database)
+    if row is None:
+        raise Unavailable(f"Nothing is recorded of database {database!r}; an earlier step has to run first.")
+    return row
