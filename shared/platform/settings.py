@@ -64,6 +64,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mirror_name: str = "{server}-{database}"
     """Template of a mirrored database's display name."""
     history_days: int = 30
+    health_grace_minutes: float = 15
+    """How long a mirror that was just prepared or changed may take before its state counts against it."""
+    latency_warn_minutes: float = 15
+    """Latency of a table from which a mirror is Degraded; also how long changes may wait without any sync."""
+    wal_warn_gib: float = 5
+    """WAL retained for a mirror from which it is Degraded."""
+    wal_critical_gib: float = 20
+    """WAL retained for a mirror from which it is Unhealthy."""
 
 
 def load(environment: Mapping[str, str]) -> Settings:

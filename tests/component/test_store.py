@@ -81,7 +81,7 @@ async def test_databases_of_any_name(database: str) -> None:
     assert await store.read_mirror(server("pg-names"), database) == written
     shorter = await store.update_mirror(server("pg-names"), database, takeover="short")
     assert await store.read_mirror(server("pg-names"), database) == shorter
-    assert database in [row.database async for row in store.list_mirrors(server("pg-names"))]
+    assert database in [row.database for row in await store.list_mirrors_of(server("pg-names"))]
     await store.delete_mirror(server("pg-names"), database)
     assert await store.read_mirror(server("pg-names"), database) is None
 
@@ -89,7 +89,7 @@ async def test_databases_of_any_name(database: str) -> None:
 async def test_mirrors_are_listed_by_server_and_all_together() -> None:
     for name, database in (("pg-m1", "a"), ("pg-m1", "b"), ("pg-m2", "a")):
         await store.update_mirror(server(name), database, phase="Running")
-    assert [row.database async for row in store.list_mirrors(server("pg-m1"))] == ["a", "b"]
+    assert [row.database for row in await store.list_mirrors_of(server("pg-m1"))] == ["a", "b"]
     everything = {(row.server.name, row.database) async for row in store.list_mirrors()}
     assert {("pg-m1", "a"), ("pg-m1", "b"), ("pg-m2", "a")} <= everything
 

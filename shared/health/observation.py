@@ -1,0 +1,36 @@
+"""What is seen of one mirror at one moment, from both sides. Each side may be unknown, without the other being so."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.platform.reasons import Reason
+from shared.platform.store import MirrorRow
+from shared.source.slots import Slot, TrackedPublication
+
+
+class FabricSide(msgspec.Struct, frozen=True):
+    """The mirrored database and its tables. `gone`: there is no such item any more."""
+
+    status: MirrorStatus | None = None
+    tables: tuple[TableStatus, ...] = ()
+    gone: bool = False
+
+
+class SourceSide(msgspec.Struct, frozen=True):
+    """The mirror's slot and publication in PostgreSQL; None: there is none."""
+
+    slot: Slot | None = None
+    publication: TrackedPublication | None = None
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at a mirror. A side that could not be seen is the reason why."""
+
+    mirror: MirrorRow
+    at: datetime
+    fabric: FabricSide | Reason
+    source: SourceSide | Reason
