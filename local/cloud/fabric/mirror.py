@@ -88,6 +88,7 @@ class Mirror:
         self.tables: dict[tuple[str, str], Table] = {}
         self.generation = 0
         self._task: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
 
     @property
     def at_work(self) -> bool:
@@ -95,31 +96,36 @@ class Mirror:
 
     async def start(self) -> None:
         """Start, or start again: every table is seeded anew."""
-        await self._halt()
-        self.status, self.error, self.tables = "Starting", None, {}
-        self.generation += 1
-        self._task = asyncio.create_task(self._run())
+        async with self._changing:
+            await self._halt()
+            self.status, self.error, self.tables = "Starting", None, {}
+            self.generation += 1
+            self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         """Stop, and leave nothing on the source, if that can be reached."""
-        await self._halt()
-        self.status = "Stopping"
-        self._task = asyncio.create_task(self._leave())
+        async with self._changing:
+            await self._halt()
+            self.status = "Stopping"
+            self._task = asyncio.create_task(self._leave())
 
     async def pause(self) -> None:
         """Stop consuming, as when the capacity is paused: the slot stays, and retains WAL."""
-        if self.at_work:
-            await self._halt()
-            self.status = "Paused"
+        async with self._changing:
+            if self.at_work:
+                await self._halt()
+                self.status = "Paused"
 
     async def remove(self) -> None:
         """End for good; returns when the source is clean, or could not be cleaned."""
-        await self._halt()
-        await self._leave()
+        async with self._changing:
+            await self._halt()
+            await self._leave()
 
     async def close(self) -> None:
         """End because the service ends; the source is left as it is."""
-        await self._halt()
+        async with self._changing:
+            await self._halt()
 
     async def _halt(self) -> None:
         task, self._task = self._task, None

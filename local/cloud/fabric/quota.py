@@ -40,7 +40,7 @@ class Quota:
 
     def take(self, caller: str) -> None:
         """Count one call, or refuse it with 429 and the whole seconds until the next one is possible."""
-        now, recent = time.time(), self._recent[caller]
+        now, recent = time.monotonic(), self._recent[caller]
         while recent and recent[0] <= now - self.limit.seconds:
             recent.popleft()
         if len(recent) < self.limit.calls:
@@ -49,7 +49,7 @@ class Quota:
             return
         self._refused[caller] += 1
         free = recent[len(recent) - self.limit.calls] + self.limit.seconds if self.limit.calls else now + 60
-        message = f"Request is blocked by the upstream service until: {timestamp(free)} (UTC)"
+        message = f"Request is blocked by the upstream service until: {timestamp(time.time() + free - now)} (UTC)"
         raise Refusal(429, "RequestBlocked", message, {"Retry-After": str(max(1, math.ceil(free - now)))})
 
     def report(self) -> dict[str, Any]:
