@@ -100,7 +100,8 @@ def _introduce(stack: Stack, written: Path, seconds: float) -> None:
         addresses.add_row(name, value, style="bold" if name == "function app" else "")
     console.print(addresses, soft_wrap=True)
     server = f"{app}/api/servers/{topology.subscription}/{topology.resource_group}/my-server"
-    console.print("\nTo try (my-server: create it with any Azure SDK and the environment in stack.json):")
+    note = "my-server: create it with any Azure SDK and the environment in stack.json"
+    console.print(f"\nTo try ({note}):", soft_wrap=True)
     for line in (
         f"curl {app}/api/live",
         f"curl -H 'x-functions-key: {key}' {server}/readiness",
