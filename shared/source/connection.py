@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import certifi
 import psycopg
@@ -90,6 +90,38 @@ async def _connected(host: str, database: str, user: str, password: str, remedy:
         if connection.closed:
             raise _lost(host, error) from error
         raise
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Raise what PostgreSQL refuses as errors of ours. `doing` begins the message: "Creating role 'x'".
+
+    `Unavailable`: a lock was not to be had, or somebody changed the same thing; `Blocked` with code `NotPermitted`.
+    """
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Blocked(
+            f"{doing} was refused: {error.diag.message_primary or error}",
+            code="NotPermitted",
+            remedy="Give the app's identity this right, or do it by hand; docs/operations.md names the statements.",
+        ) from error
+    except _RETRYABLE as error:
+        raise Unavailable(f"{doing} has to wait: {error.diag.message_primary or error}") from error
+    except psycopg.errors.InternalError_ as error:
+        if "concurrently" not in str(error):
+            raise
+        raise Unavailable(f"{doing} has to wait: {error.diag.message_primary or error}") from error
+
+
+_RETRYABLE = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.ObjectInUse,
+    psycopg.errors.TooManyConnections,
+)
 
 
 def _lost(host: str, error: psycopg.Error) -> Unavailable:

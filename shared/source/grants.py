@@ -1,0 +1,116 @@
+"""Privileges on tables and sequences: read before a change, and given back as they were."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import LiteralString
+
+import msgspec
+from psycopg import sql
+
+from shared.source.connection import Connection
+
+
+class Grant(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """What `grantor` gave `grantee` (empty: PUBLIC) on one object.
+
+    `privileges` are PostgreSQL's letters for them ("ACL Privilege Abbreviations" in its manual), each followed by `*`
+    when it came with GRANT OPTION. Short, and written as a list, because there are many of them in a mirror's row.
+    """
+
+    grantee: str
+    grantor: str
+    privileges: str
+
+    @property
+    def letters(self) -> set[str]:
+        """The privileges one by one: `r`, `w*`."""
+        return set(_LETTER.findall(self.privileges))
+
+
+class Relation(msgspec.Struct, frozen=True):
+    """A table or sequence (`kind` as in `pg_class.relkind`) and the privileges on it, the owner's own included."""
+
+    oid: int
+    kind: str
+    schema: str
+    name: str
+    owner: str
+    grants: tuple[Grant, ...]
+
+    @property
+    def sql(self) -> sql.Composed:
+        """`TABLE schema.name` or `SEQUENCE schema.name`, as GRANT and ALTER take it."""
+        kind = sql.SQL("SEQUENCE " if self.kind == "S" else "TABLE ")
+        return kind + sql.Identifier(self.schema, self.name)
+
+    def of(self, grantee: str) -> set[str]:
+        """The privileges that `grantee` itself has been given."""
+        return {letter for grant in self.grants if grant.grantee == grantee for letter in grant.letters}
+
+
+async def relations(connection: Connection, oids: Sequence[int]) -> dict[int, Relation]:
+    """The tables and sequences with these object ids that (still) exist."""
+    cursor = await connection.execute(_RELATIONS, [list(oids)])
+    return {
+        row["oid"]: Relation(
+            row["oid"], row["kind"], row["schema"], row["name"], row["owner"], tuple(sorted(_grants(row["privileges"])))
+        )
+        for row in await cursor.fetchall()
+    }
+
+
+def give(relation: Relation, privileges: Iterable[str], grantee: str) -> list[sql.Composed]:
+    """The statement that grants `privileges`, without grant options (none: no statement)."""
+    if not (listed := _list(privileges)):
+        return []
+    return [sql.SQL("GRANT {} ON {} TO {}").format(listed, relation.sql, sql.Identifier(grantee))]
+
+
+def restore(now: Relation, before: Relation, grantees: Collection[str]) -> list[sql.Composed]:
+    """The statements after which `grantees` have on a relation what they had before; other grantees are left alone."""
+    statements: list[sql.Composed] = []
+    for grantee in grantees:
+        had, has = before.of(grantee), now.of(grantee)
+        if extra := _list(has - had):
+            statements.append(sql.SQL("REVOKE {} ON {} FROM {}").format(extra, now.sql, sql.Identifier(grantee)))
+        missing = {letter for letter in had if letter not in has or letter + "*" in has}
+        statements += give(now, (letter for letter in missing if not letter.endswith("*")), grantee)
+        for statement in give(now, (letter for letter in missing if letter.endswith("*")), grantee):
+            statements.append(statement + sql.SQL(" WITH GRANT OPTION"))
+    return statements
+
+
+def _grants(rows: Iterable[tuple[str, str, str, bool]]) -> Iterable[Grant]:
+    grouped: dict[tuple[str, str], str] = {}
+    for grantee, grantor, privilege, grantable in sorted(rows):
+        letter = _LETTERS[privilege] + ("*" if grantable else "")
+        grouped[grantee, grantor] = grouped.get((grantee, grantor), "") + letter
+    for (grantee, grantor), privileges in grouped.items():
+        yield Grant(grantee, grantor, privileges)
+
+
+def _list(letters: Iterable[str]) -> sql.Composed | None:
+    """Privileges as GRANT lists them."""
+    wanted = {letter.rstrip("*") for letter in letters}
+    keywords = [sql.SQL(keyword) for keyword, letter in _LETTERS.items() if letter in wanted]
+    return sql.SQL(", ").join(keywords) if keywords else None
+
+
+_LETTER = re.compile(r"[A-Za-z]\*?")
+_LETTERS: dict[LiteralString, str] = {
+    "SELECT": "r", "INSERT": "a", "UPDATE": "w", "DELETE": "d", "TRUNCATE": "D", "REFERENCES": "x", "TRIGGER": "t",
+    "MAINTAIN": "m", "USAGE": "U",
+}  # fmt: skip
+
+_RELATIONS = sql.SQL("""
+    SELECT c.oid::int8 AS oid, c.relkind::text AS kind, n.nspname::text AS schema, c.relname::text AS name,
+           pg_get_userbyid(c.relowner)::text AS owner,
+           (SELECT coalesce(json_agg(json_build_array(
+                       CASE a.grantee WHEN 0 THEN '' ELSE pg_get_userbyid(a.grantee) END, pg_get_userbyid(a.grantor),
+                       a.privilege_type, a.is_grantable)), '[]')
+            FROM aclexplode(coalesce(c.relacl, acldefault(
+                CASE c.relkind WHEN 'S' THEN 's'::"char" ELSE 'r' END, c.relowner))) a) AS privileges
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (%s::oid[])
+""")

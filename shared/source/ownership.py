@@ -1,0 +1,258 @@
+"""Taking tables for the fabric role without harming the application, and giving them back.
+
+PostgreSQL lets only a table's owner publish it. So the fabric role becomes the owner, and the former owner is granted
+what it had: its privileges on the table and on the sequences that go with it, and membership in the fabric role, by
+which it may still alter the table. Everything needed to undo that is in the `Takeover`, which is to be kept before it
+is applied. Both directions can be repeated at any point, and each table is moved in a transaction of its own.
+
+The membership opens to a former owner all tables of the fabric role. From PostgreSQL 16 on it can't be used to become
+that role (SET FALSE); before, PostgreSQL has no such distinction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+
+import msgspec
+from psycopg import errors, sql
+
+from shared.platform.errors import Blocked, Unavailable
+from shared.source import grants
+from shared.source.connection import Connection, explained
+from shared.source.grants import Relation
+from shared.source.membership import borrowed, major, out_of_reach, schema_owners
+from shared.source.tables import TableName
+
+LOCK_WAIT = "500ms"
+"""Longest wait for a table's lock. While it is waited for, the application's statements queue behind it."""
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between attempts to get the lock of a busy table."""
+WORK_SECONDS = 40.0
+"""After this long, the rest of the tables is left to the next call."""
+
+
+class FormerOwner(msgspec.Struct, frozen=True, kw_only=True):
+    """A table and what belongs to its owner, as they were before they were taken. Object ids outlive renames."""
+
+    table: Relation
+    sequences: tuple[Relation, ...] = ()
+    member: bool = False
+    """The owner was a member of the fabric role already."""
+    replica_identity: str = "DEFAULT"
+    """What followed REPLICA IDENTITY: DEFAULT, NOTHING, FULL, or an index's name behind `USING INDEX `."""
+
+    @property
+    def owner(self) -> str:
+        return self.table.owner
+
+    @property
+    def name(self) -> TableName:
+        return TableName(self.table.schema, self.table.name)
+
+
+class NotTakeable(msgspec.Struct, frozen=True):
+    """A table that the app may not take: what has to be run first, and by which roles it can be (none known: a
+    superuser, which on Azure means support)."""
+
+    schema: str
+    table: str
+    owner: str
+    statement: str
+    run_as: tuple[str, ...]
+
+
+class Takeover(msgspec.Struct, frozen=True):
+    """The tables to be taken, or taken, for `role`: all that is needed to give them back."""
+
+    role: str
+    tables: tuple[FormerOwner, ...] = ()
+    not_takeable: tuple[NotTakeable, ...] = ()
+
+    def after(self, earlier: Takeover | None) -> Takeover:
+        """This plan joined with an earlier, kept one, whose tables may be taken already."""
+        tables = {former.table.oid: former for former in earlier.tables} if earlier else {}
+        tables |= {former.table.oid: former for former in self.tables}
+        return Takeover(self.role, tuple(sorted(tables.values(), key=lambda former: former.name)), self.not_takeable)
+
+
+async def plan_take(connection: Connection, role: str, tables: Sequence[TableName]) -> Takeover:
+    """What there is to take among `tables`. Tables that `role` owns already, or that don't exist, are not in it."""
+    names = {"schemas": [table.schema for table in tables], "names": [table.name for table in tables]}
+    rows = await (await connection.execute(_OWNED, names)).fetchall()
+    rows = [row for row in rows if row["owner"] != role]
+    found = await grants.relations(connection, [oid for row in rows for oid in (row["oid"], *row["sequences"])])
+    far = await out_of_reach(connection, [row["owner"] for row in rows])
+    members = await _members(connection, role)
+    taken: list[FormerOwner] = []
+    refused: list[NotTakeable] = []
+    for row in rows:
+        table = found[row["oid"]]
+        if table.owner in far:
+            refused.append(_not_takeable(connection, table, far[table.owner]))
+            continue
+        sequences = tuple(found[oid] for oid in row["sequences"])
+        former = FormerOwner(
+            table=table, sequences=sequences, member=table.owner in members, replica_identity=row["replica_identity"]
+        )
+        taken.append(former)
+    return Takeover(role, tuple(taken), tuple(refused))
+
+
+async def apply_take(connection: Connection, takeover: Takeover) -> None:
+    """Take every table of the (kept) plan that `role` doesn't own yet.
+
+    Raises `Unavailable`, naming the table, when one stays locked or time is up, `Blocked` when a right is missing.
+    """
+    await _each(takeover.tables, lambda former: _take(connection, takeover.role, former), "Taking")
+
+
+async def give_back(connection: Connection, takeover: Takeover, still_members: Collection[str] = ()) -> None:
+    """Return every table that `role` still owns to its former owner, with the privileges of before.
+
+    Tables that are gone, or that somebody else owns by now, are left alone. Former owners leave the fabric role, except
+    `still_members`: those whose tables of other databases are still taken. Raises like `apply_take`.
+    """
+    await _each(takeover.tables, lambda former: _give_back(connection, takeover.role, former), "Giving back")
+    leaving = {former.owner for former in takeover.tables if not former.member} - set(still_members)
+    for owner in sorted(leaving & await _members(connection, takeover.role)):
+        with explained(f"Ending the membership of role {owner!r} in {takeover.role!r}"):
+            await connection.execute(
+                sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(takeover.role), sql.Identifier(owner))
+            )
+
+
+async def _take(connection: Connection, role: str, former: FormerOwner) -> None:
+    now = await _relation(connection, former.table)
+    if now is None or now.owner == role:
+        return
+    if now.owner != former.owner:
+        raise Unavailable(f"Table {former.name} belongs to {now.owner!r} by now, not to {former.owner!r}: plan again.")
+    async with connection.transaction(), borrowed(connection, [former.owner, role]):
+        await _lock_wait(connection)
+        await connection.execute(_owner_to(now, role))
+        statements = grants.give(now, "r", role) + grants.give(now, former.table.of(former.owner), former.owner)
+        sequences = await grants.relations(connection, [sequence.oid for sequence in former.sequences])
+        for before in former.sequences:
+            if before.oid in sequences:
+                statements += grants.give(sequences[before.oid], before.of(former.owner), former.owner)
+        if former.owner not in await _members(connection, role):
+            statements.append(_membership(connection, role, former.owner))
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def _give_back(connection: Connection, role: str, former: FormerOwner) -> None:
+    now = await _relation(connection, former.table)
+    if now is None or now.owner != role:
+        return
+    schema_owner = (await schema_owners(connection))[now.schema]
+    async with connection.transaction(), borrowed(connection, [former.owner, role]):
+        await _lock_wait(connection)
+        with suppress(errors.UndefinedObject):
+            async with connection.transaction():
+                await connection.execute(_replica_identity(now, former.replica_identity))
+        if await _may_create(connection, former.owner, now.schema):
+            await connection.execute(_owner_to(now, former.owner))
+        else:
+            await _give_back_into(connection, now, former.owner, schema_owner)
+        found = await grants.relations(connection, [now.oid, *(sequence.oid for sequence in former.sequences)])
+        for before in (former.table, *former.sequences):
+            if before.oid in found:
+                for statement in grants.restore(found[before.oid], before, (former.owner, role)):
+                    await connection.execute(statement)
+
+
+async def _give_back_into(connection: Connection, table: Relation, owner: str, schema_owner: str) -> None:
+    """PostgreSQL wants a new owner to have CREATE on the schema: lend it for the moment."""
+    schema, role = sql.Identifier(table.schema), sql.Identifier(owner)
+    async with borrowed(connection, [schema_owner]):
+        await connection.execute(sql.SQL("GRANT CREATE ON SCHEMA {} TO {}").format(schema, role))
+        await connection.execute(_owner_to(table, owner))
+        await connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA {} FROM {}").format(schema, role))
+
+
+async def _each(tables: Sequence[FormerOwner], work: Callable[[FormerOwner], Awaitable[None]], doing: str) -> None:
+    end = time.monotonic() + WORK_SECONDS
+    for former in tables:
+        if time.monotonic() > end:
+            raise Unavailable(f"{doing} table {former.name} is left to the next call: there are many.", retry_after=0)
+        for pause in (*PAUSES, None):
+            try:
+                with explained(f"{doing} table {former.name}"):
+                    await work(former)
+                break
+            except Unavailable:
+                if pause is None or time.monotonic() > end:
+                    raise
+                await asyncio.sleep(pause)
+            except errors.UndefinedObject as error:
+                raise Blocked(
+                    f"{doing} table {former.name}: {error.diag.message_primary}.",
+                    code="FormerOwnerGone",
+                    remedy="Create the role again, or give the table to another one (ALTER TABLE … OWNER TO …).",
+                ) from error
+
+
+async def _relation(connection: Connection, table: Relation) -> Relation | None:
+    return (await grants.relations(connection, [table.oid])).get(table.oid)
+
+
+async def _members(connection: Connection, role: str) -> set[str]:
+    rows = await (await connection.execute(_MEMBERS, [role])).fetchall()
+    return {row["member"] for row in rows}
+
+
+async def _may_create(connection: Connection, role: str, schema: str) -> bool:
+    cursor = await connection.execute("SELECT has_schema_privilege(%s::name, %s, 'CREATE') AS may", [role, schema])
+    row = await cursor.fetchone()
+    return bool(row and row["may"])
+
+
+async def _lock_wait(connection: Connection) -> None:
+    await connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_WAIT])
+
+
+def _owner_to(relation: Relation, owner: str) -> sql.Composed:
+    return sql.SQL("ALTER {} OWNER TO {}").format(relation.sql, sql.Identifier(owner))
+
+
+def _replica_identity(table: Relation, identity: str) -> sql.Composed:
+    kind, _, index = identity.partition("USING INDEX ")
+    wanted = sql.SQL("USING INDEX {}").format(sql.Identifier(index)) if index else sql.SQL(_IDENTITIES[kind])
+    return sql.SQL("ALTER {} REPLICA IDENTITY {}").format(table.sql, wanted)
+
+
+def _membership(connection: Connection, role: str, member: str) -> sql.Composed:
+    options = sql.SQL(" WITH INHERIT TRUE, SET FALSE" if major(connection) >= 16 else "")
+    return sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)) + options
+
+
+def _not_takeable(connection: Connection, table: Relation, grantors: tuple[str, ...]) -> NotTakeable:
+    statement = sql.SQL("GRANT {} TO {};").format(sql.Identifier(table.owner), sql.Identifier(connection.info.user))
+    return NotTakeable(table.schema, table.name, table.owner, statement.as_string(connection), grantors)
+
+
+_IDENTITIES = {"DEFAULT": "DEFAULT", "NOTHING": "NOTHING", "FULL": "FULL"}
+
+_OWNED = sql.SQL("""
+    SELECT c.oid::int8 AS oid, pg_get_userbyid(c.relowner)::text AS owner,
+           CASE c.relreplident WHEN 'n' THEN 'NOTHING' WHEN 'f' THEN 'FULL' WHEN 'i' THEN coalesce(
+               'USING INDEX ' || (SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+                                  WHERE i.indrelid = c.oid AND i.indisreplident), 'DEFAULT')
+           ELSE 'DEFAULT' END AS replica_identity,
+           ARRAY(SELECT s.oid::int8 FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+                 WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+                   AND d.deptype IN ('a', 'i') ORDER BY 1) AS sequences
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r'
+      AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%(schemas)s::name[], %(names)s::name[]))
+    ORDER BY n.nspname, c.relname
+""")
+
+_MEMBERS = sql.SQL("""
+    SELECT DISTINCT pg_get_userbyid(member)::text AS member FROM pg_auth_members
+    WHERE roleid = (SELECT oid FROM pg_roles WHERE rolname = %s)
+""")

@@ -1,0 +1,296 @@
+"""The fabric role: the login that Fabric uses, and what it may do in the databases to be mirrored.
+
+One role a server. It is ours when its comment says so, or when the caller has it on record; a role of that name that
+somebody else made is never touched. Each right is looked up before it is granted. Passwords reach the server only as
+SCRAM verifiers, so that no server log can show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, LiteralString
+
+import msgspec
+from psycopg import errors, sql
+
+from shared.platform.errors import Blocked
+from shared.source.connection import Connection, connect_as, explained
+from shared.source.membership import borrowed, database_owner, out_of_reach, schema_owners
+from shared.source.slots import tracked_publications
+from shared.source.tables import TableName
+
+COMMENT: LiteralString = "Managed by fabric-mirror: Microsoft Fabric mirrors this server's databases with it."
+CDC_ADMIN: LiteralString = "azure_cdc_admin"
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A right that the role lacks and the app may not grant: what has to be run, and by which roles it can be."""
+
+    subject: str
+    statement: str
+    run_as: tuple[str, ...]
+    reason: str = ""
+
+
+class DatabaseGrants(msgspec.Struct, frozen=True):
+    """What `ensure_database` did (`CREATE ON DATABASE shop`), and what it could not do."""
+
+    made: tuple[str, ...]
+    missing: tuple[Missing, ...]
+
+
+async def ensure_role(connection: Connection, name: str, password: str, *, recorded: bool = False) -> tuple[str, ...]:
+    """Create the role, or repair it: attributes, membership in `azure_cdc_admin`, and the password if it doesn't open.
+
+    Says what it did: of "created", "attributes", "comment", "membership", "password". `recorded`: the caller knows that
+    the role is ours. Raises `Blocked` with code `RoleNotOurs`, `CdcAdminMissing` or `NotPermitted`.
+    """
+    done: list[str] = []
+    with explained(f"Preparing role {name!r}"):
+        found = await _role(connection, name)
+        if not found["cdc_admin_exists"]:
+            raise Blocked(
+                f"The server has no role {CDC_ADMIN}: the library azure_cdc is not loaded.",
+                code="CdcAdminMissing",
+                remedy="Load azure_cdc by shared_preload_libraries and restart the server.",
+            )
+        if found["oid"] is None:
+            await _create(connection, name, password)
+            return ("created",)
+        if found["comment"] != COMMENT and not recorded:
+            raise _not_ours(name)
+        for what, wanted, statement in (
+            ("attributes", found["attributes"], "ALTER ROLE {} " + _ATTRIBUTES),
+            ("comment", found["comment"] == COMMENT, _COMMENT),
+            ("membership", found["cdc_admin"], _MEMBER),
+        ):
+            if not wanted:
+                await connection.execute(_on(statement, name))
+                done.append(what)
+    if not await opens(connection, name, password):
+        await set_password(connection, name, password)
+        done.append("password")
+    return tuple(done)
+
+
+async def set_password(connection: Connection, name: str, password: str) -> None:
+    """Give the role this password. Raises `Blocked` with code `NotPermitted`."""
+    with explained(f"Setting the password of role {name!r}"):
+        await connection.execute(_on("ALTER ROLE {} PASSWORD ", name) + _verifier(connection, name, password))
+
+
+async def opens(connection: Connection, name: str, password: str) -> bool:
+    """Whether the role can log in to the connection's database with this password."""
+    try:
+        async with connect_as(connection.info.host, connection.info.dbname, name, password):
+            return True
+    except Blocked as error:
+        if error.code != "LoginRefused" or "permission denied for database" in error.message:
+            raise
+        return False
+
+
+async def ensure_database(connection: Connection, role: str, schemas: Iterable[str]) -> DatabaseGrants:
+    """The extension and the role's rights in the connection's database: CONNECT and CREATE, and on `schemas` USAGE and
+    CREATE. What the app may not grant is told, not raised."""
+    made: list[str] = []
+    missing: list[Missing] = []
+    for right in await _rights(connection, schemas):
+        if await _has(connection, role, right):
+            continue
+        statement = right.statement(role)
+        try:
+            with explained(f"Granting {right.subject}"):
+                async with connection.transaction(), borrowed(connection, [right.owner]):
+                    await connection.execute(statement)
+            reason = "" if await _has(connection, role, right) else "The app has no grant option on it."
+        except Blocked as error:
+            reason = error.message
+        if reason:
+            run_as = (right.owner, *(await out_of_reach(connection, [right.owner])).get(right.owner, ()))
+            missing.append(Missing(right.subject, statement.as_string(connection) + ";", run_as, reason))
+        else:
+            made.append(right.subject)
+    return DatabaseGrants(tuple(made), tuple(missing))
+
+
+async def verify(connection: Connection, schemas: Iterable[str], tables: Sequence[TableName]) -> tuple[str, ...]:
+    """What the role of this connection lacks, looked at as that role itself: `OWNERSHIP OF TABLE public.orders`."""
+    names = {"schemas": [table.schema for table in tables], "names": [table.name for table in tables]}
+    cursor = await connection.execute(
+        _LACKING, {**names, "wanted_schemas": sorted(set(schemas)), "cdc_admin": CDC_ADMIN}
+    )
+    return tuple(row["lacking"] for row in await cursor.fetchall())
+
+
+async def release_database(connection: Connection, role: str) -> None:
+    """Take back what the role may do in the connection's database, and the extension if the app made it and nothing is
+    tracked any more. Raises `Blocked` with code `NotPermitted`."""
+    with explained(f"Taking back the rights of role {role!r} in database {connection.info.dbname!r}"):
+        owner = await database_owner(connection)
+        owners = await schema_owners(connection)
+        rows = await (await connection.execute(_GRANTED, {"role": role})).fetchall()
+        for row in rows:
+            kind, name = row["kind"], row["name"]
+            async with connection.transaction(), borrowed(connection, [owners[name] if kind == "schema" else owner]):
+                target = sql.SQL("SCHEMA {}" if kind == "schema" else "DATABASE {}").format(sql.Identifier(name))
+                await connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, sql.Identifier(role)))
+        if await _has_extension(connection, mine=True) and not await tracked_publications(connection):
+            await connection.execute("DROP EXTENSION azure_cdc")
+
+
+async def drop_role(connection: Connection, name: str, *, recorded: bool = False) -> bool:
+    """Drop the role, ending its sessions; False when there is none. Give tables back and release its databases first.
+
+    Raises `Blocked` with code `RoleNotOurs`, or `RoleStillInUse`, which names what still depends on it.
+    """
+    found = await _role(connection, name)
+    if found["oid"] is None:
+        return False
+    if found["comment"] != COMMENT and not recorded:
+        raise _not_ours(name)
+    with explained(f"Dropping role {name!r}"):
+        try:
+            async with connection.transaction(), borrowed(connection, [name]):
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name]
+                )
+            await connection.execute(_on("DROP ROLE {}", name))
+        except errors.DependentObjectsStillExist as error:
+            raise Blocked(
+                f"Role {name!r} can't be dropped, things still depend on it: {error.diag.message_detail}",
+                code="RoleStillInUse",
+                remedy="Give these objects to another owner, or revoke these rights, then release again.",
+            ) from error
+    return True
+
+
+_ATTRIBUTES: LiteralString = "LOGIN CREATEDB CREATEROLE REPLICATION"
+_COMMENT: LiteralString = "COMMENT ON ROLE {} IS '" + COMMENT.replace("'", "''") + "'"
+_MEMBER: LiteralString = "GRANT " + CDC_ADMIN + " TO {}"
+
+
+class _Right(msgspec.Struct, frozen=True):
+    """One thing that has to be so in a database; `owner` is who may make it so."""
+
+    kind: LiteralString
+    name: str
+    privilege: LiteralString
+    owner: str
+
+    @property
+    def subject(self) -> str:
+        return f"{self.privilege} ON {self.kind} {self.name}" if self.privilege else f"{self.kind} {self.name}"
+
+    def statement(self, role: str) -> sql.Composed:
+        if not self.privilege:
+            return sql.SQL("CREATE {} {}").format(sql.SQL(self.kind), sql.Identifier(self.name))
+        return sql.SQL("GRANT {} ON {} {} TO {}").format(
+            sql.SQL(self.privilege), sql.SQL(self.kind), sql.Identifier(self.name), sql.Identifier(role)
+        )
+
+
+async def _create(connection: Connection, name: str, password: str) -> None:
+    async with connection.transaction():
+        create = _on("CREATE ROLE {} " + _ATTRIBUTES + " PASSWORD ", name)
+        await connection.execute(create + _verifier(connection, name, password))
+        await connection.execute(_on(_COMMENT, name))
+        await connection.execute(_on(_MEMBER, name))
+
+
+def _verifier(connection: Connection, name: str, password: str) -> sql.Literal:
+    """The SCRAM verifier of the password, made here: the password itself is never sent."""
+    verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
+    return sql.Literal(verifier.decode())
+
+
+def _on(statement: LiteralString, name: str) -> sql.Composed:
+    return sql.SQL(statement).format(sql.Identifier(name))
+
+
+def _not_ours(name: str) -> Blocked:
+    return Blocked(
+        f"The server has a role {name!r} that this app did not make.",
+        code="RoleNotOurs",
+        remedy="Name another role in the app setting FABRIC_ROLE, or drop that role.",
+    )
+
+
+async def _role(connection: Connection, name: str) -> dict[str, Any]:
+    row = await (await connection.execute(_ROLE, {"name": name, "cdc_admin": CDC_ADMIN})).fetchone()
+    return row or {}
+
+
+async def _has_extension(connection: Connection, *, mine: bool = False) -> bool:
+    """Whether the database has `azure_cdc` (`mine`: made by this identity)."""
+    query = """
+        SELECT FROM pg_extension WHERE extname = 'azure_cdc' AND (pg_get_userbyid(extowner) = current_user OR NOT %s)
+    """
+    return await (await connection.execute(query, [mine])).fetchone() is not None
+
+
+async def _rights(connection: Connection, schemas: Iterable[str]) -> list[_Right]:
+    owner = await database_owner(connection)
+    owners = await schema_owners(connection)
+    database = connection.info.dbname
+    return [
+        _Right("EXTENSION", "azure_cdc", "", owner),
+        _Right("DATABASE", database, "CONNECT", owner),
+        _Right("DATABASE", database, "CREATE", owner),
+        *(
+            _Right("SCHEMA", schema, privilege, owners[schema])
+            for schema in sorted(set(schemas) & set(owners))
+            for privilege in ("USAGE", "CREATE")
+        ),
+    ]
+
+
+async def _has(connection: Connection, role: str, right: _Right) -> bool:
+    if right.kind == "EXTENSION":
+        return await _has_extension(connection)
+    query = _HAS_DATABASE if right.kind == "DATABASE" else _HAS_SCHEMA
+    row = await (await connection.execute(query, [role, right.name, right.privilege])).fetchone()
+    return bool(row and row["has"])
+
+
+_HAS_DATABASE = sql.SQL("SELECT has_database_privilege(%s::name, %s, %s) AS has")
+_HAS_SCHEMA = sql.SQL("SELECT has_schema_privilege(%s::name, %s, %s) AS has")
+_ROLE = sql.SQL("""
+    SELECT r.oid::int8 AS oid, shobj_description(r.oid, 'pg_authid') AS comment,
+           r.rolcanlogin AND r.rolcreatedb AND r.rolcreaterole AND r.rolreplication AS attributes,
+           cdc.oid IS NOT NULL AS cdc_admin_exists,
+           r.oid IS NOT NULL AND cdc.oid IS NOT NULL AND pg_has_role(r.oid, cdc.oid, 'USAGE') AS cdc_admin
+    FROM (VALUES (%(name)s::name)) AS wanted (name)
+    LEFT JOIN pg_roles r ON r.rolname = wanted.name LEFT JOIN pg_roles cdc ON cdc.rolname = %(cdc_admin)s
+""")
+_GRANTED = sql.SQL("""
+    SELECT 'schema' AS kind, nspname::text AS name FROM pg_namespace, aclexplode(nspacl) a
+    WHERE a.grantee = (SELECT oid FROM pg_roles WHERE rolname = %(role)s)
+    UNION
+    SELECT 'database', datname::text FROM pg_database, aclexplode(datacl) a
+    WHERE datname = current_database() AND a.grantee = (SELECT oid FROM pg_roles WHERE rolname = %(role)s)
+""")
+_LACKING = sql.SQL("""
+    SELECT lacking FROM (
+        SELECT 1, 'REPLICATION' FROM pg_roles WHERE rolname = current_user AND NOT (rolreplication OR rolsuper)
+        UNION ALL
+        SELECT 2, 'MEMBERSHIP IN ' || rolname FROM pg_roles
+        WHERE rolname = %(cdc_admin)s AND NOT pg_has_role(oid, 'USAGE')
+        UNION ALL
+        SELECT 3, 'CREATE ON DATABASE ' || current_database()
+        WHERE NOT has_database_privilege(current_database(), 'CREATE')
+        UNION ALL
+        SELECT 4, privilege || ' ON SCHEMA ' || nspname FROM pg_namespace, unnest(ARRAY['USAGE', 'CREATE']) privilege
+        WHERE nspname = ANY (%(wanted_schemas)s::name[]) AND NOT has_schema_privilege(oid, privilege)
+        UNION ALL
+        SELECT 5, 'OWNERSHIP OF TABLE ' || n.nspname || '.' || c.relname
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%(schemas)s::name[], %(names)s::name[]))
+          AND pg_get_userbyid(c.relowner) <> current_user
+        UNION ALL
+        SELECT 6, 'SELECT ON TABLE ' || n.nspname || '.' || c.relname
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%(schemas)s::name[], %(names)s::name[]))
+          AND NOT has_table_privilege(c.oid, 'SELECT')
+    ) found (position, lacking) ORDER BY position, lacking
+""")
