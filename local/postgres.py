@@ -89,7 +89,7 @@ class PostgresServer:
         cls, folder: Path, version: str, administrator: str, password: str, authority: trustme.CA,
         address: str | None = None, log: Path | None = None,
     ) -> PostgresServer:  # fmt: skip
-        """Make a server of a major version ("14" to "18") in `folder` and start it.
+        """Make a server of a major version ("14" to "18") in `folder`, which is emptied, and start it.
 
         `address`: a loopback address, e.g. "127.0.0.7"; by default the first free one from 127.0.0.2 on.
         `log`: the file for what it says, by default one in its folder, which goes when it is dropped.
@@ -98,6 +98,7 @@ class PostgresServer:
         installed = installation(version)
         reservation = _reserve(address)
         folder = reachable(folder.absolute())
+        shutil.rmtree(folder, ignore_errors=True)  # a stack that was killed leaves one behind
         folder.mkdir(parents=True, mode=0o711)
         give(folder)
         server = cls(folder, installed, reservation, log or folder / "postgresql.log")
@@ -173,7 +174,7 @@ class PostgresServer:
 
         Without a password it cannot log in.
         """
-        known = self.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,))
+        known = self.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
         power = "SUPERUSER" if int(self.version) <= SUPERUSERS_UNTIL else "NOSUPERUSER"
         self.execute(
             sql.SQL("{} ROLE {} LOGIN CREATEDB CREATEROLE REPLICATION {} PASSWORD {}").format(

@@ -71,7 +71,7 @@ def installation(version: str) -> Installation:
 
 
 def reachable(folder: Path) -> Path:
-    """`folder`, or in its place a private folder of the system's temporary directory that PostgreSQL's account can reach."""
+    """`folder`; where PostgreSQL's account cannot reach it, one of ours in the system's temporary directory instead."""
     if can_reach(folder):
         return folder
     ours = Path(tempfile.gettempdir()) / f"fabric-mirror-{os.getuid()}"

@@ -1,15 +1,18 @@
 -- The part of Azure's azure_cdc extension that clients see: its tables, its functions and what azure_cdc_admin may do.
 -- Names, columns, status codes and the list of types are those of the "Fabric mirroring" documentation for flexible
--- server. The work itself, reading changes and shipping them, is done in Azure by the extension's own processes and here
--- by the Fabric stand-in, which writes the tracking tables as a member of azure_cdc_admin.
+-- server. The work itself, reading changes and shipping them, is done in Azure by the extension's own processes, and
+-- here by the Fabric stand-in, which writes the tracking tables as a member of azure_cdc_admin.
 
 DO $$
+DECLARE
+    allowed text := lower(coalesce(current_setting('azure.extensions', true), ''));
+    preloaded text := lower(current_setting('shared_preload_libraries'));
 BEGIN
-    IF NOT 'azure_cdc' = ANY (string_to_array(replace(lower(coalesce(current_setting('azure.extensions', true), '')), ' ', ''), ',')) THEN
+    IF NOT 'azure_cdc' = ANY (string_to_array(replace(allowed, ' ', ''), ',')) THEN
         RAISE EXCEPTION 'extension "azure_cdc" is not allow-listed for users in Azure Database for PostgreSQL'
             USING ERRCODE = 'insufficient_privilege', HINT = 'Add it to the server parameter azure.extensions.';
     END IF;
-    IF NOT 'azure_cdc' = ANY (string_to_array(replace(lower(current_setting('shared_preload_libraries')), ' ', ''), ',')) THEN
+    IF NOT 'azure_cdc' = ANY (string_to_array(replace(preloaded, ' ', ''), ',')) THEN
         RAISE EXCEPTION 'azure_cdc must be loaded via shared_preload_libraries'
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Add it to the server parameter shared_preload_libraries and restart the server.';
@@ -132,9 +135,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         UNION ALL
         SELECT 9, 'WARNING', 'NO_INDEX_FULL_IDENTITY', NULL WHERE NOT EXISTS (SELECT FROM keys)
     )
-    SELECT jsonb_agg(
-        jsonb_strip_nulls(jsonb_build_object('status', status, 'status_code', code, 'details', details)) ORDER BY position
-    ) FROM findings
+    SELECT jsonb_agg(jsonb_strip_nulls(
+        jsonb_build_object('status', status, 'status_code', code, 'details', details)) ORDER BY position) FROM findings
 $$;
 
 CREATE FUNCTION worst_status(findings jsonb) RETURNS text

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from local import certificates
 from local.postgres import PostgresServer
+from tests import real_parts
 
 ADMINISTRATOR = "pgadmin"
 
@@ -64,6 +65,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
             server = PostgresServer.create(
                 folder / str(version), str(version), ADMINISTRATOR, password, certificates.load(folder)
             )
+            real_parts.used("PostgreSQL", str(version))
             running[version] = Postgres(server, ADMINISTRATOR, password, folder / "authority.pem")
         return running[version]
 

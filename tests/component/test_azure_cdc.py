@@ -1,4 +1,4 @@
-"""The stand-in's `azure_cdc` extension, in real PostgreSQL 14 and 18: who may install it, and what it says of tables."""
+"""The stack's `azure_cdc` extension in real PostgreSQL 14 and 18: who may install it, and what it says of tables."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from tests.component.conftest import Postgres
 
 from local.postgres import PostgresServer
+from tests.component.conftest import Postgres
 
 TABLES = """
 CREATE TABLE good (id bigserial PRIMARY KEY, at timestamptz, amount numeric(9, 2));
@@ -52,6 +52,7 @@ def postgres(request: pytest.FixtureRequest, postgres_server: Callable[[int], Po
 
 
 def prepare(server: PostgresServer) -> None:
+    """Allow and preload the extension."""
     if server.parameters.get("shared_preload_libraries") != "azure_cdc":
         server.set_parameters(
             {"azure.extensions": "pg_trgm, AZURE_CDC", "shared_preload_libraries": "azure_cdc", "wal_level": "logical"}
@@ -82,9 +83,11 @@ def test_is_installed_only_where_it_is_allowed_and_preloaded(postgres: Postgres)
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="not allow-listed"):
             connection.execute("CREATE EXTENSION azure_cdc")
         server.set_parameters({"azure.extensions": "azure_cdc"})
-    with postgres.connect(postgres.fresh_database()) as connection:
-        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="shared_preload_libraries"):
-            connection.execute("CREATE EXTENSION azure_cdc")
+    with (
+        postgres.connect(postgres.fresh_database()) as connection,
+        pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="shared_preload_libraries"),
+    ):
+        connection.execute("CREATE EXTENSION azure_cdc")
 
 
 def test_says_what_the_service_says_of_each_table(postgres: Postgres, database: str) -> None:

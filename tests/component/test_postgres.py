@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.component.conftest import Postgres
 
 from local import certificates
 from local.postgres import PostgresServer
 from local.postgres_installation import PostgresFailed
+from tests.component.conftest import Postgres
 
 
 @pytest.fixture(params=[14, 18])
@@ -31,7 +31,8 @@ def test_the_administrator_logs_in_over_verified_tls(postgres: Postgres) -> None
             "SELECT current_user, current_setting('server_version_num')::int / 10000, ssl, version"
             " FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
         ).fetchone()
-    assert row is not None and row[:3] == (postgres.administrator, postgres.version, True)
+    assert row is not None
+    assert row[:3] == (postgres.administrator, postgres.version, True)
     assert row[3] in ("TLSv1.2", "TLSv1.3")
 
 
@@ -53,7 +54,7 @@ def test_the_certificate_holds_for_its_address_alone(postgres: Postgres) -> None
 
 
 def test_the_administrator_is_a_superuser_only_where_the_community_server_forces_it(postgres: Postgres) -> None:
-    """On 14 and 15 only a superuser may create a role with REPLICATION; Azure's own build allows it to the administrator."""
+    """On 14 and 15 only a superuser may create a role with REPLICATION, where Azure lets the administrator do it."""
     with postgres.connect() as connection:
         row = connection.execute(
             "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, pg_has_role('azure_pg_admin', 'USAGE')"
@@ -128,7 +129,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 def test_refuses_a_version_or_an_address_it_does_not_have(tmp_path: Path, postgres: Postgres) -> None:
     certificates.create(tmp_path)
     authority = certificates.load(tmp_path)
-    with pytest.raises(PostgresFailed, match="'13' is not available.*expected one of 14, 15, 16, 17, 18"):
+    with pytest.raises(PostgresFailed, match=r"'13' is not available.*expected one of 14, 15, 16, 17, 18"):
         PostgresServer.create(tmp_path / "a", "13", "admin1", "secret", authority)
     with pytest.raises(PostgresFailed, match=f"{postgres.server.address} is taken"):
         PostgresServer.create(tmp_path / "b", "18", "admin1", "secret", authority, postgres.server.address)

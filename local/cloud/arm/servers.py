@@ -42,7 +42,7 @@ class FlexibleServer:
         self.firewall_rules: dict[str, dict[str, str]] = {}
         self.administrators: dict[str, dict[str, str]] = {}
         self.restarts = 0
-        self._held: dict[str, str | None] = {}
+        self._held: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -102,11 +102,12 @@ class FlexibleServer:
         if parameter.name not in CUSTOM:
             self.engine.set_parameters({parameter.name: value})
             return
-        change = {parameter.name: parameter.default_value if value is None else value}
+        wanted = parameter.default_value if value is None else value
+        self._held.pop(parameter.name, None)
         if parameter.is_dynamic_config:
-            self.engine.set_parameters(change)
-        else:
-            self._held |= change
+            self.engine.set_parameters({parameter.name: wanted})
+        elif wanted != self.engine.parameters[parameter.name]:
+            self._held[parameter.name] = wanted
 
     def configurations(self) -> list[dict[str, Any]]:
         """Every parameter as ARM shows it: the value that was asked for, and whether it waits for a restart."""
