@@ -6,7 +6,6 @@ Paths, statuses and bodies are those of "HTTP API reference" in the Durable Func
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -35,6 +34,13 @@ STATUSES = {
 }
 NAMES = {number: name for name, number in STATUSES.items()}
 ENDED = ("Completed", "Failed", "Canceled", "Terminated")
+OPERATIONS: dict[str, tuple[str, Any, str]] = {  # the backend's method, its message, and the field for the reason
+    "terminate": ("TerminateInstance", pb.TerminateRequest, "output"),
+    "suspend": ("SuspendInstance", pb.SuspendRequest, "reason"),
+    "resume": ("ResumeInstance", pb.ResumeRequest, "reason"),
+    "rewind": ("RewindInstance", pb.RewindInstanceRequest, "reason"),
+    "restart": ("RestartInstance", pb.RestartInstanceRequest, ""),
+}
 
 
 class Management:
@@ -140,8 +146,11 @@ class Management:
         refusal = self._refuse_ended(instance) if operation in ("terminate", "suspend", "resume") else None
         if refusal or self.backend.instance(instance) is None:
             return refusal or web.Response(status=404)
-        method, message = OPERATIONS[operation]
-        self.backend.ask(method, message(instance, request.query.get("reason", "")))
+        method, kind, field = OPERATIONS[operation]
+        message, reason = kind(instanceId=instance), request.query.get("reason", "")
+        if field:
+            _text(message, field, json.dumps(reason) if field == "output" else reason)
+        self.backend.ask(method, message)
         return web.Response(status=202)
 
     def _refuse_ended(self, instance: str) -> web.Response | None:
@@ -164,35 +173,6 @@ class Management:
         _text(query, "continuationToken", request.headers.get("x-ms-continuation-token"))
         found = self.backend.ask("QueryEntities", pb.QueryEntitiesRequest(query=query))
         return _page([_entity_body(entity) for entity in found.entities], found.continuationToken)
-
-
-def _terminate(instance: str, reason: str) -> pb.TerminateRequest:
-    return pb.TerminateRequest(instanceId=instance, output=wrappers_pb2.StringValue(value=json.dumps(reason)))
-
-
-def _suspend(instance: str, reason: str) -> pb.SuspendRequest:
-    return pb.SuspendRequest(instanceId=instance, reason=wrappers_pb2.StringValue(value=reason))
-
-
-def _resume(instance: str, reason: str) -> pb.ResumeRequest:
-    return pb.ResumeRequest(instanceId=instance, reason=wrappers_pb2.StringValue(value=reason))
-
-
-def _rewind(instance: str, reason: str) -> pb.RewindInstanceRequest:
-    return pb.RewindInstanceRequest(instanceId=instance, reason=wrappers_pb2.StringValue(value=reason))
-
-
-def _restart(instance: str, _: str) -> pb.RestartInstanceRequest:
-    return pb.RestartInstanceRequest(instanceId=instance)
-
-
-OPERATIONS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
-    "terminate": ("TerminateInstance", _terminate),
-    "suspend": ("SuspendInstance", _suspend),
-    "resume": ("ResumeInstance", _resume),
-    "rewind": ("RewindInstance", _rewind),
-    "restart": ("RestartInstance", _restart),
-}
 
 
 def _status_body(state: pb.OrchestrationState, show_input: bool) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class App:
         duration = (time.monotonic() - started) * 1000
         if answer.result.status == PROTOS.StatusResult.Success:
             log.info("Executed 'Functions.%s' (Succeeded, Id=%s, Duration=%.0fms)", function.name, invocation, duration)
-            return _returned(function, answer)
+            return answer.return_value
         failure = InvocationFailed(answer.result.exception)
         log.error(
             "Executed 'Functions.%s' (Failed, Id=%s, Duration=%.0fms)\n%s",
@@ -179,14 +179,6 @@ def _retry(options: Message | None) -> Retry | None:
     if options.retry_strategy == "fixed_delay":
         return Retry(options.max_retry_count, seconds(options.delay_interval), seconds(options.delay_interval))
     return Retry(options.max_retry_count, seconds(options.minimum_interval), seconds(options.maximum_interval))
-
-
-def _returned(function: Function, answer: Message) -> TypedData | None:
-    """What the function returned or, for HTTP, set on its output parameter."""
-    if answer.return_value is not None:
-        return answer.return_value
-    outputs = {output.name: output.data for output in answer.output_data}
-    return next((outputs[b["name"]] for b in function.bindings if b["type"] == "http" and b["name"] in outputs), None)
 
 
 def _trace() -> SimpleNamespace:

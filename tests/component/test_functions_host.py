@@ -35,9 +35,12 @@ def test_response_keeps_status_headers_and_cookies(host: Host) -> None:
     assert answer.status == 201
     assert answer.headers["X-Answer"] == "42"
     assert answer.headers["Content-Type"] == "application/json"
-    cookie = answer.headers["Set-Cookie"].split("; ")
-    assert cookie[0] == "crumb=1"
-    assert sorted(cookie[1:]) == ["HttpOnly", "Max-Age=60", "Path=/sample", "SameSite=Lax"]
+    crumb, loaf = (cookie.split("; ") for cookie in answer.headers.get_all("Set-Cookie"))
+    assert crumb[0] == "crumb=1"
+    assert sorted(crumb[1:]) == ["HttpOnly", "Max-Age=60", "Path=/sample", "SameSite=Lax"]
+    assert loaf[0] == "loaf=2"
+    assert {"Domain=example.com", "Secure"} < set(loaf)
+    assert any(part.lower().startswith("expires=") for part in loaf), loaf
 
 
 def test_bodies_are_binary_both_ways(host: Host) -> None:

@@ -199,6 +199,20 @@ def test_purge_and_restart_by_their_links(host: Host) -> None:
     assert host.call("GET", links["statusQueryGetUri"]).status == 404
 
 
+def test_rewind_by_its_link(host: Host) -> None:
+    instance = _new()
+    links = host.start("fragile", instance, {})
+    address = links["rewindPostUri"].replace("{text}", "mended")
+    assert host.ended(instance)["runtimeStatus"] == "Failed"
+    assert host.call("POST", address).status == 202
+    assert host.ended(instance)["runtimeStatus"] == "Failed"
+    assert host.call("POST", address).status == 202
+    assert host.ended(instance)["output"] == 3
+    refused = host.call("POST", address)
+    assert refused.status == 400
+    assert refused.json["Message"].endswith("is not in a failed state")
+
+
 def test_purge_by_filter(host: Host) -> None:
     since = datetime.now(UTC).isoformat()
     gone, kept = _new(), _new()

@@ -23,7 +23,7 @@ def _json(body: object, status: int = 200) -> func.HttpResponse:
 
 @app.route(route="echo/{kind:int}/{*rest}", methods=["GET", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
 def echo(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse(
+    response = func.HttpResponse(
         json.dumps(
             {
                 "method": req.method,
@@ -35,9 +35,12 @@ def echo(req: func.HttpRequest) -> func.HttpResponse:
             }
         ),
         status_code=201,
-        headers={"X-Answer": "42", "Set-Cookie": "crumb=1; Path=/sample; HttpOnly; SameSite=Lax; Max-Age=60"},
+        headers={"X-Answer": "42"},
         mimetype="application/json",
     )
+    response.headers.add("Set-Cookie", "crumb=1; Path=/sample; HttpOnly; SameSite=Lax; Max-Age=60")
+    response.headers.add("Set-Cookie", "loaf=2; Domain=example.com; Secure; Expires=Fri, 01 Jan 2027 12:00:00 GMT")
+    return response
 
 
 @app.route(route="echo/{kind}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -144,6 +147,12 @@ def parent(ctx: task.OrchestrationContext, wanted: dict):
 def persistent(ctx: task.OrchestrationContext, wanted: dict):
     policy = task.RetryPolicy(first_retry_interval=timedelta(seconds=0.05), max_number_of_attempts=3)
     result = yield ctx.call_activity("fails_twice", input=ctx.instance_id, retry_policy=policy)
+    return result
+
+
+@app.orchestration_trigger(context_name="context")
+def fragile(ctx: task.OrchestrationContext, wanted: dict):
+    result = yield ctx.call_activity("fails_twice", input=ctx.instance_id)
     return result
 
 
