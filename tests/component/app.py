@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import aiohttp.connector
 import pytest
 
 from local.topology import Topology
@@ -11,7 +12,11 @@ IDENTITY = "id-fabric-mirror"
 
 
 def app_environment(topology: Topology, monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
-    """Set every variable that the app reads. `more` are further settings by variable name."""
+    """Set every variable that the app reads. `more` are further settings by variable name.
+
+    aiohttp reads SSL_CERT_FILE once in a process, and a process of tests meets several stacks: each one's authority is
+    added to what it trusts.
+    """
     who = topology.principals[IDENTITY]
     own = {
         "IDENTITY_NAME": IDENTITY,
@@ -26,4 +31,5 @@ def app_environment(topology: Topology, monkeypatch: pytest.MonkeyPatch, **more:
     }
     for name, value in {**topology.environment(IDENTITY), **own, **more}.items():
         monkeypatch.setenv(name, value)
+    aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(topology.authority)
     settings.cache_clear()

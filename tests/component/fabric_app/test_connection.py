@@ -1,0 +1,150 @@
+"""Connections: discovered, made once, found again, refused in words that say what to do."""
+
+import logging
+import uuid
+from collections.abc import Callable
+
+import pytest
+from psycopg import sql
+
+from local.topology import Topology
+from shared.desired.server_id import ServerId
+from shared.fabric import connection
+from shared.platform import errors
+from tests.component.fabric.callers import Caller, Control, connection_body
+from tests.component.fabric.source import PASSWORD, ROLE, Source
+
+FREE_ADDRESS = "127.0.0.248"
+
+
+@pytest.fixture(scope="module")
+def database(source: Source) -> str:
+    return source.database("CREATE TABLE orders (id int PRIMARY KEY)")
+
+
+@pytest.fixture
+def name(server: ServerId, database: str) -> str:
+    return connection.name_of(server, database)
+
+
+async def test_azures_type_is_preferred() -> None:
+    assert await connection.discover() == connection.ConnectionType(
+        "AzurePostgreSQL", "AzurePostgreSQL", "server", "database"
+    )
+
+
+async def test_types_of_a_gateway(control: Control, calls: Callable[..., list[str]]) -> None:
+    gateway = control("POST", "gateways", {"displayName": "gw"})["id"]
+    assert (await connection.discover(gateway)).type == "AzurePostgreSQL"
+    with pytest.raises(errors.NotFound, match="gateway"):
+        await connection.discover(str(uuid.uuid4()))
+
+
+async def test_names_differ_by_server_and_database_and_fit() -> None:
+    longest = ServerId("s", "r" * 90, "p" * 63)
+    names = {connection.name_of(longest, "d" * 63), connection.name_of(longest, "D" * 63)}
+    names |= {connection.name_of(ServerId("s", "other", "p" * 63), "d" * 63)}
+    assert len(names) == 3
+    assert max(len(name) for name in names) <= 200
+
+
+async def test_made_once_and_found_again(
+    source: Source, database: str, name: str, calls: Callable[..., list[str]]
+) -> None:
+    first = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+    assert first.created
+    again = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD, recorded=first.id)
+    assert again == connection.ConnectionResult(first.id, created=False)
+    assert calls(writes=True) == ["Connections_CreateConnection"]
+
+
+async def test_one_that_is_found_by_name_gets_these_credentials(
+    source: Source, database: str, name: str, operator: Caller, calls: Callable[..., list[str]]
+) -> None:
+    role = f"r_{uuid.uuid4().hex[:8]}"
+    source.server.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'one'").format(sql.Identifier(role)))
+    first = await connection.ensure(name, source.server.address, database, role, "one")
+    source.server.execute(sql.SQL("ALTER ROLE {} PASSWORD 'two'").format(sql.Identifier(role)))
+    again = await connection.ensure(name, source.server.address, database, role, "two")
+    assert again == connection.ConnectionResult(first.id, created=False)
+    assert calls(writes=True) == ["Connections_CreateConnection", "Connections_UpdateConnection"]
+
+
+async def test_one_that_was_deleted_is_made_anew(source: Source, database: str, name: str) -> None:
+    first = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+    await connection.remove(first.id)
+    await connection.remove(first.id)
+    second = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD, recorded=first.id)
+    assert second.created
+    assert second.id != first.id
+
+
+async def test_wrong_credentials(source: Source, database: str, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(errors.Blocked, match=f"could not log in to {source.server.address} as '{ROLE}'") as refused:
+        await connection.ensure(name, source.server.address, database, ROLE, "not-the-password")
+    assert refused.value.code == "IncorrectCredentials"
+    assert "password authentication" in refused.value.remedy
+    assert "request " in refused.value.message
+    assert "not-the-password" not in str(refused.value) + caplog.text
+    assert "Bearer ey" not in caplog.text
+
+
+async def test_unreachable_server(database: str, name: str, control: Control) -> None:
+    with pytest.raises(errors.Blocked, match=f"could not reach {FREE_ADDRESS}") as refused:
+        await connection.ensure(name, FREE_ADDRESS, database, ROLE, PASSWORD)
+    assert refused.value.code == "ServerUnreachable"
+    assert "0.0.0.0" in refused.value.remedy
+    gateway = control("POST", "gateways", {"displayName": "gw2"})["id"]
+    with pytest.raises(errors.Blocked) as refused:
+        await connection.ensure(name, FREE_ADDRESS, database, ROLE, PASSWORD, gateway=gateway)
+    assert "gateway runs and reaches the server" in refused.value.remedy
+
+
+async def test_through_a_gateway(source: Source, database: str, name: str, control: Control, myself: Caller) -> None:
+    gateway = control("POST", "gateways", {"displayName": "gw3"})["id"]
+    made = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD, gateway=gateway)
+    seen = myself.call("GET", f"/connections/{made.id}").json()
+    assert (seen["connectivityType"], seen["gatewayId"]) == ("VirtualNetworkGateway", gateway)
+    assert seen["credentialDetails"]["connectionEncryption"] == "Encrypted"
+    assert not seen["credentialDetails"]["skipTestConnection"]
+    await connection.update_credentials(made.id, ROLE, PASSWORD, host=source.server.address)
+
+
+async def test_a_name_that_somebody_else_holds(source: Source, database: str, name: str, operator: Caller) -> None:
+    theirs = connection_body(name, source.server.address, database, ROLE, PASSWORD)
+    assert operator.call("POST", "/connections", theirs).status_code == 201
+    with pytest.raises(errors.Conflict, match="exists that the app's identity can't see") as refused:
+        await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+    assert refused.value.code == "ConnectionNameTaken"
+    assert "Share it with the app's identity" in refused.value.remedy
+
+
+async def test_a_name_that_leads_elsewhere(source: Source, database: str, name: str) -> None:
+    other = source.database("CREATE TABLE t (id int PRIMARY KEY)")
+    await connection.ensure(name, source.server.address, other, ROLE, PASSWORD)
+    with pytest.raises(errors.Conflict, match=f"leads to '{source.server.address};{other}'") as refused:
+        await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+    assert refused.value.code == "ConnectionNameTaken"
+
+
+async def test_new_credentials_are_tested(source: Source, database: str, name: str) -> None:
+    made = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+    with pytest.raises(errors.Blocked, match="could not log in"):
+        await connection.update_credentials(made.id, ROLE, "not yet", host=source.server.address)
+
+
+async def test_shared_with_a_group(source: Source, database: str, name: str, myself: Caller) -> None:
+    made = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+    group = str(uuid.uuid4())
+    assert await connection.share(made.id, group)
+    assert not await connection.share(made.id, group)
+    roles = myself.call("GET", f"/connections/{made.id}/roleAssignments").json()["value"]
+    assert {"id": group, "type": "Group"} in [role["principal"] for role in roles]
+
+
+async def test_an_identity_that_may_not_make_connections(database: str, name: str, control: Control) -> None:
+    control("POST", "faults", {"operation": "Connections_CreateConnection", "status": 403, "code": "Forbidden"})
+    with pytest.raises(errors.NotAllowed) as refused:
+        await connection.ensure(name, FREE_ADDRESS, database, ROLE, PASSWORD)
+    assert "Service principals can create workspaces, connections" in refused.value.remedy
