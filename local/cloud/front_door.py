@@ -130,7 +130,9 @@ class FrontDoor:
             raise NotServed(411, "send the body with a Content-Length")
         async with asyncio.timeout(CONTROL_SECONDS):
             body = await reader.readexactly(int(head.headers.get("content-length", "0")))
-        kept = {name: head.headers[name] for name in ("x-control-key", "content-type") if name in head.headers}
+        kept: dict[str, str] = {
+            name: head.headers[name] for name in ("x-control-key", "content-type") if name in head.headers
+        }
         url = self.stack.address(part) + path
         try:
             async with self.client.request(head.method, url, data=body, headers=kept) as got:

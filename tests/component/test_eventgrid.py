@@ -215,8 +215,11 @@ async def test_a_webhook_that_is_down_gets_its_events_later(stack: Stack, webhoo
     name = await subscribe(stack, hook)
     await server.close()
     await raise_events(stack, resource_event())
-    await asyncio.sleep(0.3)
-    assert {a["status"] for a in await control(stack, "GET", "deliveries") if a["subscription"] == name} == {0}
+    attempts: list[Any] = []
+    async with asyncio.timeout(10):
+        while not attempts:
+            attempts = [a for a in await control(stack, "GET", "deliveries") if a["subscription"] == name]
+    assert {attempt["status"] for attempt in attempts} == {0}
     again = web.Application()
     again.router.add_route("*", "/hook", hook.handle)
     async with TestServer(again, port=port):
@@ -233,7 +236,7 @@ async def test_delivery_can_be_told_to_duplicate(stack: Stack, webhook: Webhook)
 
 async def test_delivery_can_be_told_to_reorder_and_delay(stack: Stack, webhook: Webhook) -> None:
     await subscribe(stack, webhook)
-    await control(stack, "PUT", "delivery", {"reorder": True, "delay": 0.1})
+    await control(stack, "PUT", "delivery", {"reorder": True, "delay": 0.6})
     sent = [resource_event() for _ in range(4)]
     await raise_events(stack, *sent)
     assert (await control(stack, "GET", "delivery"))["under_way"] == 4

@@ -1,6 +1,7 @@
 """The front door: which names it opens, what it says of the others, and the way to the parts' control."""
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -9,12 +10,14 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from local.stack import Stack, clean
+from local.cloud.front_door import FrontDoor
+from local.stack import Stack, clean, make_topology
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,37 @@ async def test_what_is_not_http_is_answered_with_400(stack: Stack, sent: bytes) 
 
 async def test_headers_without_end_are_refused(stack: Stack) -> None:
     assert (await ask(stack, b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 40_000)).startswith(b"HTTP/1.1 431 ")
+
+
+@contextlib.asynccontextmanager
+async def door_before(folder: Path, arm: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a front door in this process, whose ARM listens on the port `arm`."""
+    async with aiohttp.ClientSession() as session:
+        door = FrontDoor(make_topology(folder, {"arm": arm}), session)
+        async with await asyncio.start_server(door.accept, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"CONNECT management.azure.com:443 HTTP/1.1\r\n\r\n")
+            yield reader, writer
+            writer.close()
+
+
+async def test_what_is_sent_before_a_half_close_is_answered(tmp_path: Path) -> None:
+    async def answer_at_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"got " + await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(answer_at_the_end, "127.0.0.1", 0) as behind:
+        async with door_before(tmp_path, behind.sockets[0].getsockname()[1]) as (reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"x" * 300_000)
+            writer.write_eof()
+            assert await asyncio.wait_for(reader.read(), 10) == b"got " + b"x" * 300_000
+
+
+async def test_a_part_that_is_down_is_named(tmp_path: Path) -> None:
+    async with door_before(tmp_path, arm=9) as (reader, _):
+        answer = await asyncio.wait_for(reader.read(), 10)
+    assert answer.startswith(b"HTTP/1.1 502 arm, which serves management.azure.com:443 here, does not answer")
 
 
 def test_a_client_that_leaves_takes_the_tunnel_with_it(stack: Stack) -> None:
