@@ -190,7 +190,9 @@ class Application:
                     self._acknowledged.add(reference)
                     break
                 except psycopg.OperationalError:
-                    connection = connection and connection.close()
+                    if connection:
+                        connection.close()
+                    connection = None
                     time.sleep(RETRY_SECONDS)
                 except psycopg.Error as error:
                     self._refused.append(str(error).partition("\n")[0])

@@ -130,7 +130,7 @@ class Operator:
         answer.raise_for_status()
 
     def call(self, method: str, path: str, body: Any = None, key: str | None = "default", **headers: str) -> Answer:
-        """Call the function app. `body`: bytes as they are, anything else as JSON. `key`: a host key's name, or a key."""
+        """Call the function app. `body`: bytes as they are, anything else as JSON. `key`: a host key or its name."""
         if key:
             headers["x-functions-key"] = self.topology.host_keys.get(key, key)
         given = {"data": body} if isinstance(body, bytes) else {"json": body}
@@ -173,7 +173,11 @@ class Operator:
         """All rows of a table, read from Table Storage itself."""
         with TableClient(self.topology.table_endpoint, table, credential=self.credential) as client:
             try:
-                return [dict(row) for row in client.list_entities()]
+                # A 64-bit number comes with its type.
+                return [
+                    {name: getattr(value, "value", value) for name, value in row.items()}
+                    for row in client.list_entities()
+                ]
             except ResourceNotFoundError:
                 return []
 
