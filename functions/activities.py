@@ -58,13 +58,6 @@ async def poll_operation(payload: dict) -> dict:  # type: ignore[type-arg]
 
 
 @blueprint.activity_trigger(input_name="payload")
-async def plan_parameters(payload: dict) -> dict:  # type: ignore[type-arg]
-    from shared.steps import prepare
-
-    return await answer(prepare.plan_parameters(_server(payload), payload["databases"]))
-
-
-@blueprint.activity_trigger(input_name="payload")
 async def find_pending_restart(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import restart
 
@@ -118,7 +111,9 @@ async def ensure_workspace_access(payload: dict) -> dict:  # type: ignore[type-a
 async def prepare_database(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import prepare
 
-    return await answer(prepare.prepare_database(_server(payload), payload["database"], payload["host"], _tables(payload)))
+    return await answer(
+        prepare.prepare_database(_server(payload), payload["database"], payload["host"], _tables(payload))
+    )
 
 
 @blueprint.activity_trigger(input_name="payload")
@@ -132,7 +127,9 @@ async def ensure_connection(payload: dict) -> dict:  # type: ignore[type-arg]
 async def ensure_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
-    return await answer(mirror.ensure_mirror(_server(payload), payload["database"], payload["workspace"], _tables(payload)))
+    return await answer(
+        mirror.ensure_mirror(_server(payload), payload["database"], payload["workspace"], _tables(payload))
+    )
 
 
 @blueprint.activity_trigger(input_name="payload")
@@ -185,10 +182,10 @@ async def forget_server(payload: dict) -> dict:  # type: ignore[type-arg]
 
 
 @blueprint.activity_trigger(input_name="payload")
-async def list_mirrors_to_probe(payload: dict) -> dict:  # type: ignore[type-arg]
+async def list_mirrored_servers(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import sweep
 
-    return await answer(sweep.mirrors_by_server())
+    return await answer(sweep.servers())
 
 
 @blueprint.activity_trigger(input_name="payload")

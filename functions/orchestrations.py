@@ -1,4 +1,4 @@
-"""The durable part: one mailbox a server, and the runs that it starts. Deterministic: no I/O, no clock, no environment."""
+"""The durable part: one mailbox a server, and the runs it starts. Deterministic: no I/O, clock or environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from durabletask import task
 from durabletask.entities import DurableEntity, EntityInstanceId
 
-from functions.flow import Flow, Reason, Refused, Superseded, call, reason
+from functions.flow import CRASHED, Flow, Reason, Refused, Superseded, call, reason
 from shared import progress
 
 blueprint = df.Blueprint()
@@ -18,11 +18,15 @@ blueprint = df.Blueprint()
 DECISION_EVENT = "restart-decision"
 LOOK_AGAIN_EVENT = "look-again"
 STEP_EVENT = "step-done"
+SERVERS_A_PROBE = 10
+"""Servers that one activity looks at, all at once."""
 
 _STEP_OF = {
     "EnableSystemIdentity": ("identity", "Enabling the server's system-assigned identity"),
     "EnableEntraAuthentication": ("administrator", "Enabling Microsoft Entra authentication"),
     "AddAdministrator": ("administrator", "Making this app a Microsoft Entra administrator of the server"),
+    "SetParameter": ("parameters", "Setting the server parameter {name} to {value}"),
+    "Restart": ("restart", "Restarting the server"),
 }
 
 
@@ -91,7 +95,10 @@ def reconcile_server(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> 
 
 def _reconcile(ctx: task.OrchestrationContext, server: str) -> Flow[dict[str, Any]]:
     _show(ctx, progress.at_server("observe", (), "Looking at the server"))
-    decision = yield from call(ctx, "decide_server", {"server": server, "run": ctx.instance_id})
+    decision = yield from _decide(ctx, server)
+    if decision["action"] == "prepare" and decision["access"]:
+        yield from _change(ctx, server, decision, decision["access"])
+        decision = yield from _decide(ctx, server)
     match decision["action"]:
         case "prepare":
             return (yield from _prepare(ctx, server, decision))
@@ -105,21 +112,19 @@ def _reconcile(ctx: task.OrchestrationContext, server: str) -> Flow[dict[str, An
     return {"phase": "Unconcerned", "reasons": []}
 
 
+def _decide(ctx: task.OrchestrationContext, server: str) -> Flow[dict[str, Any]]:
+    """What to do. Asked twice by a run that first lets itself in: only then it sees the databases, and nothing that
+    matters to anybody is changed before that."""
+    decision: dict[str, Any] = yield from call(ctx, "decide_server", {"server": server, "run": ctx.instance_id})
+    return decision
+
+
 def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[dict[str, Any]]:
-    databases, limit = decision["databases"], timedelta(minutes=decision["operation_limit_minutes"])
-    for change in decision["changes"]:
-        step, message = _STEP_OF[change["type"]]
-        _show(ctx, progress.at_server(step, databases, message))
-        yield from _operate(ctx, server, change, limit)
-    _show(ctx, progress.at_server("parameters", databases, "Comparing the server parameters"))
-    changes = yield from call(ctx, "plan_parameters", {"server": server, "databases": databases})
-    for change in changes:
-        message = f"Setting the server parameter {change['name']} to {change['value']}"
-        _show(ctx, progress.at_server("parameters", databases, message))
-        yield from _operate(ctx, server, change, limit)
+    databases = decision["databases"]
+    yield from _change(ctx, server, decision, decision["parameters"])
     pending = yield from call(ctx, "find_pending_restart", {"server": server})
     if pending:
-        yield from _restart(ctx, server, decision, pending, limit)
+        yield from _restart(ctx, server, decision, pending)
     _show(ctx, progress.at_server("role", databases, "Making sure of the role that Fabric logs in as"))
     yield from call(ctx, "ensure_role", {"server": server, "host": decision["host"]})
     _show(ctx, progress.at_server("workspace", databases, "Admitting the server's identity to the workspace"))
@@ -129,6 +134,16 @@ def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, An
     mirrors = yield from _mirror_all(ctx, server, decision)
     reasons = [found for mirror in mirrors for found in mirror["reasons"]]
     return {"phase": "Blocked" if reasons else "Mirrored", "reasons": reasons}
+
+
+def _change(
+    ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], changes: list[dict[str, Any]]
+) -> Flow[None]:
+    """Make changes to the server, one after the other: it takes only one at a time."""
+    for change in changes:
+        step, message = _STEP_OF[change["type"]]
+        _show(ctx, progress.at_server(step, decision["databases"], message.format(**change)))
+        yield from _operate(ctx, server, change, timedelta(minutes=decision["operation_limit_minutes"]))
 
 
 def _operate(ctx: task.OrchestrationContext, server: str, change: dict[str, Any], limit: timedelta) -> Flow[None]:
@@ -158,31 +173,23 @@ def wait_for_operation(ctx: task.OrchestrationContext, operation: dict[str, Any]
             return {
                 "code": "OperationTooSlow",
                 "message": f"The operation {operation['change']['type']} had not ended by {operation['until']}.",
-                "remedy": "Look at the server in the Azure portal; the next event or the hourly resync goes on from there.",
+                "remedy": "Look at the server in the Azure portal; the next event or the resync goes on from there.",
             }
         yield ctx.create_timer(wait)
         pause = min(2 * pause, 30)
 
 
-def _restart(
-    ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], pending: list[str], limit: timedelta
-) -> Flow[None]:
-    """Restart the server once, when its policy allows it. Raises `Refused` or `Superseded` when it doesn't come to that."""
-    databases = decision["databases"]
-    because = ", ".join(pending)
-    status = progress.at_server("restart", databases, f"Restarting the server for {because}")
+def _restart(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], pending: list[str]) -> Flow[None]:
+    """Restart the server once, when its policy allows it. Raises `Refused` or `Superseded` when it doesn't."""
     verdict = yield from call(ctx, "decide_restart", {
-        "server": server, "policy": decision["restart"], "pending": pending, "now": ctx.current_utc_datetime.isoformat(),
+        "server": server, "policy": decision["restart"], "pending": pending,
+        "now": ctx.current_utc_datetime.isoformat(),
     })  # fmt: skip
     if verdict["wait_until"]:
-        yield from _await_restart(ctx, server, decision, verdict, progress.waiting(
-            status, verdict["waiting_for"], verdict["message"], verdict["since"], verdict["wait_until"]
-        ))  # fmt: skip
-        still = yield from call(ctx, "find_pending_restart", {"server": server})
-        if not still:
+        yield from _await_restart(ctx, server, decision, verdict)
+        if not (yield from call(ctx, "find_pending_restart", {"server": server})):
             return
-    _show(ctx, status)
-    yield from _operate(ctx, server, {"type": "Restart"}, limit)
+    yield from _change(ctx, server, decision, [{"type": "Restart"}])
 
 
 def _await_restart(
@@ -190,10 +197,10 @@ def _await_restart(
     server: str,
     decision: dict[str, Any],
     verdict: dict[str, Any],
-    status: progress.Status,
 ) -> Flow[None]:
     """Wait for the decision, the window or the time limit; look again whenever something may have changed."""
-    _show(ctx, status)
+    status = progress.at_server("restart", decision["databases"], verdict["message"])
+    _show(ctx, progress.waiting(status, verdict["waiting_for"], verdict["since"], verdict["wait_until"]))
     yield from call(ctx, "record_waiting", {"server": server, "verdict": verdict})
     timer = ctx.create_timer(datetime.fromisoformat(verdict["wait_until"]).replace(tzinfo=None))
     decided = ctx.wait_for_external_event(DECISION_EVENT)
@@ -325,3 +332,19 @@ def _ended(outcome: dict[str, Any]) -> progress.Status:
         "Superseded": "Something else is wanted by now; the next run does that.",
     }
     return progress.ended(outcome["phase"], reasons[0]["message"] if reasons else messages[outcome["phase"]], 0)
+
+
+@blueprint.orchestration_trigger(context_name="ctx")
+def sweep_health(ctx: task.OrchestrationContext, _: Any) -> Flow[dict[str, int]]:
+    """Look at every mirror, some servers at a time. The outcome counts the mirrors by level."""
+    servers = yield from call(ctx, "list_mirrored_servers", {})
+    chunks = [servers[start : start + SERVERS_A_PROBE] for start in range(0, len(servers), SERVERS_A_PROBE)]
+    probes: list[task.Task[Any]] = [
+        ctx.call_activity("probe_mirrors", input={"servers": chunk}, retry_policy=CRASHED) for chunk in chunks
+    ]
+    answers = yield task.when_all(probes)
+    counts: dict[str, int] = {}
+    for answer in answers:
+        for level, count in answer.get("value", {}).items():
+            counts[level] = counts.get(level, 0) + count
+    return counts

@@ -43,11 +43,9 @@ def at_databases(done: Mapping[str, int]) -> Status:
     return _status("Preparing", step, len(SERVER_STEPS) + sum(done.values()), len(done), message)
 
 
-def waiting(status: Status, waiting_for: str, message: str, since: str, until: str) -> Status:
+def waiting(status: Status, waiting_for: str, since: str, until: str) -> Status:
     """The same place, but a decision or a time is waited for."""
-    return msgspec.structs.replace(
-        status, phase="Waiting", waiting_for=waiting_for, message=message, since=since, until=until
-    )
+    return msgspec.structs.replace(status, phase="Waiting", waiting_for=waiting_for, since=since, until=until)
 
 
 def ended(phase: str, message: str, databases: int) -> Status:

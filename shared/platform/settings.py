@@ -20,6 +20,7 @@ _GUIDS = {"azure_tenant_id", "azure_client_id", "identity_object_id", "default_w
 _GUID_LISTS = {"allowed_subscriptions", "allowed_workspaces"}
 _CHOICES = {
     "azure_cloud": ("AzureCloud", "AzureUSGovernment", "AzureChinaCloud"),
+    "release_mirror": ("keep", "delete"),
     "restart_policy": ("auto", "now", "window", "approval"),
 }
 
@@ -63,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Fabric's quota for this identity."""
     mirror_name: str = "{server}-{database}"
     """Template of a mirrored database's display name."""
+    release_mirror: str = "keep"
+    """What becomes of a mirrored database when its server is released: `keep` (stopped) or `delete`."""
     history_days: int = 30
     health_grace_minutes: float = 15
     """How long a mirror that was just prepared or changed may take before its state counts against it."""

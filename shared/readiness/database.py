@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shared.desired.intent import MirrorIntent
-from shared.readiness.report import LIMITS, Check, DatabaseFacts, judged
+from shared.readiness.report import LIMITS, TUTORIAL, Check, DatabaseFacts, judged
 from shared.source.server import ServerFacts
 
 
@@ -55,6 +55,18 @@ def _inside_checks(database: DatabaseFacts, intent: MirrorIntent) -> Iterator[Ch
             found=", ".join(database.mirrored_by_others),
             message=f"Database {database.name!r} is mirrored already, by something that this app did not make.",
             remedy="Remove that mirror first, or leave the database to it.",
+        )
+    for refused in database.not_takeable:
+        run_as = " or ".join(refused.run_as) or "a superuser"
+        yield Check(
+            id="TableNotTakeable",
+            subject=f"{database.name}: {refused.schema}.{refused.table}",
+            status="fail",
+            found=refused.owner,
+            message=f"Table {refused.schema}.{refused.table} of database {database.name!r} belongs to "
+            f"{refused.owner!r}, for whom the app may not act.",
+            remedy=f"Run as {run_as}: {refused.statement}",
+            reference=TUTORIAL,
         )
     if database.tables is None:
         return

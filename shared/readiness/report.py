@@ -9,6 +9,7 @@ import msgspec
 from shared.desired.intent import MirrorIntent
 from shared.fabric.workspace import WorkspaceFacts
 from shared.platform.reasons import Reason
+from shared.source.ownership import NotTakeable
 from shared.source.parameters import Parameter, Used
 from shared.source.server import Change, ServerFacts
 from shared.source.tables import TableReport
@@ -34,11 +35,13 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatabaseFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What PostgreSQL tells about one database. `mirrored_by_others`: publications of mirrors that are not ours."""
+    """What PostgreSQL tells about one database. `mirrored_by_others`: publications of mirrors that are not ours;
+    `not_takeable`: tables whose owners the app may not act for."""
 
     name: str
     tables: TableReport | None = None
     mirrored_by_others: tuple[str, ...] = ()
+    not_takeable: tuple[NotTakeable, ...] = ()
     problem: Reason | None = None
 
 

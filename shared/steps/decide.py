@@ -25,13 +25,15 @@ from shared.steps import inside
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What this run does.
 
-    `prepare`: make `changes` to the server at `host`, mirror `databases` (their chosen `tables`, or all), release `leaving`. `release`: release `leaving` and the
-    server. `forget`: the server is gone. `blocked`: `reasons` say why nothing is done. `none`: nothing to do.
+    `prepare`: make the changes that let the app and Fabric in (`access`), set `parameters`, mirror `databases` of
+    `host` (their chosen `tables`, or all), release the databases that are `leaving`. `release`: release `leaving` and
+    the server. `forget`: the server is gone. `blocked`: `reasons` say why nothing is done. `none`: nothing to do.
     """
 
     action: Literal["prepare", "release", "forget", "blocked", "none"]
     reasons: tuple[Reason, ...] = ()
-    changes: tuple[Change, ...] = ()
+    access: tuple[Change, ...] = ()
+    parameters: tuple[SetParameter, ...] = ()
     databases: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
     host: str = ""
@@ -114,7 +116,8 @@ async def _prepare(
     )
     return Decision(
         action="prepare",
-        changes=tuple(change for change in found.plan.changes if not isinstance(change, SetParameter)),
+        access=tuple(change for change in found.plan.changes if not isinstance(change, SetParameter)),
+        parameters=tuple(change for change in found.plan.changes if isinstance(change, SetParameter)),
         databases=found.plan.databases,
         leaving=tuple(sorted({mirror.database for mirror in mirrors} - set(found.plan.databases))),
         host=facts.host,

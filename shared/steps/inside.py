@@ -10,7 +10,7 @@ from shared.platform import reasons, store
 from shared.platform.errors import MirrorError
 from shared.platform.settings import settings
 from shared.readiness import DatabaseFacts, is_administrator
-from shared.source import slots, tables
+from shared.source import ownership, slots, tables
 from shared.source.connection import connect
 from shared.source.parameters import Used
 from shared.source.server import ServerFacts
@@ -51,12 +51,13 @@ async def _database(host: str, database: str, intent: MirrorIntent) -> DatabaseF
         async with connect(host, database) as connection:
             tracked = await slots.tracked_publications(connection)
             report = await tables.report(connection, chosen(intent, database))
+            takeover = await ownership.plan_take(connection, settings().fabric_role, report.eligible)
     except MirrorError as error:
         if error.retryable:
             raise
         return DatabaseFacts(name=database, problem=reasons.of(error))
     others = tuple(publication.name for publication in tracked if publication.owner != settings().fabric_role)
-    return DatabaseFacts(name=database, tables=report, mirrored_by_others=others)
+    return DatabaseFacts(name=database, tables=report, mirrored_by_others=others, not_takeable=takeover.not_takeable)
 
 
 def chosen(intent: MirrorIntent, database: str) -> list[TableName] | None:

@@ -1,22 +1,26 @@
-"""The PostgreSQL side of a preparation: parameters, the role and its password, and each database's rights and tables."""
+"""The PostgreSQL side of a preparation: the role and its password, and each database's rights and tables."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import msgspec
 
-from shared import readiness
-from shared.desired.intent import MirrorIntent
 from shared.desired.server_id import ServerId
 from shared.fabric import workspace as fabric_workspace
 from shared.platform import secrets, store
 from shared.platform.errors import Blocked, NotFound, Unavailable
 from shared.platform.settings import settings
-from shared.source import parameters as server_parameters
+from shared.source import ownership, role, tables
 from shared.source import server as flexible_server
-from shared.source.server import ServerFacts, SetParameter
-from shared.steps import inside
+from shared.source.connection import connect, connect_as
+from shared.source.ownership import NotTakeable, Takeover
+from shared.source.role import Missing
+from shared.source.tables import TableName
+from shared.steps.inside import MAINTENANCE_DATABASE
+
+MOST_NAMED = 5
 
 
 def secret_name(id: ServerId) -> str:
@@ -25,14 +29,91 @@ def secret_name(id: ServerId) -> str:
     return f"fabric-mirror-{id.name}-{digest}"
 
 
-async def plan_parameters(id: ServerId, databases: list[str]) -> list[SetParameter]:
-    """The parameters still to be set, now that the app can see who uses slots. Raises `Blocked` when one can't be."""
-    facts, row = await _facts(id), await store.read_server(id)
-    found = await flexible_server.parameters(id)
-    used = await inside.slots_in_use(facts)
-    baseline = row.baseline_worker_processes if row else None
-    plan = server_parameters.plan(found, databases, baseline=baseline, used=used)
-    if plan.problems:
-        problem = plan.problems[0]
-        raise Blocked(problem.message, code=problem.code, remedy=problem.remedy)
-    return [SetParameter(change.name, change.wanted) for change in plan.changes]
+async def ensure_role(id: ServerId, host: str) -> None:
+    """Make sure of the fabric role and its password: in Key Vault first, then on the server."""
+    name = settings().fabric_role
+    row = await store.read_server(id)
+    password = await secrets.ensure(secret_name(id), {"server": str(id), "role": name})
+    async with connect(host, MAINTENANCE_DATABASE) as connection:
+        await role.ensure_role(connection, name, password, recorded=row is not None and row.role == name)
+    await store.update_server(id, role=name)
+
+
+async def ensure_workspace_access(id: ServerId, workspace: str) -> None:
+    """Give the server's own identity the role Contributor in the workspace."""
+    facts = await flexible_server.observe(id)
+    if facts is None:
+        raise NotFound(f"Server {id.name!r} was deleted.", code="ServerNotFound")
+    if not facts.principal_id:
+        raise Unavailable(f"The system-assigned identity of server {id.name!r} has no principal yet.")
+    await fabric_workspace.ensure_member(workspace, facts.principal_id)
+
+
+async def prepare_database(id: ServerId, database: str, host: str, chosen: list[tuple[str, str]] | None) -> None:
+    """Rights of the fabric role in one database, and ownership of the tables to mirror.
+
+    What the tables were like is kept before the first of them is taken. Raises `Blocked` with the exact statements
+    where the app may not do something itself.
+    """
+    name = settings().fabric_role
+    selection = [TableName(schema, table) for schema, table in chosen] if chosen else None
+    async with connect(host, database) as connection:
+        eligible = (await tables.report(connection, selection)).eligible
+        schemas = {table.schema for table in eligible}
+        takeover = await ownership.plan_take(connection, name, eligible)
+        _require_takeable(takeover.not_takeable)
+        await _keep(id, database, host, takeover)
+        granted = await role.ensure_database(connection, name, schemas)
+        _require_granted(granted.missing)
+        await ownership.apply_take(connection, takeover)
+    await _verify(id, database, host, schemas, eligible)
+
+
+async def _keep(id: ServerId, database: str, host: str, takeover: Takeover) -> None:
+    """Write down what is about to be taken, joined with what was taken earlier."""
+    row = await store.read_mirror(id, database)
+    earlier = msgspec.json.decode(row.takeover, type=Takeover) if row and row.takeover else None
+    kept = msgspec.json.encode(takeover.after(earlier)).decode() if takeover.tables or earlier else ""
+    phase = row.phase if row and row.phase == "Running" else "Preparing"
+    await store.update_mirror(id, database, host=host, secret=secret_name(id), takeover=kept, phase=phase)
+
+
+async def _verify(id: ServerId, database: str, host: str, schemas: set[str], eligible: tuple[TableName, ...]) -> None:
+    """Look at it all once more, as the fabric role itself."""
+    name = settings().fabric_role
+    password = await secrets.read(secret_name(id))
+    if password is None:
+        raise Unavailable(f"Key Vault has no secret {secret_name(id)!r} yet.", code="SecretMissing")
+    async with connect_as(host, database, name, password) as connection:
+        lacking = await role.verify(connection, schemas, eligible)
+    if lacking:
+        raise Blocked(
+            f"Role {name!r} still lacks in database {database!r}: {', '.join(lacking)}.",
+            code="RightsMissing",
+            remedy="Somebody, or a policy, takes these rights away again: stop that, then look at the server again.",
+        )
+
+
+def _require_takeable(refused: tuple[NotTakeable, ...]) -> None:
+    if refused:
+        names = ", ".join(f"{table.schema}.{table.table} of {table.owner!r}" for table in refused[:MOST_NAMED])
+        raise Blocked(
+            f"The app may not take {len(refused)} tables, such as {names}.",
+            code="TableNotTakeable",
+            remedy=statements((table.statement, table.run_as) for table in refused),
+        )
+
+
+def _require_granted(missing: tuple[Missing, ...]) -> None:
+    if missing:
+        raise Blocked(
+            "The app may not grant the fabric role what it needs: " + ", ".join(lack.subject for lack in missing) + ".",
+            code="GrantNotPermitted",
+            remedy=statements((lack.statement, lack.run_as) for lack in missing),
+        )
+
+
+def statements(wanted: Iterable[tuple[str, tuple[str, ...]]]) -> str:
+    """What somebody else has to run, each statement once, and as whom."""
+    lines = dict.fromkeys(f"{statement} (as {' or '.join(run_as) or 'a superuser'})" for statement, run_as in wanted)
+    return "Run: " + " ".join(lines)

@@ -126,7 +126,7 @@ async def _observed(id: ServerId) -> ServerFacts:
     facts = await flexible_server.observe(id)
     if facts is None:
         raise NotFound(
-            f"There is no flexible server {id.name!r} in resource group {id.resource_group!r}, or the app can't see it.",
+            f"There is no flexible server {id.name!r} in resource group {id.resource_group!r} that the app can see.",
             code="ServerNotFound",
             remedy="Check the address; the app's identity needs a role on the server.",
         )

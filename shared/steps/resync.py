@@ -21,8 +21,7 @@ async def candidates() -> list[ServerId]:
     rows = {row.id: row async for row in store.list_servers()}
     tags: dict[ServerId, dict[str, str]] = {}
     for subscription in settings().allowed_subscriptions:
-        async for id, found in flexible_server.list_servers(subscription):
-            tags[id] = found
+        tags |= {id: found async for id, found in flexible_server.list_servers(subscription)}
     return sorted(id for id in rows.keys() | tags.keys() if needs_look(tags.get(id), rows.get(id), settings()))
 
 

@@ -1,0 +1,88 @@
+"""The way back: mirrors stopped, tables and rights given back, the role dropped, the password deleted.
+
+Server parameters stay as they are, since lowering them needs a restart. Each step finds out what is still to be done.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.desired.server_id import ServerId
+from shared.fabric import connection as fabric_connection
+from shared.fabric import mirror as mirrored_database
+from shared.platform import secrets, store
+from shared.platform.errors import NotFound
+from shared.platform.settings import settings
+from shared.platform.store import MirrorRow
+from shared.source import ownership, role, slots
+from shared.source import server as flexible_server
+from shared.source.connection import connect
+from shared.source.ownership import Takeover
+from shared.steps.inside import MAINTENANCE_DATABASE
+from shared.steps.prepare import secret_name
+
+
+async def release_mirror(id: ServerId, database: str) -> None:
+    """Stop the mirror of a database, keep or delete the mirrored database by the setting, and remove its connection."""
+    row = await store.read_mirror(id, database)
+    if row is None:
+        return
+    await store.update_mirror(id, database, phase="Releasing", reasons=())
+    await _leave_fabric(row)
+
+
+async def release_database(id: ServerId, database: str) -> None:
+    """Give a database back to its owners, exactly as it was. One that was dropped meanwhile is fine."""
+    row = await store.read_mirror(id, database)
+    if row is None:
+        return
+    name = settings().fabric_role
+    try:
+        async with connect(row.host, database) as connection:
+            await slots.stop_publications(connection, name)
+            if row.takeover:
+                still = await _still_members(id, database)
+                await ownership.give_back(connection, _takeover(row), still)
+            await role.release_database(connection, name)
+    except NotFound:
+        pass
+    await store.delete_mirror(id, database)
+
+
+async def release_server(id: ServerId) -> None:
+    """Drop the fabric role and delete its password."""
+    facts, row = await flexible_server.observe(id), await store.read_server(id)
+    if facts is not None and row is not None and row.role:
+        async with connect(facts.host, MAINTENANCE_DATABASE) as connection:
+            await role.drop_role(connection, row.role, recorded=True)
+        await store.update_server(id, role="")
+    await secrets.delete(secret_name(id))
+
+
+async def forget_server(id: ServerId) -> None:
+    """The server was deleted: leave Fabric by the same setting, and forget it."""
+    for row in await store.list_mirrors_of(id):
+        await _leave_fabric(row)
+        await store.delete_mirror(id, row.database)
+    await secrets.delete(secret_name(id))
+
+
+async def _leave_fabric(row: MirrorRow) -> None:
+    if row.item:
+        await mirrored_database.stop(row.workspace, row.item)
+        if settings().release_mirror == "delete":
+            await mirrored_database.delete(row.workspace, row.item)
+        await store.delete_health(row.workspace, row.item)
+    if row.connection:
+        await fabric_connection.remove(row.connection)
+
+
+async def _still_members(id: ServerId, leaving: str) -> set[str]:
+    """The former owners of tables that are still taken in other databases of the server."""
+    rows = await store.list_mirrors_of(id)
+    others = [_takeover(row) for row in rows if row.database != leaving and row.takeover]
+    return {former.owner for takeover in others for former in takeover.tables}
+
+
+def _takeover(row: MirrorRow) -> Takeover:
+    return msgspec.json.decode(row.takeover, type=Takeover)
