@@ -130,12 +130,12 @@ async def test_what_is_sent_before_a_half_close_is_answered(tmp_path: Path) -> N
         writer.write(b"got " + await reader.read())
         writer.close()
 
-    async with await asyncio.start_server(answer_at_the_end, "127.0.0.1", 0) as behind:
-        async with door_before(tmp_path, behind.sockets[0].getsockname()[1]) as (reader, writer):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"x" * 300_000)
-            writer.write_eof()
-            assert await asyncio.wait_for(reader.read(), 10) == b"got " + b"x" * 300_000
+    behind = await asyncio.start_server(answer_at_the_end, "127.0.0.1", 0)
+    async with behind, door_before(tmp_path, behind.sockets[0].getsockname()[1]) as (reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"x" * 300_000)
+        writer.write_eof()
+        assert await asyncio.wait_for(reader.read(), 10) == b"got " + b"x" * 300_000
 
 
 async def test_a_part_that_is_down_is_named(tmp_path: Path) -> None:
