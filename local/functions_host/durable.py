@@ -25,11 +25,11 @@ Fail = Callable[[Any, pb.TaskFailureDetails], Any]
 
 
 class Dispatcher:
-    """Runs the work items of `backend` through `app`, at most `activities` activities at a time."""
+    """Runs the work items of `backend` through `app`, at most `concurrent_activities` activities at a time."""
 
-    def __init__(self, app: App, backend: Backend, activities: int):
+    def __init__(self, app: App, backend: Backend, concurrent_activities: int):
         self.app, self.backend = app, backend
-        self.slots = asyncio.Semaphore(activities)
+        self.slots = asyncio.Semaphore(concurrent_activities)
         self.running: set[asyncio.Task[None]] = set()
         self.orchestrators = _named(app, "orchestrationTrigger", "orchestration")
         self.activities = _named(app, "activityTrigger", "activity")

@@ -116,7 +116,7 @@ def test_requests_run_at_the_same_time(host: Host) -> None:
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: host.call("GET", "/sample/slow"), range(20)))
     assert {answer.body for answer in answers} == {b"done"}
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 5, "ten seconds one after the other"
 
 
 def test_each_invocation_is_logged_without_its_body(host: Host) -> None:
