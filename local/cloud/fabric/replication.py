@@ -14,6 +14,7 @@ from psycopg import generators, pq, sql
 from local.cloud.fabric.pgoutput import POSTGRES_EPOCH
 
 STATUS_SECONDS = 1.0
+IDLE_SECONDS = 0.5
 ENCODING = "utf-8"
 
 
@@ -36,7 +37,7 @@ class Stream:
             raise psycopg.errors.error_from_result(result, encoding=ENCODING)
 
     async def messages(self) -> AsyncGenerator[bytes]:
-        """The plugin's messages in order, and an empty one at least each second, when nothing came.
+        """The plugin's messages in order, and an empty one each half second in which nothing came.
 
         What has been yielded is confirmed to the server with the next status, so the slot lets go of its WAL.
         """
@@ -53,7 +54,7 @@ class Stream:
             if time.monotonic() - confirmed >= STATUS_SECONDS:
                 self._confirm()
                 confirmed = time.monotonic()
-            if not await self._readable(STATUS_SECONDS):
+            if not await self._readable(IDLE_SECONDS):
                 yield b""
 
     def _take(self) -> bytes | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from local import certificates
+from local.postgres import PostgresServer
 from local.stack import Stack
 from local.topology import Topology
 from tests.component.fabric.callers import Caller, Control
-from tests.real_parts import used_stack
+from tests.component.fabric.source import ADMINISTRATOR, ADMINISTRATORS_PASSWORD, Source
+from tests.real_parts import used, used_stack
 
 PLENTY = {"calls": 1_000_000, "seconds": 60}
 
@@ -51,3 +54,30 @@ def operator(stack: Topology) -> Caller:
 def stranger(stack: Topology) -> Caller:
     """Somebody without any role."""
     return Caller(stack, "azure")
+
+
+@pytest.fixture(scope="session")
+def source_of(stack: Topology, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Source]]:
+    """`source_of(18)`: a prepared server of that version, one for the session."""
+    folder, sources = tmp_path_factory.mktemp("sources"), dict[int, Source]()
+    authority = certificates.load(stack.path)
+
+    def get(version: int) -> Source:
+        if version not in sources:
+            server = PostgresServer.create(
+                folder / str(version), str(version), ADMINISTRATOR, ADMINISTRATORS_PASSWORD, authority
+            )
+            sources[version] = Source(server, stack)
+            sources[version].prepare()
+            used("PostgreSQL", server.execute("SHOW server_version")[0]["server_version"])
+        return sources[version]
+
+    yield get
+    for source in sources.values():
+        source.server.drop()
+
+
+@pytest.fixture
+def source(source_of: Callable[[int], Source]) -> Source:
+    """Where the administrator is not a superuser."""
+    return source_of(18)
