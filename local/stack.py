@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from local import certificates, lock
+from local import certificates, lock, stack_file
 from local.topology import APP, LISTEN_VARIABLE, TOPOLOGY_VARIABLE, TRUST_VARIABLES, Principal, Topology
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +34,7 @@ MODULES = {
     "host": "local.host",
 }
 PARTS = tuple(MODULES)
+PART_FOLDERS = ("azurite", "logs", "servers")
 START_SECONDS = 60.0
 LOCATION = "westeurope"
 # What the app asks Event Grid for in Azure: changes of flexible servers and of their tags.
@@ -63,8 +64,8 @@ class Stack:
     """A running stack, or some of its parts (component tests start only what they test).
 
     Use as a context manager: leaving it takes every part down, as does an exception while starting. `settings`
-    are app settings beside, or instead of, those that the stack gives the app. `folder` is emptied if it holds
-    the files of an earlier stack; it holds one stack at a time.
+    are app settings beside, or instead of, those that the stack gives the app. `folder` holds one stack at a
+    time; what an earlier one left in it is removed.
     """
 
     def __init__(self, folder: Path, parts: Iterable[str] = PARTS, settings: Mapping[str, str] | None = None):
@@ -76,8 +77,8 @@ class Stack:
     def __enter__(self) -> Stack:
         with contextlib.ExitStack() as undo:
             undo.enter_context(lock.hold(self.folder))
-            _empty(self.folder)
-            (self.folder / "logs").mkdir()
+            _forget_last(self.folder)
+            (self.folder / "logs").mkdir(exist_ok=True)
             certificates.create(self.folder, f"*.{LOCATION}-1.eventgrid.azure.net")
             # Azurite binds its port itself. To hold the port for it, ours doesn't listen and allows reuse.
             azurite = {"azurite": undo.enter_context(_bind(listen=False))} if "azurite" in self.parts else {}
@@ -187,15 +188,13 @@ def clean(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _empty(folder: Path) -> None:
+def _forget_last(folder: Path) -> None:
     """Remove what an earlier stack left: its identities are gone, so its data would be of no use."""
-    if not (folder / "topology.json").exists():
-        return
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != "lock":
-            path.unlink()
+    if (folder / "topology.json").exists():
+        for name in PART_FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for path in (folder / stack_file.NAME, folder / "topology.json"):
+            path.unlink(missing_ok=True)
 
 
 def _bind(listen: bool = True) -> socket.socket:

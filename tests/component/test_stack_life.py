@@ -119,19 +119,20 @@ def test_a_second_stack_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_new_stack_finds_nothing_of_the_last_one(tmp_path: Path) -> None:
     with Stack(tmp_path, ["azurite"]) as first:
-        (tmp_path / "left").mkdir()
-        assert (tmp_path / "azurite").is_dir()
+        (tmp_path / "azurite" / "left").touch()
+        (tmp_path / "postgresql").mkdir()
     with Stack(tmp_path, ["identity"]) as second:
-        assert not (tmp_path / "left").exists()
         assert not (tmp_path / "azurite").exists()
+        assert (tmp_path / "postgresql").exists()  # installed programs are no stack's data
         assert second.topology.tenant != first.topology.tenant
 
 
 def test_a_folder_that_held_no_stack_is_not_emptied(tmp_path: Path) -> None:
-    (tmp_path / "precious.txt").write_text("mine")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "precious.txt").write_text("mine")
     with Stack(tmp_path, ["identity"]):
         pass
-    assert (tmp_path / "precious.txt").read_text() == "mine"
+    assert (tmp_path / "logs" / "precious.txt").read_text() == "mine"
 
 
 def test_a_part_that_ends_by_itself_is_noticed(tmp_path: Path) -> None:
