@@ -1,8 +1,8 @@
 """PostgreSQL 14 to 18 as the local servers use it: the npm package's binaries with `azure_cdc` added, and a template of
 an empty server with the roles and databases that every flexible server has.
 
-Both are made once for each version and kept under `.local/postgresql`, or, where the account that runs PostgreSQL
-cannot reach that, under a folder of ours in the system's temporary directory.
+Both are made once for each version and kept beside the packages that they come from, or, where the account that runs
+PostgreSQL cannot reach these, in a folder of ours in the system's temporary directory.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from local.unprivileged import can_reach, give
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTENSION = Path(__file__).resolve().parent / "postgres_extension"
+CACHE = ROOT / "node_modules" / ".cache" / "postgresql"
 VERSIONS = ("14", "15", "16", "17", "18")
 SUPERUSER = "azuresu"
 
@@ -58,7 +59,7 @@ def installation(version: str) -> Installation:
     if version not in VERSIONS:
         raise PostgresFailed(f"PostgreSQL {version!r} is not available here; expected one of {', '.join(VERSIONS)}.")
     package = _package(version)
-    folder = reachable(ROOT / ".local" / "postgresql") / f"{version}-{_fingerprint(package)}"
+    folder = reachable(CACHE) / f"{version}-{_fingerprint(package)}"
     with _alone(folder.parent):
         if not folder.exists():
             building = folder.with_suffix(".new")

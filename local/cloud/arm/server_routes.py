@@ -80,10 +80,11 @@ class ServerRoutes:
         server = FlexibleServer(self.estate.id_of(name), document)
         server.document["identity"] = servers.identity({}, body.get("identity") or {}, self.estate.topology.tenant)
         self.estate.servers[name] = server
+        password = server.properties.pop("administratorLoginPassword")
 
         def create() -> None:
             try:
-                server.attach(self._postgres(server))
+                server.attach(self._postgres(server, password))
             except BaseException:
                 del self.estate.servers[name]
                 raise
@@ -124,11 +125,11 @@ class ServerRoutes:
             "replica": {"role": "AsyncReplica", "replicationState": "Active"},
         }
 
-    def _postgres(self, server: FlexibleServer) -> PostgresServer:
+    def _postgres(self, server: FlexibleServer, password: str) -> PostgresServer:
         topology, wanted = self.estate.topology, server.properties
         return PostgresServer.create(
             topology.file("servers") / server.name, wanted["version"], wanted["administratorLogin"],
-            wanted["administratorLoginPassword"], certificates.load(topology.path),
+            password, certificates.load(topology.path),
             log=topology.log(f"postgresql-{server.name}"),
         )  # fmt: skip
 

@@ -29,7 +29,6 @@ DEFAULTS: dict[str, Any] = {
     "authConfig": {"activeDirectoryAuth": "Disabled", "passwordAuth": "Enabled"},
     "dataEncryption": {"type": "SystemManaged"},
 }
-NEVER_SHOWN = ("administratorLoginPassword", "createMode")
 
 
 class FlexibleServer:
@@ -135,8 +134,7 @@ class FlexibleServer:
 
     def describe(self) -> dict[str, Any]:
         """The resource as it is answered to a caller."""
-        properties = {name: value for name, value in self.properties.items() if name not in NEVER_SHOWN}
-        return self.document | {"properties": properties}
+        return self.document | {"properties": {k: v for k, v in self.properties.items() if k != "createMode"}}
 
 
 def child(server: FlexibleServer, kind: str, name: str, properties: Mapping[str, Any]) -> dict[str, Any]:
