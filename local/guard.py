@@ -3,11 +3,13 @@
     python -m local.guard [--signal NAME] -- COMMAND …
 
 The parent holds the other end of this process's standard input. When that ends (the parent closed it, or
-died, even by SIGKILL), the command is asked to stop and, after a grace period, killed.
+died, even by SIGKILL), the command is asked to stop and, after a grace period, killed. Should the guard itself
+be killed, the kernel asks the command to stop (on Linux).
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -15,12 +17,18 @@ import sys
 import threading
 
 GRACE_SECONDS = 8.0
+PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> int:
     options, command = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
     stop = signal.Signals[options[1]] if options else signal.SIGTERM
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        close_fds=False,
+        preexec_fn=lambda: _end_with_guard(stop),  # noqa: PLW1509 - this process has no threads yet
+    )
 
     def take_down(*_: object) -> None:
         if child.poll() is None:
@@ -37,6 +45,11 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=watch, daemon=True).start()
     status = child.wait()
     os._exit(status if status >= 0 else 128 - status)
+
+
+def _end_with_guard(stop: signal.Signals) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, stop)
 
 
 if __name__ == "__main__":

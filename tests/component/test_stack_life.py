@@ -142,6 +142,14 @@ def test_a_part_that_ends_by_itself_is_noticed(tmp_path: Path) -> None:
         eventually(lambda: stack.ended() == ["keyvault"])
 
 
+def test_a_part_does_not_outlive_its_guard(tmp_path: Path) -> None:
+    with Stack(tmp_path, ["identity", "azurite"]) as stack:
+        for part in stack.parts:
+            os.kill(stack.processes[part].pid, signal.SIGKILL)
+        eventually(lambda: processes_of(tmp_path) == [])
+        assert stack.ended() == stack.parts
+
+
 def test_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     with Stack(tmp_path, ["identity"]):
         for name in ("topology.json", "authority.key", "cloud.key", "signing.pem"):
