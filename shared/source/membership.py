@@ -54,6 +54,15 @@ async def borrowed(connection: Connection, roles: Iterable[str]) -> AsyncIterato
                 await connection.execute(_undone(connection, role, membership, found))
 
 
+@asynccontextmanager
+async def acting_as(connection: Connection, role: str) -> AsyncIterator[None]:
+    """Inside the open transaction, be a borrowed role. What is granted meanwhile is granted by it: PostgreSQL otherwise
+    names whichever of our roles it finds first with the grant option."""
+    await connection.execute(sql.SQL("SET LOCAL ROLE {}").format(_name(role)))
+    yield
+    await connection.execute("SET LOCAL ROLE NONE")
+
+
 async def database_owner(connection: Connection) -> str:
     """The owner of the connection's database."""
     row = await (await connection.execute(_DATABASE_OWNER)).fetchone()

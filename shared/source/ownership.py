@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import LiteralString
 
 import msgspec
 from psycopg import errors, sql
@@ -23,7 +24,7 @@ from shared.platform.errors import Blocked, Unavailable
 from shared.source import grants
 from shared.source.connection import Connection, explained
 from shared.source.grants import Relation
-from shared.source.membership import borrowed, major, out_of_reach, schema_owners
+from shared.source.membership import acting_as, borrowed, major, out_of_reach, schema_owners
 from shared.source.tables import TableName
 
 LOCK_WAIT = "500ms"
@@ -138,10 +139,11 @@ async def _take(connection: Connection, role: str, former: FormerOwner) -> None:
         for before in former.sequences:
             if before.oid in sequences:
                 statements += grants.give(sequences[before.oid], before.of(former.owner), former.owner)
+        async with acting_as(connection, role):
+            for statement in statements:
+                await connection.execute(statement)
         if former.owner not in await _members(connection, role):
-            statements.append(_membership(connection, role, former.owner))
-        for statement in statements:
-            await connection.execute(statement)
+            await connection.execute(_membership(connection, role, former.owner))
 
 
 async def _give_back(connection: Connection, role: str, former: FormerOwner) -> None:
@@ -149,29 +151,39 @@ async def _give_back(connection: Connection, role: str, former: FormerOwner) -> 
     if now is None or now.owner != role:
         return
     schema_owner = (await schema_owners(connection))[now.schema]
-    async with connection.transaction(), borrowed(connection, [former.owner, role]):
+    async with (
+        connection.transaction(),
+        borrowed(connection, [former.owner, role]),
+        _at_home(connection, former.owner, now.schema, schema_owner),
+    ):
         await _lock_wait(connection)
         with suppress(errors.UndefinedObject):
             async with connection.transaction():
                 await connection.execute(_replica_identity(now, former.replica_identity))
-        if await _may_create(connection, former.owner, now.schema):
-            await connection.execute(_owner_to(now, former.owner))
-        else:
-            await _give_back_into(connection, now, former.owner, schema_owner)
+        await connection.execute(_owner_to(now, former.owner))
         found = await grants.relations(connection, [now.oid, *(sequence.oid for sequence in former.sequences)])
-        for before in (former.table, *former.sequences):
-            if before.oid in found:
-                for statement in grants.restore(found[before.oid], before, (former.owner, role)):
-                    await connection.execute(statement)
+        async with acting_as(connection, former.owner):
+            for before in (former.table, *former.sequences):
+                if before.oid in found:
+                    for statement in grants.restore(found[before.oid], before, (former.owner, role)):
+                        await connection.execute(statement)
 
 
-async def _give_back_into(connection: Connection, table: Relation, owner: str, schema_owner: str) -> None:
-    """PostgreSQL wants a new owner to have CREATE on the schema: lend it for the moment."""
-    schema, role = sql.Identifier(table.schema), sql.Identifier(owner)
+@asynccontextmanager
+async def _at_home(connection: Connection, owner: str, schema: str, schema_owner: str) -> AsyncIterator[None]:
+    """PostgreSQL wants a new owner to have CREATE on the schema, and a grantor USAGE: lend what is lacking."""
+    query = "SELECT has_schema_privilege(%(owner)s::name, %(schema)s, p) AS has FROM unnest(ARRAY['CREATE', 'USAGE']) p"
+    rows = await (await connection.execute(query, {"owner": owner, "schema": schema})).fetchall()
+    lacking = [privilege for privilege, row in zip(_HOME, rows, strict=True) if not row["has"]]
+    if not lacking:
+        yield
+        return
+    lent = sql.SQL(", ").join(map(sql.SQL, lacking))
+    names = sql.Identifier(schema), sql.Identifier(owner)
     async with borrowed(connection, [schema_owner]):
-        await connection.execute(sql.SQL("GRANT CREATE ON SCHEMA {} TO {}").format(schema, role))
-        await connection.execute(_owner_to(table, owner))
-        await connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA {} FROM {}").format(schema, role))
+        await connection.execute(sql.SQL("GRANT {} ON SCHEMA {} TO {}").format(lent, *names))
+        yield
+        await connection.execute(sql.SQL("REVOKE {} ON SCHEMA {} FROM {}").format(lent, *names))
 
 
 async def _each(tables: Sequence[FormerOwner], work: Callable[[FormerOwner], Awaitable[None]], doing: str) -> None:
@@ -205,12 +217,6 @@ async def _members(connection: Connection, role: str) -> set[str]:
     return {row["member"] for row in rows}
 
 
-async def _may_create(connection: Connection, role: str, schema: str) -> bool:
-    cursor = await connection.execute("SELECT has_schema_privilege(%s::name, %s, 'CREATE') AS may", [role, schema])
-    row = await cursor.fetchone()
-    return bool(row and row["may"])
-
-
 async def _lock_wait(connection: Connection) -> None:
     await connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_WAIT])
 
@@ -235,7 +241,8 @@ def _not_takeable(connection: Connection, table: Relation, grantors: tuple[str, 
     return NotTakeable(table.schema, table.name, table.owner, statement.as_string(connection), grantors)
 
 
-_IDENTITIES = {"DEFAULT": "DEFAULT", "NOTHING": "NOTHING", "FULL": "FULL"}
+_HOME: tuple[LiteralString, ...] = ("CREATE", "USAGE")
+_IDENTITIES: dict[str, LiteralString] = {"DEFAULT": "DEFAULT", "NOTHING": "NOTHING", "FULL": "FULL"}
 
 _OWNED = sql.SQL("""
     SELECT c.oid::int8 AS oid, pg_get_userbyid(c.relowner)::text AS owner,

@@ -15,7 +15,7 @@ from psycopg import errors, sql
 
 from shared.platform.errors import Blocked
 from shared.source.connection import Connection, connect_as, explained
-from shared.source.membership import borrowed, database_owner, out_of_reach, schema_owners
+from shared.source.membership import acting_as, borrowed, database_owner, out_of_reach, schema_owners
 from shared.source.slots import tracked_publications
 from shared.source.tables import TableName
 
@@ -102,7 +102,11 @@ async def ensure_database(connection: Connection, role: str, schemas: Iterable[s
         try:
             with explained(f"Granting {right.subject}"):
                 async with connection.transaction(), borrowed(connection, [right.owner]):
-                    await connection.execute(statement)
+                    if right.privilege:
+                        async with acting_as(connection, right.owner):
+                            await connection.execute(statement)
+                    else:
+                        await connection.execute(statement)
             reason = "" if await _has(connection, role, right) else "The app has no grant option on it."
         except Blocked as error:
             reason = error.message
@@ -128,15 +132,16 @@ async def release_database(connection: Connection, role: str) -> None:
     tracked any more. Raises `Blocked` with code `NotPermitted`."""
     with explained(f"Taking back the rights of role {role!r} in database {connection.info.dbname!r}"):
         owner = await database_owner(connection)
-        owners = await schema_owners(connection)
         rows = await (await connection.execute(_GRANTED, {"role": role})).fetchall()
         for row in rows:
-            kind, name = row["kind"], row["name"]
-            async with connection.transaction(), borrowed(connection, [owners[name] if kind == "schema" else owner]):
-                target = sql.SQL("SCHEMA {}" if kind == "schema" else "DATABASE {}").format(sql.Identifier(name))
+            grantor = owner if row["grantor"] == "pg_database_owner" else row["grantor"]
+            target = sql.SQL(row["kind"]) + sql.Identifier(row["name"])
+            async with connection.transaction(), borrowed(connection, [grantor]), acting_as(connection, grantor):
                 await connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, sql.Identifier(role)))
         if await _has_extension(connection, mine=True) and not await tracked_publications(connection):
-            await connection.execute("DROP EXTENSION azure_cdc")
+            async with connection.transaction():
+                await connection.execute("DROP EXTENSION azure_cdc")
+                await connection.execute("DROP SCHEMA IF EXISTS azure_cdc")
 
 
 async def drop_role(connection: Connection, name: str, *, recorded: bool = False) -> bool:
@@ -264,11 +269,11 @@ _ROLE = sql.SQL("""
     LEFT JOIN pg_roles r ON r.rolname = wanted.name LEFT JOIN pg_roles cdc ON cdc.rolname = %(cdc_admin)s
 """)
 _GRANTED = sql.SQL("""
-    SELECT 'schema' AS kind, nspname::text AS name FROM pg_namespace, aclexplode(nspacl) a
-    WHERE a.grantee = (SELECT oid FROM pg_roles WHERE rolname = %(role)s)
-    UNION
-    SELECT 'database', datname::text FROM pg_database, aclexplode(datacl) a
-    WHERE datname = current_database() AND a.grantee = (SELECT oid FROM pg_roles WHERE rolname = %(role)s)
+    SELECT DISTINCT found.kind, found.name, pg_get_userbyid(a.grantor)::text AS grantor
+    FROM (SELECT 'SCHEMA ', nspname::text, nspacl FROM pg_namespace UNION ALL
+          SELECT 'DATABASE ', datname::text, datacl FROM pg_database WHERE datname = current_database()
+    ) found (kind, name, acl), aclexplode(found.acl) a
+    WHERE pg_get_userbyid(a.grantee) = %(role)s
 """)
 _LACKING = sql.SQL("""
     SELECT lacking FROM (

@@ -1,0 +1,269 @@
+"""Taking tables and giving them back, on real PostgreSQL, by an administrator who is no superuser."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+import psycopg
+import pytest
+
+from shared.platform.errors import Blocked, Unavailable
+from shared.source import connection, ownership, role, tables
+from shared.source.connection import Connection
+from shared.source.ownership import Takeover
+from shared.source.tables import TableName
+from tests.component.application import IDENTITY, LONG, ODD, PASSWORD, Application, create_application, dump
+from tests.component.conftest import Postgres
+
+VERSIONS = [14, 18, *(pytest.param(version, marks=pytest.mark.exhaustive) for version in (15, 16, 17))]
+SCHEMAS = ("sales", ODD)
+FABRIC_PASSWORD = "f" * 40
+
+
+@pytest.fixture
+def app(
+    request: pytest.FixtureRequest, postgres_server: Callable[[int], Postgres], monkeypatch: pytest.MonkeyPatch
+) -> Application:
+    postgres = postgres_server(request.param)
+    monkeypatch.setenv("SSL_CERT_FILE", str(postgres.authority))
+    return create_application(postgres)
+
+
+@asynccontextmanager
+async def identity(app: Application, database: str = "") -> AsyncIterator[Connection]:
+    async with connection.connect_as(
+        app.postgres.server.address, database or app.database, IDENTITY, PASSWORD
+    ) as found:
+        yield found
+
+
+@asynccontextmanager
+async def creator(app: Application) -> AsyncIterator[Connection]:
+    """Who may create a role with REPLICATION: the identity, but on the community's 14 and 15 only a superuser."""
+    user, password = (IDENTITY, PASSWORD) if app.postgres.version >= 16 else (
+        app.postgres.administrator, app.postgres.password
+    )  # fmt: skip
+    async with connection.connect_as(app.postgres.server.address, app.database, user, password) as found:
+        yield found
+
+
+async def prepare(app: Application) -> Takeover:
+    async with creator(app) as found:
+        await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
+    async with identity(app) as found:
+        granted = await role.ensure_database(found, app.fabric, SCHEMAS)
+        assert granted.missing == ()
+        report = await tables.report(found)
+        takeover = await ownership.plan_take(found, app.fabric, (*report.eligible, TableName(ODD, LONG)))
+        assert takeover.not_takeable == ()
+        kept = msgspec.json.decode(msgspec.json.encode(takeover), type=Takeover)
+        await ownership.apply_take(found, kept)
+    return kept
+
+
+async def release(app: Application, takeover: Takeover) -> None:
+    async with identity(app) as found:
+        await ownership.give_back(found, takeover)
+        await role.release_database(found, app.fabric)
+    async with creator(app) as found:
+        assert await role.drop_role(found, app.fabric)
+
+
+def owners(app: Application) -> dict[str, str]:
+    rows = app.postgres.server.execute(
+        "SELECT relname, relowner::regrole::text AS owner FROM pg_class WHERE relkind = 'r' AND"
+        " relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema', 'azure_cdc')",
+        None,
+        app.database,
+    )
+    return {row["relname"]: row["owner"] for row in rows}
+
+
+@pytest.mark.parametrize("app", VERSIONS, indirect=True)
+async def test_after_taking_and_giving_back_everything_is_as_before(app: Application) -> None:
+    before = dump(app)
+    takeover = await prepare(app)
+    assert {former.table.name for former in takeover.tables} == {"customers", "orders", "keyless", LONG}
+    assert set(owners(app).values()) == {app.fabric}
+    app.run(
+        app.owner,
+        "ALTER TABLE sales.customers REPLICA IDENTITY FULL",
+        "ALTER TABLE sales.keyless REPLICA IDENTITY FULL",
+    )
+    await release(app, takeover)
+    assert sorted(dump(app) ^ before) == []
+
+
+@pytest.mark.parametrize("app", VERSIONS, indirect=True)
+async def test_the_application_does_all_that_it_did_before(app: Application) -> None:
+    await prepare(app)
+    app.run(
+        app.owner,
+        "INSERT INTO sales.customers (name) VALUES ('Edsger')",
+        "INSERT INTO sales.orders (customer, total) VALUES (3, 30)",
+        "UPDATE sales.customers SET name = 'Edsger D.' WHERE id = 3",
+        "SELECT nextval('sales.customers_id_seq'), setval('sales.orders_id_seq', 99)",
+        "SELECT * FROM sales.totals",
+        "ALTER TABLE sales.customers ADD COLUMN email text",
+        "CREATE INDEX ON sales.customers (email)",
+        "CREATE TABLE sales.notes (customer bigint REFERENCES sales.customers)",
+        "GRANT SELECT ON sales.keyless TO {reader}",
+        "INSERT INTO {odd}.{long} ({odd}) VALUES ('y')",
+        "DELETE FROM sales.customers WHERE id = 3",
+        "TRUNCATE sales.keyless",
+        "DROP TABLE sales.keyless",
+    )
+    app.run(app.other, "ALTER TABLE {odd}.{long} ADD COLUMN more int", "INSERT INTO {odd}.{long} (more) VALUES (1)")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        app.run(app.owner, "TRUNCATE sales.orders")
+    app.run(app.reader, "SELECT * FROM sales.customers", "SELECT * FROM sales.totals", "SELECT * FROM sales.notes")
+
+
+@pytest.mark.parametrize("app", VERSIONS, indirect=True)
+async def test_the_fabric_role_can_publish_what_was_taken_and_says_what_it_lacks(app: Application) -> None:
+    wanted = [TableName("sales", "customers"), TableName("sales", "keyless"), TableName(ODD, LONG)]
+    async with creator(app) as found:
+        await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
+    async with connection.connect_as(app.postgres.server.address, app.database, app.fabric, FABRIC_PASSWORD) as found:
+        lacking = await role.verify(found, SCHEMAS, wanted)
+        assert f"CREATE ON DATABASE {app.database}" in lacking
+        assert {"USAGE ON SCHEMA sales", f"CREATE ON SCHEMA {ODD}", "OWNERSHIP OF TABLE sales.keyless"} < set(lacking)
+    await prepare(app)
+    async with connection.connect_as(app.postgres.server.address, app.database, app.fabric, FABRIC_PASSWORD) as found:
+        assert await role.verify(found, SCHEMAS, wanted) == ()
+        await found.execute("CREATE PUBLICATION mirror FOR TABLE sales.customers, sales.keyless")
+        await found.execute("DROP PUBLICATION mirror")
+
+
+@pytest.mark.parametrize("app", [18], indirect=True)
+async def test_on_16_and_later_a_former_owner_cannot_become_the_fabric_role(app: Application) -> None:
+    await prepare(app)
+    with app.connect(app.owner) as found, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        found.execute(psycopg.sql.SQL("SET ROLE {}").format(psycopg.sql.Identifier(app.fabric)))
+
+
+@pytest.mark.parametrize("app", VERSIONS, indirect=True)
+async def test_taking_and_giving_back_can_be_repeated_and_cut(app: Application) -> None:
+    before = dump(app)
+    takeover = await prepare(app)
+    async with identity(app) as found:
+        half = Takeover(app.fabric, takeover.tables[:2])
+        await ownership.give_back(found, half, still_members={app.owner})
+        again = await ownership.plan_take(found, app.fabric, [former.name for former in takeover.tables])
+        assert {former.name for former in again.tables} == {former.name for former in half.tables}
+        taken = dump(app)
+        await ownership.apply_take(found, again)
+        await ownership.apply_take(found, again)
+        kept = again.after(takeover)
+        assert {former.name for former in kept.tables} == {former.name for former in takeover.tables}
+        assert dump(app) != taken
+    await release(app, kept)
+    async with identity(app) as found:
+        await ownership.give_back(found, Takeover(IDENTITY, kept.tables))
+    assert sorted(dump(app) ^ before) == []
+
+
+@pytest.mark.parametrize("app", VERSIONS, indirect=True)
+async def test_tables_renamed_moved_dropped_or_regranted_meanwhile(app: Application) -> None:
+    takeover = await prepare(app)
+    app.run(
+        app.owner,
+        "ALTER TABLE sales.customers RENAME TO clients",
+        "DROP TABLE sales.keyless",
+        "GRANT INSERT ON sales.clients TO {other}",
+    )
+    app.postgres.server.execute(
+        psycopg.sql.SQL("REVOKE CREATE ON SCHEMA sales FROM {}").format(psycopg.sql.Identifier(app.owner)),
+        None,
+        app.database,
+    )
+    await release(app, takeover)
+    assert app.owner in owners(app)["clients"].replace('""', '"')
+    (row,) = app.postgres.server.execute(
+        "SELECT has_table_privilege(%s, 'sales.clients', 'INSERT') AS kept", (app.other,), app.database
+    )
+    assert row["kept"]
+    with app.connect(app.owner) as found:
+        assert found.execute("SELECT has_schema_privilege('sales', 'CREATE')").fetchone() == (False,)
+
+
+@pytest.mark.parametrize("app", [14, 18], indirect=True)
+async def test_a_busy_table_delays_the_taking_and_not_the_application(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ownership, "PAUSES", (0.1, 0.1))
+    async with creator(app) as found:
+        await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
+    async with identity(app) as found:
+        await role.ensure_database(found, app.fabric, SCHEMAS)
+        takeover = await ownership.plan_take(found, app.fabric, [TableName("sales", "customers")])
+        with app.connect(app.owner) as busy:
+            with busy.transaction():
+                busy.execute("SELECT * FROM sales.customers")
+                started = time.monotonic()
+                work = asyncio.create_task(ownership.apply_take(found, takeover))
+                await asyncio.sleep(0.2)
+                longest = await asyncio.to_thread(_longest_read, app)
+                with pytest.raises(Unavailable, match=r"sales\.customers has to wait"):
+                    await work
+            assert longest < 1
+            assert time.monotonic() - started < 5
+        await ownership.apply_take(found, takeover)
+    assert owners(app)["customers"] == app.fabric
+
+
+def _longest_read(app: Application) -> float:
+    longest = 0.0
+    with app.connect(app.reader) as found:
+        for _ in range(10):
+            started = time.monotonic()
+            found.execute("SELECT count(*) FROM sales.customers")
+            longest = max(longest, time.monotonic() - started)
+            time.sleep(0.05)
+    return longest
+
+
+async def test_names_the_statement_for_a_table_that_it_may_not_take(
+    postgres_server: Callable[[int], Postgres], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres = postgres_server(18)
+    monkeypatch.setenv("SSL_CERT_FILE", str(postgres.authority))
+    app = create_application(postgres, within_reach=False)
+    async with identity(app) as found:
+        await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
+        granted = await role.ensure_database(found, app.fabric, ["sales"])
+        assert [missing.subject for missing in granted.missing] == ["USAGE ON SCHEMA sales", "CREATE ON SCHEMA sales"]
+        assert app.owner in granted.missing[0].run_as
+        takeover = await ownership.plan_take(found, app.fabric, [TableName("sales", "orders")])
+        assert takeover.tables == ()
+        (refused,) = takeover.not_takeable
+        assert (refused.schema, refused.table, refused.owner) == ("sales", "orders", app.owner)
+        assert refused.run_as == (postgres.administrator,)
+        with postgres.connect() as administrator:
+            administrator.execute(refused.statement)
+        for missing in granted.missing:
+            with app.connect(app.owner) as owner:
+                owner.execute(missing.statement)
+        assert (await role.ensure_database(found, app.fabric, ["sales"])).missing == ()
+        before = dump(app)
+        takeover = await ownership.plan_take(found, app.fabric, [TableName("sales", "orders")])
+        await ownership.apply_take(found, takeover)
+        assert owners(app)["orders"] == app.fabric
+        await ownership.give_back(found, takeover)
+    assert sorted(dump(app) ^ before) == []
+
+
+@pytest.mark.parametrize("app", [18], indirect=True)
+async def test_an_owner_that_is_gone_is_named(app: Application) -> None:
+    takeover = await prepare(app)
+    (former, *_) = takeover.tables
+    gone = msgspec.structs.replace(former, table=msgspec.structs.replace(former.table, owner="nobody_left"))
+    async with identity(app) as found:
+        with pytest.raises(Blocked, match="nobody_left") as caught:
+            await ownership.give_back(found, Takeover(app.fabric, (gone,)))
+    assert caught.value.code == "FormerOwnerGone"
+    await release(app, takeover)
