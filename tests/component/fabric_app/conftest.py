@@ -55,7 +55,7 @@ def control(stack: Topology, app: None) -> Control:
     control = Control(stack)
     control("DELETE", "faults")
     control("PUT", "quota", {"calls": 1_000_000, "seconds": 60})
-    control("PUT", "behaviour", {"initializingSeconds": 0, "operationSeconds": 0.1, "pageSize": 3, "longRunning": []})
+    control("PUT", "behaviour", {"initializingSeconds": 0, "operationSeconds": 0.1, "pageSize": 1, "longRunning": []})
     control("PUT", f"capacities/{stack.capacity}", {"state": "Active"})
     control("DELETE", "calls")
     return control

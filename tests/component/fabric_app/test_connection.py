@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from psycopg import sql
 
-from local.topology import Topology
 from shared.desired.server_id import ServerId
 from shared.fabric import connection
 from shared.platform import errors

@@ -1,0 +1,123 @@
+"""The health of a real mirror, seen from Fabric and from PostgreSQL, and kept in Azurite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from psycopg import sql
+
+from local.topology import Topology
+from shared.desired.server_id import ServerId
+from shared.fabric import connection, mirror
+from shared.fabric.definition import definition
+from shared.health import observe as health
+from shared.health.observation import FabricSide, SourceSide
+from shared.platform import clients, store
+from shared.platform.reasons import Reason
+from shared.platform.settings import settings
+from shared.platform.store import HealthRow, MirrorRow
+from tests.component.fabric.callers import Control
+from tests.component.fabric.source import PASSWORD, ROLE, Source
+
+
+@pytest.fixture
+async def admitted(source: Source) -> None:
+    """The app's identity as a role of the server: its token is the password, as with Microsoft Entra."""
+    token = (await clients.credential().get_token(clients.cloud().postgresql_scope)).token
+    name = sql.Identifier(settings().identity_name)
+    source.server.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(name))
+    source.server.execute(
+        sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE azure_pg_admin, azure_cdc_admin").format(
+            name, sql.Literal(token)
+        )
+    )
+
+
+@pytest.fixture
+async def row(workspace: str, server: ServerId, source: Source, admitted: None) -> AsyncIterator[MirrorRow]:
+    """A running mirror of a database with two tables, prepared an hour ago."""
+    database = source.database("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
+    name = connection.name_of(server, database)
+    link = (await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)).id
+    made = await mirror.ensure(workspace, definition(link, database), name="shop", mark=name)
+    await mirror.start(workspace, made.id)
+    async with asyncio.timeout(15):
+        while (await mirror.status(workspace, made.id)).status != "Running":
+            await asyncio.sleep(0.1)
+    yield MirrorRow(
+        server=server,
+        database=database,
+        host=source.server.address,
+        workspace=workspace,
+        item=made.id,
+        item_name=made.name,
+        updated_at=datetime.now(UTC) - timedelta(hours=1),
+    )
+    await mirror.delete(workspace, made.id)
+
+
+async def seen(row: MirrorRow) -> HealthRow:
+    (kept,) = await health.record([await health.observe(row)])
+    return kept
+
+
+async def until(row: MirrorRow, level: str) -> HealthRow:
+    async with asyncio.timeout(20):
+        while (kept := await seen(row)).level != level:
+            await asyncio.sleep(0.1)
+    return kept
+
+
+async def test_a_running_mirror_is_healthy_and_kept(row: MirrorRow) -> None:
+    observation = await health.observe(row)
+    assert isinstance(observation.fabric, FabricSide)
+    assert isinstance(observation.source, SourceSide)
+    assert observation.source.slot is not None
+    assert observation.source.publication is not None
+    first, second = await until(row, "Healthy"), await seen(row)
+    assert (second.tables, second.tables_replicating, second.tables_failing) == (2, 2, 0)
+    assert (second.slot_active, second.wal_status, second.reasons) == (True, "reserved", ())
+    assert second.since == first.since < second.updated_at
+    kept = await store.read_health(row.workspace, row.item)
+    assert kept is not None
+    assert msgspec.structs.replace(kept, etag="") == second
+    moments = [entry.updated_at async for entry in store.history(row.item, row.updated_at)]
+    assert len(moments) >= 2
+    assert moments == sorted(moments, reverse=True)
+
+
+async def test_a_broken_table_shows_and_goes_away(row: MirrorRow, source: Source) -> None:
+    await until(row, "Healthy")
+    source.server.execute("ALTER TABLE a OWNER TO pgadmin", database=row.database)
+    kept = await until(row, "Degraded")
+    assert [reason.code for reason in kept.reasons] == ["TablesFailing"]
+    assert "public.a" in kept.reasons[0].message
+    assert kept.tables_failing == 1
+    source.server.execute(f"ALTER TABLE a OWNER TO {ROLE}", database=row.database)
+    mended = await until(row, "Healthy")
+    assert mended.since > kept.since
+
+
+async def test_a_stopped_and_a_deleted_mirror(row: MirrorRow) -> None:
+    await mirror.stop(row.workspace, row.item)
+    assert (await until(row, "Stopped")).status in ("Stopping", "Stopped")
+    await mirror.delete(row.workspace, row.item)
+    gone = await seen(row)
+    assert (gone.level, gone.reasons[0].code) == ("Unhealthy", "MirrorMissing")
+
+
+async def test_each_side_is_unknown_for_itself(stack: Topology, row: MirrorRow, control: Control) -> None:
+    away = await health.observe(msgspec.structs.replace(row, host="127.0.0.247"))
+    assert isinstance(away.source, Reason)
+    assert "127.0.0.247" in away.source.message
+    assert isinstance(away.fabric, FabricSide)
+    fault = {"operation": "Mirroring_GetMirroringStatus", "status": 429, "retry_after": 50}
+    control("POST", "faults", fault)
+    throttled = await health.observe(row)
+    assert isinstance(throttled.fabric, Reason)
+    assert isinstance(throttled.source, SourceSide)
+    assert throttled.source.slot is not None

@@ -1,0 +1,206 @@
+"""Mirrored databases: one for each database, defined as wanted, started once, and seen as they are."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from local.topology import Topology
+from shared.desired.server_id import ServerId
+from shared.fabric import client, connection, mirror
+from shared.fabric.definition import definition
+from shared.platform import errors
+from tests.component.fabric.callers import Caller, Control
+from tests.component.fabric.callers import definition as by_hand
+from tests.component.fabric.source import PASSWORD, ROLE, Source
+
+TABLES = "CREATE TABLE orders (id int PRIMARY KEY); CREATE TABLE lines (id int PRIMARY KEY);"
+
+
+@pytest.fixture(scope="module")
+def database(source: Source) -> str:
+    return source.database(TABLES + "INSERT INTO orders SELECT generate_series(1, 7)")
+
+
+@pytest.fixture
+def mark(server: ServerId, database: str) -> str:
+    return connection.name_of(server, database)
+
+
+@pytest.fixture
+async def link(source: Source, database: str, mark: str) -> str:
+    """A connection to the database."""
+    return (await connection.ensure(mark, source.server.address, database, ROLE, PASSWORD)).id
+
+
+async def until[T](look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool]) -> T:
+    async with asyncio.timeout(15):
+        while not wanted(seen := await look()):
+            await asyncio.sleep(0.1)
+    return seen
+
+
+async def test_created_once_and_left_alone(
+    workspace: str, link: str, database: str, mark: str, calls: Callable[..., list[str]]
+) -> None:
+    wanted = definition(link, database, retention_days=7)
+    first = await mirror.ensure(workspace, wanted, name="shop", mark=mark)
+    assert (first.name, first.change, first.operation) == ("shop", "created", None)
+    recorded = await mirror.ensure(workspace, wanted, name="shop", mark=mark, recorded=first.id)
+    forgotten = await mirror.ensure(workspace, wanted, name="shop", mark=mark)
+    assert recorded == forgotten == mirror.MirrorResult(first.id, "shop", "unchanged")
+    assert calls(writes=True).count("Items_CreateMirroredDatabase") == 1
+    assert "Items_UpdateMirroredDatabaseDefinition" not in calls()
+
+
+async def test_updated_when_tables_or_retention_change(workspace: str, link: str, database: str, mark: str) -> None:
+    first = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    for wanted in (
+        definition(link, database, [("public", "orders")]),
+        definition(link, database, [("public", "orders"), ("public", "lines")]),
+        definition(link, database, retention_days=3),
+    ):
+        updated = await mirror.ensure(workspace, wanted, name="shop", mark=mark, recorded=first.id)
+        assert (updated.id, updated.change) == (first.id, "updated")
+        settled = await mirror.ensure(workspace, wanted, name="shop", mark=mark, recorded=first.id)
+        assert settled.change == "unchanged"
+
+
+async def test_one_made_by_hand_is_adopted(workspace: str, link: str, database: str, mark: str, myself: Caller) -> None:
+    items = f"/workspaces/{workspace}/mirroredDatabases"
+    for name, which in (("other", "elsewhere"), ("mine", database)):
+        made = myself.call("POST", items, {"displayName": name, "definition": by_hand(link, which)}).json()["id"]
+    found = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    assert (found.id, found.name, found.change) == (made, "mine", "unchanged")
+
+
+async def test_names_are_made_unique(workspace: str, link: str, database: str, mark: str, myself: Caller) -> None:
+    items = f"/workspaces/{workspace}/mirroredDatabases"
+    for name in ("Shop", "shop-2", "x", "y"):
+        myself.call("POST", items, {"displayName": name, "definition": by_hand(link, "elsewhere")})
+    made = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    assert (made.name, made.change) == ("shop-3", "created")
+
+
+async def test_a_name_taken_meanwhile(workspace: str, link: str, database: str, mark: str, control: Control) -> None:
+    fault = {"operation": "Items_CreateMirroredDatabase", "status": 409, "code": "ItemDisplayNameAlreadyInUse"}
+    control("POST", "faults", fault)
+    made = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    assert made.name == "shop-2"
+
+
+async def test_operations_are_handed_to_the_caller(
+    workspace: str, link: str, database: str, mark: str, control: Control
+) -> None:
+    names = ["Items_CreateMirroredDatabase", "Items_UpdateMirroredDatabaseDefinition"]
+    control("PUT", "behaviour", {"longRunning": [*names, "Items_GetMirroredDatabaseDefinition"]})
+    wanted = definition(link, database)
+    making = await mirror.ensure(workspace, wanted, name="shop", mark=mark)
+    assert (making.id, making.change) == ("", "created")
+    assert making.operation is not None
+    assert making.operation.retry_after == 1
+    await until(lambda: client.poll(making.operation), lambda pending: pending is None)
+    made = await mirror.ensure(workspace, wanted, name="shop", mark=mark)
+    assert (made.name, made.change) == ("shop", "unchanged")
+    changing = await mirror.ensure(workspace, definition(link, database, [("public", "orders")]), name="", mark=mark)
+    assert (changing.id, changing.change) == (made.id, "updated")
+    assert changing.operation is not None
+    await until(lambda: client.poll(changing.operation), lambda pending: pending is None)
+
+
+async def test_a_failed_operation_says_why(
+    workspace: str, link: str, database: str, mark: str, control: Control
+) -> None:
+    control("POST", "faults", {"operation": "Items_CreateMirroredDatabase", "fail_operation": True})
+    making = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    assert making.operation is not None
+    with pytest.raises(errors.Blocked, match="was ordered to fail") as failed:
+        await until(lambda: client.poll(making.operation), lambda pending: pending is None)
+    assert failed.value.code == "InjectedFault"
+    assert making.operation.id in failed.value.message
+
+
+async def test_start_waits_for_initializing(
+    workspace: str, link: str, database: str, mark: str, control: Control
+) -> None:
+    control("PUT", "behaviour", {"initializingSeconds": 60})
+    made = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    with pytest.raises(errors.Unavailable, match="is Initializing; it can be started when that is over") as waiting:
+        await mirror.start(workspace, made.id)
+    assert waiting.value.code == "MirrorNotReady"
+
+
+async def test_life_of_a_mirror(
+    stack: Topology,
+    workspace: str,
+    link: str,
+    database: str,
+    mark: str,
+    source: Source,
+    control: Control,
+    operator: Caller,
+    calls: Callable[..., list[str]],
+) -> None:
+    item = (await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)).id
+    assert await mirror.status(workspace, item) == mirror.MirrorStatus("Initialized")
+    assert not await mirror.stop(workspace, item)
+    assert await mirror.start(workspace, item)
+    assert not await mirror.start(workspace, item)
+    await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Running")
+    assert calls().count("Mirroring_StartMirroring") == 1
+
+    tables = {table.name: table for table in await mirror.tables_status(workspace, item)}
+    assert {(t.schema, t.status, t.error) for t in tables.values()} == {("public", "Replicating", None)}
+    assert tables["orders"].rows == 7
+    assert tables["orders"].last_sync_at is not None
+
+    control("PUT", f"capacities/{stack.capacity}", {"state": "Inactive"})
+    await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Paused")
+    control("PUT", f"capacities/{stack.capacity}", {"state": "Active"})
+    with pytest.raises(errors.Unavailable, match="is Paused"):
+        await mirror.start(workspace, item)
+    await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Stopped")
+    assert await mirror.start(workspace, item)
+    await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Running")
+
+    assert await mirror.stop(workspace, item)
+    await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Stopped")
+    assert source.slots(database) == []
+    await mirror.delete(workspace, item)
+    await mirror.delete(workspace, item)
+    assert not await mirror.stop(workspace, item)
+    with pytest.raises(errors.NotFound) as gone:
+        await mirror.status(workspace, item)
+    assert gone.value.code == "ItemNotFound"
+
+
+async def test_a_start_that_fails_shows_fabrics_error(
+    workspace: str, server: ServerId, source: Source, control: Control
+) -> None:
+    theirs = source.database(TABLES, owner="pgadmin")
+    name = connection.name_of(server, theirs)
+    link = (await connection.ensure(name, source.server.address, theirs, ROLE, PASSWORD)).id
+    item = (await mirror.ensure(workspace, definition(link, theirs), name="theirs", mark=name)).id
+    await mirror.start(workspace, item)
+    tables = await until(
+        lambda: mirror.tables_status(workspace, item), lambda seen: len(seen) == 2 and all(t.error for t in seen)
+    )
+    assert {table.status for table in tables} == {"Failed"}
+    assert all(table.error and table.error.code and table.error.message for table in tables)
+    await mirror.delete(workspace, item)
+
+
+async def test_paused_capacity_refuses_a_new_mirror(
+    stack: Topology, workspace: str, link: str, database: str, mark: str, control: Control
+) -> None:
+    control("PUT", f"capacities/{stack.capacity}", {"state": "Inactive"})
+    with pytest.raises(errors.MirrorError, match="is currently paused") as refused:
+        await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    assert refused.value.code == "CapacityNotActive"
+
+
+async def test_unknown_item() -> None:
+    nothing = str(uuid.uuid4())
+    with pytest.raises(errors.NotFound, match=nothing):
+        await mirror.status(nothing, nothing)

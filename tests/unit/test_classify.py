@@ -1,0 +1,233 @@
+"""What observations mean: each rule at its threshold, and that the weightiest decides."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.desired.server_id import ServerId
+from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.health.classify import GIB, SEVERITY, Assessment, classify
+from shared.health.observation import FabricSide, Observation, SourceSide
+from shared.health.observe import MOST_FAILING, pick, row
+from shared.platform.reasons import Reason
+from shared.platform.settings import Settings
+from shared.platform.store import MirrorRow
+from shared.source.slots import Slot, TrackedPublication
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+GUID = "11111111-1111-1111-1111-111111111111"
+SETTINGS = Settings(
+    azure_tenant_id=GUID,
+    azure_client_id=GUID,
+    identity_name="id",
+    identity_object_id=GUID,
+    storage_table_endpoint="https://t",
+    key_vault_url="https://v",
+    allowed_subscriptions=(GUID,),
+    allowed_workspaces=(GUID,),
+    health_grace_minutes=15,
+    latency_warn_minutes=15,
+    wal_warn_gib=5,
+    wal_critical_gib=20,
+)
+MIRROR = MirrorRow(
+    server=ServerId(GUID, "rg", "pg-1"), database="shop", workspace="w", item="i", item_name="pg-1-shop",
+    updated_at=NOW - timedelta(hours=1),
+)  # fmt: skip
+SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0, safe_wal_bytes=None)
+PUBLICATION = TrackedPublication(
+    name="s", owner="fabric_user", destination_path="https://onelake/w/i/", active=True, snapshot_done=True,
+    snapshot_percent="100", stream_start_time=None,
+)  # fmt: skip
+TABLE = TableStatus(
+    schema="public", name="orders", status="Replicating", rows=7, bytes=70, last_sync_at=NOW, latency_seconds=2
+)
+FAILED = TableStatus(schema="public", name="bad", status="Failed", error=Reason("X", "no key"))
+
+
+def look(
+    status: str = "Running",
+    *tables: TableStatus,
+    error: Reason | None = None,
+    slot: Slot | None = SLOT,
+    publication: TrackedPublication | None = PUBLICATION,
+    **more: Any,
+) -> Observation:
+    seen: dict[str, Any] = {
+        "mirror": MIRROR,
+        "at": NOW,
+        "fabric": FabricSide(MirrorStatus(status, error), tables or (TABLE,)),
+        "source": SourceSide(slot, publication),
+    }
+    return Observation(**seen | more)
+
+
+def slot(**changes: Any) -> Slot:
+    return msgspec.structs.replace(SLOT, **changes)
+
+
+def table(**changes: Any) -> TableStatus:
+    return msgspec.structs.replace(TABLE, **changes)
+
+
+YOUNG = msgspec.structs.replace(MIRROR, updated_at=NOW - timedelta(minutes=14))
+
+
+def codes(observation: Observation) -> tuple[str, list[str]]:
+    assessment = classify(observation, SETTINGS)
+    return assessment.level, [reason.code for reason in assessment.reasons]
+
+
+def test_a_mirror_that_replicates_is_healthy() -> None:
+    assert classify(look(), SETTINGS) == Assessment("Healthy")
+
+
+@pytest.mark.parametrize(
+    ("observation", "level", "code"),
+    [
+        (look(fabric=FabricSide(gone=True)), "Unhealthy", "MirrorMissing"),
+        (look(error=Reason("InternalError", "Internal error")), "Unhealthy", "MirroringError"),
+        (look("Stopped", error=Reason("E", "why")), "Unhealthy", "MirroringError"),
+        (look("Paused"), "Unhealthy", "MirrorPaused"),
+        (look("Stopped"), "Stopped", "MirrorStopped"),
+        (look("Stopping"), "Stopped", "MirrorStopped"),
+        (look("Initialized"), "Stopped", "MirrorStopped"),
+        (look("Starting"), "Degraded", "StartIsSlow"),
+        (look("Initializing"), "Degraded", "StartIsSlow"),
+        (look("Hibernating"), "Unknown", "StatusUnknown"),
+        (look("Running", TABLE, FAILED), "Degraded", "TablesFailing"),
+        (look("Running", FAILED), "Unhealthy", "TablesFailing"),
+        (look("Running", table(status="Stopped"), TABLE), "Degraded", "TablesFailing"),
+        (look(fabric=FabricSide(MirrorStatus("Running"))), "Degraded", "NoTables"),
+        (look("Running", table(latency_seconds=901)), "Degraded", "LatencyHigh"),
+        (
+            look("Running", table(last_sync_at=NOW - timedelta(minutes=16)), slot=slot(lag_bytes=2**24 + 1)),
+            "Degraded",
+            "SyncStalled",
+        ),
+        (look(slot=None), "Unhealthy", "SlotMissing"),
+        (look(slot=slot(wal_status="lost", active=False)), "Unhealthy", "SlotLost"),
+        (look(slot=slot(wal_status="unreserved")), "Unhealthy", "SlotAtRisk"),
+        (look(slot=slot(retained_bytes=5 * GIB)), "Degraded", "WalRetained"),
+        (look(slot=slot(retained_bytes=20 * GIB)), "Unhealthy", "WalRetained"),
+        (look(slot=slot(active=False)), "Degraded", "SlotInactive"),
+        (
+            look(publication=msgspec.structs.replace(PUBLICATION, active=False)),
+            "Degraded",
+            "PublicationInactive",
+        ),
+        (look(fabric=Reason("Unavailable", "Fabric is out of reach")), "Unknown", "FabricUnknown"),
+        (look(source=Reason("Unavailable", "PostgreSQL is out of reach")), "Unknown", "SourceUnknown"),
+    ],
+)
+def test_each_rule(observation: Observation, level: str, code: str) -> None:
+    assert codes(observation) == (level, [code])
+    (reason,) = classify(observation, SETTINGS).reasons
+    assert reason.message
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        look("Running", table(status="Snapshotting"), table(status="Reseeding"), table(status="Initialized")),
+        look("Running", table(latency_seconds=900)),
+        look("Running", table(latency_seconds=None, last_sync_at=None)),
+        look("Running", table(last_sync_at=NOW - timedelta(days=9))),  # nobody writes: nothing waits
+        look("Running", slot=slot(lag_bytes=2**40)),  # it was synced just now
+        look(slot=slot(retained_bytes=5 * GIB - 1)),
+        look(slot=slot(wal_status="extended")),
+        look(publication=None),
+    ],
+)
+def test_what_is_still_fine(observation: Observation) -> None:
+    assert codes(observation) == ("Healthy", [])
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        look("Initializing", mirror=YOUNG),
+        look("Initialized", mirror=YOUNG),
+        look("Starting", mirror=YOUNG),
+        look("Starting", mirror=YOUNG, slot=None, publication=None),
+        look(mirror=YOUNG, slot=None),
+        look(mirror=YOUNG, slot=slot(active=False)),
+        look(mirror=YOUNG, fabric=FabricSide(MirrorStatus("Running"))),
+    ],
+)
+def test_a_mirror_that_just_started_is_not_blamed_for_starting(observation: Observation) -> None:
+    assert codes(observation) == ("Healthy", [])
+
+
+@pytest.mark.parametrize(
+    ("observation", "level"),
+    [
+        (look("Stopped", mirror=YOUNG), "Stopped"),
+        (look("Running", FAILED, mirror=YOUNG), "Unhealthy"),
+        (look(mirror=YOUNG, slot=slot(retained_bytes=20 * GIB)), "Unhealthy"),
+    ],
+)
+def test_but_for_everything_else_it_is(observation: Observation, level: str) -> None:
+    assert codes(observation)[0] == level
+
+
+def test_a_stopped_mirror_that_fills_the_disk_is_unhealthy() -> None:
+    seen = look("Stopped", slot=slot(active=False, retained_bytes=30 * GIB))
+    assert codes(seen) == ("Unhealthy", ["WalRetained", "MirrorStopped"])
+    assert "retains 30.0 GiB of WAL; the limit is 20 GiB" in classify(seen, SETTINGS).reasons[0].message
+
+
+def test_the_weightiest_reason_comes_first() -> None:
+    seen = look("Running", TABLE, FAILED, slot=slot(wal_status="unreserved", retained_bytes=6 * GIB))
+    assert codes(seen) == ("Unhealthy", ["SlotAtRisk", "TablesFailing", "WalRetained"])
+
+
+def test_one_side_unknown_does_not_hide_the_other() -> None:
+    seen = look("Running", FAILED, source=Reason("Unavailable", "down"))
+    assert codes(seen) == ("Unhealthy", ["TablesFailing", "SourceUnknown"])
+    seen = look(fabric=Reason("Unavailable", "down"), slot=slot(retained_bytes=20 * GIB))
+    assert codes(seen) == ("Unhealthy", ["WalRetained", "FabricUnknown"])
+
+
+def test_failing_tables_are_named_counted_and_capped() -> None:
+    many = [msgspec.structs.replace(FAILED, name=f"t{n:02}") for n in range(30)]
+    seen = look("Running", TABLE, *many)
+    (reason,) = classify(seen, SETTINGS).reasons
+    assert reason.message.startswith("30 of 31 tables fail. public.t00: no key; public.t01: no key")
+    assert reason.message.endswith("; and 25 more")
+    kept = row(seen, classify(seen, SETTINGS), None)
+    assert (kept.tables, kept.tables_replicating, kept.tables_failing) == (31, 1, 30)
+    assert len(kept.failing) == MOST_FAILING
+
+
+def test_every_level_has_its_place() -> None:
+    assert set(SEVERITY) == {"Healthy", "Unknown", "Stopped", "Degraded", "Unhealthy"}
+
+
+def test_what_is_kept_of_an_observation() -> None:
+    seen = look("Running", TABLE, table(name="lines", rows=3, bytes=30, latency_seconds=9), slot=slot(retained_bytes=5))
+    kept = row(seen, classify(seen, SETTINGS), None)
+    assert (kept.level, kept.since, kept.status) == ("Healthy", NOW, "Running")
+    assert (kept.rows, kept.bytes, kept.latency_seconds, kept.last_sync_at) == (10, 100, 9, NOW)
+    assert (kept.slot_active, kept.wal_status, kept.retained_wal_bytes) == (True, "reserved", 5)
+    later = msgspec.structs.replace(seen, at=NOW + timedelta(minutes=5))
+    assert row(later, classify(later, SETTINGS), kept).since == NOW
+    assert row(later, Assessment("Degraded"), kept).since == later.at
+
+
+def test_unknown_sides_leave_their_figures_open() -> None:
+    seen = look(fabric=Reason("U", "down"), source=Reason("U", "down"))
+    kept = row(seen, classify(seen, SETTINGS), None)
+    assert (kept.tables, kept.rows, kept.latency_seconds, kept.slot_active, kept.retained_wal_bytes) == (None,) * 5
+    assert kept.level == "Unknown"
+
+
+def test_the_slot_bears_the_name_of_the_items_publication() -> None:
+    others = msgspec.structs.replace(PUBLICATION, name="o", destination_path="https://onelake/w/other/")
+    slots = (slot(name="o"), SLOT)
+    assert pick("I", slots, (others, PUBLICATION)) == SourceSide(SLOT, PUBLICATION)
+    assert pick("i", (slot(name="o"),), (others, PUBLICATION)) == SourceSide(None, PUBLICATION)
+    assert pick("i", slots, (others,)) == SourceSide(None, None)
+    assert pick("i", (SLOT,), ()) == SourceSide(SLOT, None)
