@@ -14,7 +14,6 @@ import msgspec
 from local.cloud import tokens
 from local.topology import Topology
 
-AUDIENCE = "https://management.azure.com"
 API_VERSION = "2026-10-01"
 ANY_AZURE_SERVICE = ("0.0.0.0", "0.0.0.0")
 
@@ -66,11 +65,11 @@ class ControlPlane:
 
     async def _list(self, path: str) -> list[dict[str, Any]]:
         assert self._session is not None
-        token, _ = tokens.mint(self.topology, self.topology.principals["azure"], AUDIENCE)
-        port, rows = self.topology.ports["arm"], []
+        token, _ = tokens.mint(self.topology, self.topology.principals["azure"], tokens.ARM)
+        rows: list[dict[str, Any]] = []
         following = f"{path}?api-version={API_VERSION}"
         while following:
-            url = f"https://127.0.0.1:{port}{following}"
+            url = self.topology.address("arm") + following
             async with self._session.get(url, headers={"Authorization": f"Bearer {token}"}) as response:
                 response.raise_for_status()
                 body = await response.json()

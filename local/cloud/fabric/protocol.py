@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from local.cloud import tokens
 from local.cloud.web import Answer, Call, Refusal
 
 BASE = "https://api.fabric.microsoft.com/v1"
-AUDIENCES = ("https://api.fabric.microsoft.com", "https://analysis.windows.net/powerbi/api")
+AUDIENCES = (tokens.FABRIC, "https://analysis.windows.net/powerbi/api")
 RETRIABLE = {429, 500, 502, 503, 504}
 
 

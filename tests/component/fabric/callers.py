@@ -16,7 +16,6 @@ from local.cloud import tokens
 from local.topology import Topology
 
 API = "https://api.fabric.microsoft.com/v1"
-AUDIENCE = "https://api.fabric.microsoft.com"
 
 
 class Credential:
@@ -38,7 +37,7 @@ class Caller:
         credential = Credential(topology, principal)
         self.client = FabricClient(credential)
         self.session = requests.Session()
-        self.session.headers["Authorization"] = f"Bearer {credential.get_token(AUDIENCE).token}"
+        self.session.headers["Authorization"] = f"Bearer {credential.get_token(tokens.FABRIC).token}"
 
     def call(self, method: str, path: str, body: Any = None, **query: str) -> requests.Response:
         return self.session.request(method, API + path, json=body, params=query, timeout=30)

@@ -356,7 +356,7 @@ def test_official_client_follows_a_mirror(app: Caller, mirror_of: Callable[..., 
     mirroring = app.client.mirroreddatabase.mirroring
     mirroring.start_mirroring(workspace, item)
     eventually(lambda: mirroring.get_mirroring_status(workspace, item).status, lambda status: status == "Running")
-    (table,) = mirroring.get_tables_mirroring_status(workspace, item).data
+    (table,) = mirroring.get_tables_mirroring_status(workspace, item)
     assert (table.source_schema_name, table.source_table_name, table.status) == ("public", "orders", "Replicating")
     assert table.metrics.processed_rows == 100
     mirroring.stop_mirroring(workspace, item)
