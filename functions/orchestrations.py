@@ -338,6 +338,8 @@ def _ended(outcome: dict[str, Any]) -> progress.Status:
 def sweep_health(ctx: task.OrchestrationContext, _: Any) -> Flow[dict[str, int]]:
     """Look at every mirror, some servers at a time. The outcome counts the mirrors by level."""
     servers = yield from call(ctx, "list_mirrored_servers", {})
+    if not servers:
+        return {}
     chunks = [servers[start : start + SERVERS_A_PROBE] for start in range(0, len(servers), SERVERS_A_PROBE)]
     probes: list[task.Task[Any]] = [
         ctx.call_activity("probe_mirrors", input={"servers": chunk}, retry_policy=CRASHED) for chunk in chunks

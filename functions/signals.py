@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import azure.durable_functions as df
@@ -34,8 +33,8 @@ async def decide_restart(client: df.DurableFunctionsClient, server: ServerId, re
 async def present_run(client: df.DurableFunctionsClient, server: ServerId) -> str:
     """The instance id of the run that is on, or empty."""
     entity = await client.get_entity(mailbox(server.key))
-    state = entity.get_state() if entity else None
-    return str(json.loads(state)["running"]) if state else ""
+    state = entity.get_typed_state(dict) if entity else None
+    return str(state["running"]) if state else ""
 
 
 async def custom_status(client: df.DurableFunctionsClient, run: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Clients belong to the event loop that first used them. The Functions worker has 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,6 +19,8 @@ from azure.mgmt.postgresqlflexibleservers.aio import PostgreSQLManagementClient
 
 from shared.platform.clouds import CLOUDS, Cloud
 from shared.platform.settings import settings
+
+logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
 
 _made: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]] = WeakKeyDictionary()
 

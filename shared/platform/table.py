@@ -110,7 +110,7 @@ def decode[R: Row](kind: type[R], entity: Mapping[str, Any]) -> R:
                 value, number = value + more, number + 1
             value = value if hint in _NATIVE else _read(value, hint)
         elif isinstance(value, datetime):
-            value = value.astimezone(UTC)
+            value = datetime.fromtimestamp(value.timestamp(), UTC)
         values[name] = value
     if isinstance(entity, TableEntity):
         values["etag"] = entity.metadata["etag"]
