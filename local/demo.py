@@ -6,6 +6,7 @@ mirrors are healthy, each server was restarted once, no write was lost, and the 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from local.application import ABILITIES, TABLES, Account, Application
-from local.scenario import Operator, Server, acting_as, eventually
+from local.scenario import Operator, Refused, Server, acting_as, eventually
 from local.stack import ROOT, Stack
 from local.watch import Course, follow
 
@@ -67,7 +68,7 @@ def main(folder: Path = ROOT / ".local") -> int:
         operator = Operator(stack)
         try:
             good = _play(operator)
-        except (AzureError, psycopg.Error, requests.RequestException, TimeoutError) as error:
+        except (AzureError, psycopg.Error, requests.RequestException, TimeoutError, Refused) as error:
             good = False
             _tell(False, f"The demo could not go on: {error}")
         finally:
@@ -131,7 +132,7 @@ def _ask(operator: Operator, actor: Actor) -> None:
     answer = operator.call("PUT", operator.door(actor.server), {"databases": [actor.role.database]})
     _tell(answer.status == 202, f"{actor.server.name}: PUT …/mirroring answered {answer.status}.")
     if answer.status != 202:
-        raise requests.RequestException(f"the app refused: {answer.body}")
+        raise Refused(f"the app answered {answer.body}")
 
 
 def _record_health(operator: Operator, actors: list[Actor]) -> None:
@@ -152,36 +153,35 @@ def _judge(actor: Actor) -> Iterator[tuple[bool, str]]:
     name, health, account = actor.server.name, actor.health, actor.account
     assert account is not None
     status, level = health.get("status", "unknown"), health.get("level", "not recorded")
-    yield (
-        (status, level) == ("Running", "Healthy"),
-        f"{name}: mirror {status}, health {level} {health.get('reasons', '')}",
-    )
+    why = "; ".join(reason["message"] for reason in json.loads(health.get("reasons") or "[]"))
+    yield (status, level) == ("Running", "Healthy"), f"{name}: the mirror is {status} and {level}. {why}"
     copied = health.get("rows") or 0
-    yield copied >= actor.rows, f"{name}: {copied} rows replicated; there were {actor.rows} when it began."
-    yield actor.restarts == 1, f"{name}: restarted {actor.restarts} times; once is what it takes."
+    yield copied >= actor.rows, f"{name}: {copied} rows were replicated; there were {actor.rows} when it began."
+    times = "once" if actor.restarts == 1 else f"{actor.restarts} times"
+    yield actor.restarts == 1, f"{name}: restarted {times}."
     lost = account.lost + len(account.refused)
+    why = "; ".join(sorted(set(account.refused)))
     yield (
         lost == 0 and account.written > 0,
         (
-            f"{name}: {account.written} writes of the application, {lost} lost; "
-            f"the longest took {account.longest_pause:.1f} s. {'; '.join(sorted(set(account.refused)))}"
+            f"{name}: the application wrote {account.written} times and lost {lost}; "
+            f"the longest write took {account.longest_pause:.1f} s. {why}"
         ),
     )
     able = len(ABILITIES) - len(actor.inabilities)
     yield (
         not actor.inabilities,
-        f"{name}: the application can do {able} of the {len(ABILITIES)} things it could do before.",
+        f"{name}: the application can still do {able} of the {len(ABILITIES)} things that it could do before.",
     )
     for ability, error in actor.inabilities.items():
-        yield False, f"{name}: it can't {ability}: {error}"
+        yield False, f"{name}: the application can't {ability}: {error}"
 
 
 def _show_mirrors(actors: list[Actor]) -> None:
-    heads = "Server", "Database", "Status", "Tables", "Rows", "Latency", "Health", "Restarts", "Writes", "Lost"
+    heads = "Server", "Database", "Status", "Tables", "Rows", "Latency", "Health"
     table = Table(*heads, title="Mirrors, as Table Storage has them", title_justify="left")
     for actor in actors:
-        health, account = actor.health, actor.account
-        assert account is not None
+        health = actor.health
         latency = health.get("latency_seconds")
         table.add_row(
             f"{actor.server.name} ({actor.role.version})",
@@ -191,16 +191,14 @@ def _show_mirrors(actors: list[Actor]) -> None:
             str(health.get("rows", "-")),
             "-" if latency is None else f"{latency:.1f} s",
             str(health.get("level", "-")),
-            str(actor.restarts),
-            str(account.written),
-            str(account.lost + len(account.refused)),
         )
     console.print(table)
 
 
 def _show_seconds(courses: dict[str, Course]) -> None:
     table = Table("Step", *courses, title="Seconds each step took", title_justify="left")
-    steps = dict.fromkeys(step for course in courses.values() for step in course.seconds)
+    fullest_first = sorted(courses.values(), key=lambda course: -len(course.seconds))
+    steps = dict.fromkeys(step for course in fullest_first for step in course.seconds)
     for step in steps:
         table.add_row(step, *(f"{course.seconds.get(step, 0):.1f}" for course in courses.values()))
     table.add_section()
@@ -209,4 +207,4 @@ def _show_seconds(courses: dict[str, Course]) -> None:
 
 
 def _tell(good: bool, text: str) -> None:
-    console.print(f"[green]✓[/] {escape(text)}" if good else f"[red]✗[/] {escape(text)}", soft_wrap=True)
+    console.print(f"{'[green]✓[/]' if good else '[red]✗[/]'} {escape(text.strip())}", soft_wrap=True)

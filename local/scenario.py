@@ -36,6 +36,10 @@ READS = ("GET", "HEAD", "OPTIONS")
 READING_POSTS = ("GetMirroringStatus", "GetTablesMirroringStatus", "GetMirroredDatabaseDefinition")
 
 
+class Refused(Exception):
+    """The app did not do what it was asked for; the message says what it answered."""
+
+
 class Server(msgspec.Struct, frozen=True):
     """A flexible server that was made here, and its administrator's password."""
 
@@ -148,8 +152,10 @@ class Operator:
         return f"/api/servers/{self.topology.subscription}/{self.topology.resource_group}/{name}/{what}"
 
     def mirroring(self, server: Server) -> dict[str, Any]:
-        """What the app tells of a server; empty when nobody has asked for it yet."""
+        """What the app tells of a server; empty when nobody has asked for it yet. Raises `Refused`."""
         answer = self.call("GET", self.door(server))
+        if answer.status not in (200, 404):
+            raise Refused(f"GET {self.door(server)} answered {answer.status}: {answer.body}")
         return answer.body if answer.status == 200 else {}
 
     def mailbox(self, server: Server | str) -> dict[str, Any]:
@@ -166,7 +172,8 @@ class Operator:
     def sweep(self) -> None:
         """Fire the timer that records the health of the mirrors, and wait for the sweep to end."""
         fired = self.call("POST", "/admin/functions/record_mirror_health", {"input": ""}, key="_master")
-        assert fired.status == 202, fired
+        if fired.status != 202:
+            raise Refused(f"firing record_mirror_health answered {fired.status}: {fired.body}")
         eventually(lambda: self.durable("instances/sweep_health"), lambda seen: seen.status == 200, 60)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
