@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from shared.platform.errors import Unavailable
+
 SHARE_KEPT_BACK = 0.02
 MARGIN = 1.01
 """The window is kept this much longer than the service's, since calls take different times to arrive."""
 CUT = 0.75
 RECOVERY_SECONDS = 300.0
 YIELD_SECONDS = 0.02
+LONGEST_PAUSE = 5.0
+"""Seconds after a 429 that a preparation waits for here."""
 
 _in_background: ContextVar[bool] = ContextVar("fabric_background", default=False)
 
@@ -46,15 +50,28 @@ class Quota:
         self._cut_to = calls
 
     async def take(self) -> None:
-        """Wait until a call may be made, and count it. In a lane, who came first goes first."""
+        """Wait until a call may be made, and count it. In a lane, who came first goes first.
+
+        Raises `Unavailable` to a preparation when Fabric has asked for a longer pause: a durable timer waits it out.
+        """
         lane = _in_background.get()
         async with self._lanes[lane]:
+            self._require_short_pause(lane)
             while wait := self._wait(lane):  # noqa: ASYNC110 (it sleeps until a known moment)
                 await asyncio.sleep(wait)
             now = asyncio.get_running_loop().time()
             self._taken.append(now)
             if lane:
                 self._next_background = max(now, self._next_background) + self.window / self._allowed(now, lane)
+
+    def _require_short_pause(self, lane: bool) -> None:
+        pause = self._held_until - asyncio.get_running_loop().time()
+        if pause > LONGEST_PAUSE and not lane:
+            raise Unavailable(
+                f"Fabric asked this identity not to call for another {pause:.0f} s.",
+                code="Throttled",
+                retry_after=pause,
+            )
 
     def refused(self, retry_after: float) -> None:
         """The service answered 429: nobody calls for `retry_after` seconds, and then fewer than before."""

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from shared.fabric.quota import CUT, RECOVERY_SECONDS, Quota, background
+from shared.platform.errors import Unavailable
 
 
 async def take(quota: Quota, times: list[float]) -> None:
@@ -66,6 +67,16 @@ async def test_after_a_refusal_nobody_calls_and_then_fewer(times: list[float]) -
     assert quota.limit(loop.time()) == int(100 * CUT)
     assert quota.limit(loop.time() + RECOVERY_SECONDS / 2) in (87, 88)
     assert quota.limit(loop.time() + RECOVERY_SECONDS) == 100
+
+
+async def test_a_long_pause_is_left_to_the_caller_but_not_by_the_background() -> None:
+    quota = Quota(100)
+    quota.refused(30)
+    with pytest.raises(Unavailable, match="not to call for another 30 s") as waiting:
+        await quota.take()
+    assert 29 < (waiting.value.retry_after or 0) <= 30
+    with background(), pytest.raises(TimeoutError):
+        await asyncio.wait_for(quota.take(), 0.05)
 
 
 async def test_refused_again_and_again_it_never_stops_for_good() -> None:

@@ -121,3 +121,4 @@ async def test_each_side_is_unknown_for_itself(stack: Topology, row: MirrorRow, 
     assert isinstance(throttled.fabric, Reason)
     assert isinstance(throttled.source, SourceSide)
     assert throttled.source.slot is not None
+    await clients.close()  # and with it the pause that was asked for
