@@ -449,6 +449,28 @@ async def test_faults_come_as_azure_would_send_them(stack: Stack, arm: PostgreSQ
     assert (await arm.servers.get(GROUP, NAME)).properties.state == "Ready"
 
 
+async def test_a_server_whose_creation_fails_does_not_exist(stack: Stack) -> None:
+    stack.control("arm", "POST", "faults", {"operation": "Servers_CreateOrUpdate", "fail_operation": True})
+    properties = {"version": "18", "administratorLogin": "someone", "administratorLoginPassword": "x"}
+    body = {"location": "westeurope", "properties": properties}
+    operation = change(stack, "PUT", server_path(stack, "pg-unborn"), body)
+    assert (operation["status"], operation["error"]["code"]) == ("Failed", "InternalServerError")
+    assert ask(stack, "GET", server_path(stack, "pg-unborn"))[0] == 404
+
+
+@pytest.mark.parametrize("child", ["databases/new", "firewallRules/new", "configurations/work_mem"])
+async def test_one_change_at_a_time(stack: Stack, child: str) -> None:
+    path = server_path(stack, NAME)
+    status, headers, _ = ask(stack, "POST", f"{path}/restart")
+    refused, _, answer = ask(stack, "PUT", f"{path}/{child}", {"properties": {"value": "8192"}})
+    again, _, _ = ask(stack, "POST", f"{path}/restart")
+    assert (status, refused, again) == (202, 409, 409)
+    assert answer["error"]["code"] == "ServerIsBusy"
+    assert ask(stack, "GET", f"{path}/configurations/work_mem")[0] == 200  # reads wait for PostgreSQL
+    while ask(stack, "GET", headers["Azure-AsyncOperation"])[2]["status"] == "InProgress":
+        await asyncio.sleep(0.02)
+
+
 async def test_a_failed_operation_says_what_postgresql_said(stack: Stack) -> None:
     operation = change(stack, "PUT", f"{server_path(stack, NAME)}/databases/{'d' * 70}", {"properties": {}})
     assert operation["status"] == "Succeeded"  # PostgreSQL truncates the name

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import re
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from psycopg import sql
@@ -62,8 +63,7 @@ class ChildRoutes:
         return Answer(body=_one(server, "configurations", found, call.parameters["child"]))
 
     async def set_parameter(self, call: Call) -> Answer:
-        server = self.estate.find(call)
-        self.estate.long_running.refuse_if_busy(server.name)
+        server = self.estate.writable(call)
         known = {name.lower(): parameter for name, parameter in server.catalogue.items()}
         parameter = known.get(call.parameters["child"].lower())
         if parameter is None:
@@ -96,7 +96,7 @@ class ChildRoutes:
         ]
 
     async def create_database(self, call: Call) -> Answer:
-        server, name = await self.estate.settled(call), call.parameters["child"]
+        server, name = self.estate.writable(call), call.parameters["child"]
         wanted = (call.body or {}).get("properties") or {}
         if wanted.get("charset", "UTF8").upper() != "UTF8" or wanted.get("collation", COLLATION) != COLLATION:
             message = f"The stand-in for arm makes databases with charset UTF8 and collation {COLLATION} only."
@@ -107,7 +107,7 @@ class ChildRoutes:
         return self._change(call, server, lambda: server.engine.execute(statement), "databases", name)
 
     async def delete_database(self, call: Call) -> Answer:
-        server, name = await self.estate.settled(call), call.parameters["child"]
+        server, name = self.estate.writable(call), call.parameters["child"]
         if name in SYSTEM_DATABASES:
             raise invalid("databaseName", f"the system database {name!r} cannot be deleted")
         if not any(existing["name"] == name for existing in await self._databases(server)):
@@ -126,7 +126,7 @@ class ChildRoutes:
         return [child(server, "firewallRules", name, rule) for name, rule in sorted(server.firewall_rules.items())]
 
     async def set_rule(self, call: Call) -> Answer:
-        server, name, wanted = self.estate.find(call), call.parameters["child"], properties(call)
+        server, name, wanted = self.estate.writable(call), call.parameters["child"], properties(call)
         if not RULE_NAME.fullmatch(name):
             raise invalid("firewallRuleName", f"{name!r} must be 1 to 80 letters, digits, hyphens and underscores")
         rule = {end: str(wanted.get(end)) for end in ("startIpAddress", "endIpAddress")}
@@ -139,7 +139,7 @@ class ChildRoutes:
         return self._change(call, server, lambda: server.firewall_rules.update({name: rule}), "firewallRules", name)
 
     async def delete_rule(self, call: Call) -> Answer:
-        server, name = self.estate.find(call), call.parameters["child"]
+        server, name = self.estate.writable(call), call.parameters["child"]
         if name not in server.firewall_rules:
             return Answer(204)
         return self._change(call, server, lambda: server.firewall_rules.pop(name), "firewallRules", name, "delete")
@@ -155,7 +155,7 @@ class ChildRoutes:
         return [child(server, "administrators", name, who) for name, who in sorted(server.administrators.items())]
 
     async def add_administrator(self, call: Call) -> Answer:
-        server, wanted = await self.estate.settled(call), properties(call)
+        server, wanted = self.estate.writable(call), properties(call)
         object_id, name = call.parameters["child"].lower(), wanted.get("principalName") or ""
         if server.properties["authConfig"].get("activeDirectoryAuth") != "Enabled":
             message = (
@@ -184,7 +184,7 @@ class ChildRoutes:
         return self._change(call, server, add, "administrators", object_id)
 
     async def remove_administrator(self, call: Call) -> Answer:
-        server, object_id = await self.estate.settled(call), call.parameters["child"].lower()
+        server, object_id = self.estate.writable(call), call.parameters["child"].lower()
         if object_id not in server.administrators:
             return Answer(204)
 
@@ -195,11 +195,9 @@ class ChildRoutes:
         return self._change(call, server, remove, "administrators", object_id, "delete")
 
     def _change(
-        self, call: Call, server: FlexibleServer, work: Any, kind: str, name: str, verb: str = "write"
+        self, call: Call, server: FlexibleServer, work: Callable[[], object], kind: str, name: str, verb: str = "write"
     ) -> Answer:
-        """A change of one child. It needs a started server, as in Azure."""
-        self.estate.long_running.refuse_if_busy(server.name)
-        _ = server.engine
+        """Change one child of the server."""
         return self.estate.change(
             call, server, work, f"{RESOURCE_TYPE}/{kind}/{verb}", resource=f"{server.id}/{kind}/{name}"
         )

@@ -56,17 +56,25 @@ class Estate:
             await asyncio.sleep(0.05)
         return server
 
+    def writable(self, call: Call) -> FlexibleServer:
+        """The server that a call wants to change: neither busy (409) nor stopped (400)."""
+        server = self.find(call)
+        self.long_running.refuse_if_busy(server.name)
+        _ = server.engine
+        return server
+
     def id_of(self, name: str) -> str:
         return SERVER.format(subscription=self.topology.subscription, group=self.topology.resource_group, server=name)
 
     def change(
-        self, call: Call, server: FlexibleServer, work: Callable[[], None], event: str, *,
+        self, call: Call, server: FlexibleServer, work: Callable[[], object], event: str, *,
         resource: str | None = None, during: str = "Updating", after: str | None = None, seconds: float = 0.2,
     ) -> Answer:  # fmt: skip
         """Start a long-running operation that changes `server`: in state `during` meanwhile, then `after`.
 
-        Without `after`, or when it fails, the server goes back to the state it was in. Once it has succeeded,
-        `event` (an operation's name) is raised for `resource`, by default the server.
+        Without `after`, or when it fails, the server goes back to the state it was in; one that could not be
+        created doesn't exist. Once it has succeeded, `event` (an operation's name) is raised for `resource`, by
+        default the server.
         """
         self.long_running.refuse_if_busy(server.name)
         before, server.state = server.state, during
@@ -75,6 +83,8 @@ class Estate:
             server.state = after if after and succeeded else before
             if succeeded:
                 self.events.publish(call, event, resource or server.id)
+            elif server.postgres is None:
+                del self.servers[server.name]
 
         return self.long_running.start(call, server.name, work, done, seconds)
 

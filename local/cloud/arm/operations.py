@@ -67,7 +67,7 @@ class LongRunning:
             raise Refusal(409, "ServerIsBusy", f"{message} Try again later.")
 
     def start(
-        self, call: Call, server: str, work: Callable[[], None], done: Callable[[bool], None], seconds: float
+        self, call: Call, server: str, work: Callable[[], object], done: Callable[[bool], None], seconds: float
     ) -> Answer:
         """Answer 202 and do `work` on `server` in a thread, `seconds` from now; `done` hears whether it succeeded.
 
@@ -81,7 +81,7 @@ class LongRunning:
         return Answer(202, headers=self._headers(call, running))
 
     async def _run(
-        self, running: Running, server: str, work: Callable[[], None], done: Callable[[bool], None],
+        self, running: Running, server: str, work: Callable[[], object], done: Callable[[bool], None],
         seconds: float, fails: bool,
     ) -> None:  # fmt: skip
         try:

@@ -83,11 +83,7 @@ class ServerRoutes:
         password = server.properties.pop("administratorLoginPassword")
 
         def create() -> None:
-            try:
-                server.attach(self._postgres(server, password))
-            except BaseException:
-                del self.estate.servers[name]
-                raise
+            server.attach(self._postgres(server, password))
 
         return self.estate.change(call, server, create, _event("write"), during="Provisioning", after="Ready")
 
@@ -141,8 +137,8 @@ class ServerRoutes:
         if unknown := sorted(change.keys() - CHANGEABLE - same):
             raise Refusal(501, "NotImplemented", f"The stand-in for arm does not implement a change of {unknown[0]}.")
         new_tags = None if body.get("tags") is None else tags.checked(body["tags"])
-        if (change or "identity" in body or "sku" in body) and server.state != "Stopped":
-            server = await self.estate.settled(call)
+        if change or "sku" in body:
+            server = self.estate.writable(call)
 
         def update() -> None:
             if password := change.pop("administratorLoginPassword", None):
