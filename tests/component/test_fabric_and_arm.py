@@ -23,9 +23,8 @@ def stack(stack_factory: Callable[..., Stack]) -> Stack:
 
 
 @pytest.fixture
-def app(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Caller:
-    for name, value in stack.topology.environment("operator").items():
-        monkeypatch.setenv(name, value)
+def app(stack: Stack, become: Callable[[Stack, str], None]) -> Caller:
+    become(stack, "operator")
     stack.control("fabric", "PUT", "quota", {"calls": 100_000, "seconds": 60})
     stack.control("fabric", "PUT", "behaviour", {"initializingSeconds": 0})
     return Caller(stack.topology, "id-fabric-mirror")

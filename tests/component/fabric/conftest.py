@@ -12,62 +12,63 @@ from local.stack import Stack
 from local.topology import Topology
 from tests.component.fabric.callers import Caller, Control
 from tests.component.fabric.source import ADMINISTRATOR, ADMINISTRATORS_PASSWORD, Source
-from tests.real_parts import used, used_stack
+from tests.real_parts import used
 
 PLENTY = {"calls": 1_000_000, "seconds": 60}
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
-    parts = ["front_door", "fabric"]
-    with Stack(tmp_path_factory.mktemp("fabric"), parts) as running:
-        used_stack(parts)
-        yield running.topology
+def stack(stack_factory: Callable[..., Stack]) -> Stack:
+    return stack_factory("front_door", "fabric", fresh=True)
+
+
+@pytest.fixture(scope="session")
+def topology(stack: Stack) -> Topology:
+    return stack.topology
 
 
 @pytest.fixture(autouse=True)
-def control(stack: Topology, monkeypatch: pytest.MonkeyPatch) -> Control:
+def control(stack: Stack, become: Callable[[Stack, str], None]) -> Control:
     """This process reaches the stack; the stand-in behaves, and does not count calls."""
-    for name, value in stack.environment("operator").items():
-        monkeypatch.setenv(name, value)
-    control = Control(stack)
+    become(stack, "operator")
+    control = Control(stack.topology)
     control("DELETE", "faults")
     control("PUT", "quota", PLENTY)
     control("PUT", "behaviour", {"initializingSeconds": 0.1, "operationSeconds": 0.1})
-    control("PUT", f"capacities/{stack.capacity}", {"state": "Active"})
+    control("PUT", f"capacities/{stack.topology.capacity}", {"state": "Active"})
     return control
 
 
 @pytest.fixture(scope="session")
-def app(stack: Topology) -> Caller:
+def app(topology: Topology) -> Caller:
     """The app's identity: Member of the workspace."""
-    return Caller(stack, "id-fabric-mirror")
+    return Caller(topology, "id-fabric-mirror")
 
 
 @pytest.fixture(scope="session")
-def operator(stack: Topology) -> Caller:
+def operator(topology: Topology) -> Caller:
     """A person: Admin of the workspace."""
-    return Caller(stack, "operator")
+    return Caller(topology, "operator")
 
 
 @pytest.fixture(scope="session")
-def stranger(stack: Topology) -> Caller:
+def stranger(topology: Topology) -> Caller:
     """Somebody without any role."""
-    return Caller(stack, "azure")
+    return Caller(topology, "azure")
 
 
 @pytest.fixture(scope="session")
-def source_of(stack: Topology, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Source]]:
+def source_of(topology: Topology, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Source]]:
     """`source_of(18)`: a prepared server of that version, one for the session."""
     folder, sources = tmp_path_factory.mktemp("sources"), dict[int, Source]()
-    authority = certificates.load(stack.path)
+    authority = certificates.load(topology.path)
 
     def get(version: int) -> Source:
         if version not in sources:
             server = PostgresServer.create(
                 folder / str(version), str(version), ADMINISTRATOR, ADMINISTRATORS_PASSWORD, authority
             )
-            sources[version] = Source(server, stack)
+            sources[version] = Source(server, topology)
             sources[version].prepare()
             used("PostgreSQL", server.execute("SHOW server_version")[0]["server_version"])
         return sources[version]

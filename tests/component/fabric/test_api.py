@@ -29,9 +29,9 @@ def refused(answer: requests.Response, status: int, code: str, *words: str) -> N
 
 
 @pytest.fixture
-def workspace(operator: Caller, app: Caller, stack: Topology) -> str:
+def workspace(operator: Caller, app: Caller, topology: Topology) -> str:
     """A workspace of its own, on the capacity, with the app as Member."""
-    new = {"displayName": f"ws-{uuid.uuid4()}", "capacityId": stack.capacity}
+    new = {"displayName": f"ws-{uuid.uuid4()}", "capacityId": topology.capacity}
     made: str = operator.call("POST", "/workspaces", new).json()["id"]
     member = {"principal": {"id": app.object_id, "type": "ServicePrincipal"}, "role": "Member"}
     assert operator.call("POST", f"/workspaces/{made}/roleAssignments", member).status_code == 201
@@ -51,10 +51,10 @@ def item_body(name: str, connection: str, **more: Any) -> dict[str, Any]:
     return {"displayName": name, "definition": definition(connection, "shop"), **more}
 
 
-def test_official_client_reads_capacities_and_workspaces(app: Caller, stack: Topology) -> None:
+def test_official_client_reads_capacities_and_workspaces(app: Caller, topology: Topology) -> None:
     core = app.client.core
-    found = next(w for w in core.workspaces.list_workspaces() if w.id == stack.workspace)
-    workspace = core.workspaces.get_workspace(stack.workspace)
+    found = next(w for w in core.workspaces.list_workspaces() if w.id == topology.workspace)
+    workspace = core.workspaces.get_workspace(topology.workspace)
     assert found.display_name == workspace.display_name
     assert workspace.capacity_assignment_progress == "Completed"
     (capacity,) = core.capacities.list_capacities()
@@ -62,12 +62,12 @@ def test_official_client_reads_capacities_and_workspaces(app: Caller, stack: Top
 
 
 def test_paused_capacity_is_seen_and_refuses_new_items(
-    app: Caller, stack: Topology, control: Control, connection: str
+    app: Caller, topology: Topology, control: Control, connection: str
 ) -> None:
-    control("PUT", f"capacities/{stack.capacity}", {"state": "Inactive"})
-    assert app.call("GET", f"/capacities/{stack.capacity}").json()["state"] == "Inactive"
-    answer = app.call("POST", f"/workspaces/{stack.workspace}/mirroredDatabases", item_body("m", connection))
-    refused(answer, 403, "CapacityNotActive", stack.capacity)
+    control("PUT", f"capacities/{topology.capacity}", {"state": "Inactive"})
+    assert app.call("GET", f"/capacities/{topology.capacity}").json()["state"] == "Inactive"
+    answer = app.call("POST", f"/workspaces/{topology.workspace}/mirroredDatabases", item_body("m", connection))
+    refused(answer, 403, "CapacityNotActive", topology.capacity)
 
 
 def test_role_assignments_with_official_client(app: Caller, operator: Caller, workspace: str) -> None:
@@ -275,17 +275,17 @@ def test_what_is_not_there_is_not_implemented(app: Caller) -> None:
     refused(app.call("GET", "/admin/items"), 501, "NotImplemented", "GET /v1/admin/items")
 
 
-def test_tokens_are_checked(app: Caller, stack: Topology) -> None:
-    wrong, _ = tokens.mint(stack, stack.principals["operator"], "https://management.azure.com")
+def test_tokens_are_checked(app: Caller, topology: Topology) -> None:
+    wrong, _ = tokens.mint(topology, topology.principals["operator"], "https://management.azure.com")
     for header in ("", "Bearer nonsense", f"Bearer {wrong}"):
         answer = requests.get(f"{API}/workspaces", headers={"Authorization": header}, timeout=10)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_control_refuses_nonsense(stack: Topology) -> None:
-    url = f"http://127.0.0.1:{stack.ports['front_door']}/control/fabric/"
-    key = {"x-control-key": stack.control_key}
+def test_control_refuses_nonsense(topology: Topology) -> None:
+    url = f"http://127.0.0.1:{topology.ports['front_door']}/control/fabric/"
+    key = {"x-control-key": topology.control_key}
     for path, body, word in (
         ("behaviour", {"longRunning": ["Items_Nothing"]}, "Items_Nothing"),
         ("behaviour", {"pageSise": 3}, "pageSise"),

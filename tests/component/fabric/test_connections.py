@@ -68,7 +68,7 @@ def test_connection_with_official_client(app: Caller, source: Source, database: 
     refused(app.call("GET", f"/connections/{made.id}"), 404, "EntityNotFound", made.id)
 
 
-def test_nothing_is_told_about_a_password(app: Caller, source: Source, database: str, stack: Topology) -> None:
+def test_nothing_is_told_about_a_password(app: Caller, source: Source, database: str, topology: Topology) -> None:
     made = app.call("POST", "/connections", body(source, database))
     assert made.status_code == 201
     assert PASSWORD not in made.text
@@ -76,7 +76,7 @@ def test_nothing_is_told_about_a_password(app: Caller, source: Source, database:
     wrong = body(source, database)
     wrong["credentialDetails"]["credentials"]["password"] = secret = "a wrong one, and secret"
     assert secret not in app.call("POST", "/connections", wrong).text
-    logged = stack.log("fabric").read_text()
+    logged = topology.log("fabric").read_text()
     assert PASSWORD not in logged
     assert secret not in logged
 
