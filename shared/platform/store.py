@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
+from shared.desired import server_id
 from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
 from shared.platform.table import EPOCH, Row, Table, key
@@ -24,7 +25,13 @@ LAST_TICK = 3_155_378_975_999_999_999
 """The last 100 ns of the year 9999, counted from year 1, as .NET counts."""
 
 
-class ServerRow(Row, frozen=True, kw_only=True):
+class _OfServer(Row, frozen=True, kw_only=True):
+    """What all rows here share: servers are written as ARM resource ids."""
+
+    texts: ClassVar[Mapping[type, Callable[[str], Any]]] = {ServerId: server_id.parse}
+
+
+class ServerRow(_OfServer, frozen=True, kw_only=True):
     """One flexible server. `request` is the wish that came over HTTP, `report` the last readiness report (both JSON).
 
     `baseline_worker_processes` is what the server had before the first preparation; `role` the PostgreSQL role that
@@ -48,7 +55,7 @@ class ServerRow(Row, frozen=True, kw_only=True):
         return self.id.subscription, key(f"{self.id.resource_group}:{self.id.name}")
 
 
-class MirrorRow(Row, frozen=True, kw_only=True):
+class MirrorRow(_OfServer, frozen=True, kw_only=True):
     """One database of a server and its mirrored database.
 
     `host` is the server's domain name, `item` and `item_name` the mirrored database's id and display name, `connection`
@@ -73,7 +80,7 @@ class MirrorRow(Row, frozen=True, kw_only=True):
         return key(self.server.key), key(self.database)
 
 
-class HealthRow(Row, frozen=True, kw_only=True):
+class HealthRow(_OfServer, frozen=True, kw_only=True):
     """How a mirror was at `updated_at`. None: not known. `since` is when its level was first seen.
 
     `failing` names tables that don't replicate, at most a few of `tables_failing`; `tables_at` is when the tables

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from itertools import batched, groupby
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote, unquote
 from weakref import WeakSet
 
@@ -28,8 +28,6 @@ from azure.core.exceptions import (
 from azure.data.tables import EdmType, TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient
 
-from shared.desired import server_id
-from shared.desired.server_id import ServerId
 from shared.platform.clients import once, tables
 from shared.platform.errors import Blocked, NotAllowed, Unavailable
 
@@ -48,8 +46,13 @@ _created: WeakSet[TableClient] = WeakSet()
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What a table holds. `updated_at` is when it was last written, `etag` what guards the next write."""
+    """What a table holds. `updated_at` is when it was last written, `etag` what guards the next write.
 
+    `texts`: types that are kept as `str` writes them, and what reads that back. Other structs and lists are kept as
+    JSON.
+    """
+
+    texts: ClassVar[Mapping[type, Callable[[str], Any]]] = {}
     updated_at: datetime = EPOCH
     etag: str = ""
 
@@ -80,7 +83,7 @@ def encode(row: Row) -> dict[str, Any]:
         if kind in _INTEGER:
             entity[name] = (value, EdmType.INT64)
         elif isinstance(value, str) or kind not in _NATIVE:
-            written = _write(value)
+            written = str(value) if isinstance(value, str) or kind in row.texts else msgspec.json.encode(value).decode()
             for number, start in enumerate(range(0, len(written) or 1, PIECE)):
                 entity[_piece(name, number)] = written[start : start + PIECE]
         else:
@@ -108,7 +111,8 @@ def decode[R: Row](kind: type[R], entity: Mapping[str, Any]) -> R:
             number = 1
             while (more := entity.get(_piece(name, number))) is not None:
                 value, number = value + more, number + 1
-            value = value if hint in _NATIVE else _read(value, hint)
+            if hint not in _NATIVE:
+                value = kind.texts[hint](value) if hint in kind.texts else msgspec.json.decode(value, type=hint)
         elif isinstance(value, datetime):
             value = datetime.fromtimestamp(value.timestamp(), UTC)
         values[name] = value
@@ -247,13 +251,3 @@ def _hints(kind: type[Row]) -> dict[str, Any]:
 
 def _piece(name: str, number: int) -> str:
     return f"{name}_{number}" if number else name
-
-
-def _write(value: Any) -> str:
-    if isinstance(value, str | ServerId):
-        return str(value)
-    return msgspec.json.encode(value).decode()
-
-
-def _read(written: str, kind: Any) -> Any:
-    return server_id.parse(written) if kind is ServerId else msgspec.json.decode(written, type=kind)

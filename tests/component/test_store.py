@@ -1,7 +1,7 @@
 """The store against real Azurite, opened with a token of the app's identity."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,9 +22,8 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("store"), ["front_door", "identity", "azurite"]) as running:
-        yield running
+def stack(stack_factory: Callable[..., Stack]) -> Stack:
+    return stack_factory("front_door", "identity", "azurite")
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,11 @@ def test_a_row_comes_back_from_its_entity(database: str, takeover: str, codes: l
     assert decode(MirrorRow, encode(row)) == row
 
 
+def test_people_can_read_which_server_it_is() -> None:
+    assert encode(ServerRow(id=SERVER))["id"] == str(SERVER)
+    assert encode(MirrorRow(server=SERVER, database="shop"))["server"] == str(SERVER)
+
+
 def test_long_texts_are_cut_into_properties_of_at_most_64_kib() -> None:
     row = MirrorRow(server=SERVER, database="shop", takeover="a𝕏" * 60_000)
     entity = encode(row)
