@@ -12,7 +12,7 @@ from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, U
 
 BUSY_AFTER = 15.0
 """Seconds to leave a busy server alone when the service names no time."""
-_BUSY = re.compile(r"busy|in ?progress|timeout|tooManyRequests|throttl|internal|unavailable", re.IGNORECASE)
+_BUSY = re.compile(r"busy|in ?progress", re.IGNORECASE)
 
 
 @contextmanager
@@ -32,7 +32,13 @@ def _refusal(doing: str, error: HttpResponseError) -> MirrorError:
     code = (error.error.code if error.error else None) or ""
     message = f"{doing} failed: {(error.error.message if error.error else None) or error.reason or error.message}"
     status = error.status_code or 0
-    if status in (408, 429) or status >= 500 or (status in (200, 202, 409) and _BUSY.search(code)):
+    if status < 300:  # the look at an operation succeeded, and it says that the operation did not
+        return Blocked(
+            f"{message} ({code or 'no code'})",
+            code=code or "OperationFailed",
+            remedy="Look at the server in the Azure portal, then try again.",
+        )
+    if status in (408, 429) or status >= 500 or (status == 409 and _BUSY.search(code)):
         return Unavailable(f"{message} ({code or status})", retry_after=_retry_after(error))
     if status == 403:
         return _not_allowed(doing, error)
