@@ -7,8 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -135,15 +136,25 @@ def test_refuses_a_version_or_an_address_it_does_not_have(tmp_path: Path, postgr
         PostgresServer.create(tmp_path / "b", "18", "admin1", "secret", authority, postgres.server.address)
 
 
-def test_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    certificates.create(tmp_path)
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's account can reach, so that nothing has to be put elsewhere."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_ends_with_the_process_that_started_it(open_folder: Path) -> None:
+    certificates.create(open_folder)
     program = (
         "import sys, time; from pathlib import Path; from local import certificates; "
         "from local.postgres import PostgresServer; folder = Path(sys.argv[1]); "
         "server = PostgresServer.create(folder / 's', '18', 'admin1', 'secret', certificates.load(folder)); "
         "print((server.data / 'postmaster.pid').read_text().split()[0], flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(open_folder)], stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         postmaster = int(parent.stdout.readline())
         parent.send_signal(signal.SIGKILL)
