@@ -9,8 +9,8 @@ from typing import Any
 import azure.durable_functions as df
 import msgspec
 
-from shared.desired.server_id import ServerId, from_key
 from shared.platform.errors import MirrorError
+from shared.platform.server_id import ServerId, from_key
 
 blueprint = df.Blueprint()
 

@@ -8,7 +8,7 @@ import azure.durable_functions as df
 from durabletask.client import OrchestrationStatus
 
 from functions.orchestrations import DECISION_EVENT, LOOK_AGAIN_EVENT, mailbox
-from shared.desired.server_id import ServerId
+from shared.platform.server_id import ServerId
 
 
 async def look(client: df.DurableFunctionsClient, server: ServerId) -> None:

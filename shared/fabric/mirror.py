@@ -12,12 +12,12 @@ from typing import Literal
 
 import msgspec
 
-from shared.desired.server_id import ServerId
 from shared.fabric.client import ErrorResponse, Operation, pages, read, write
 from shared.fabric.connection import PREFIX
 from shared.fabric.definition import PART, Definition, parse, parts
 from shared.platform.errors import Blocked, Conflict, MirrorError, NotFound, Unavailable
 from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
 
 LONGEST_NAME = 200
 NAME_TAKEN = "ItemDisplayNameAlreadyInUse"

@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from shared.desired import server_id
-from shared.desired.server_id import ServerId
+from shared.platform import server_id
 from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
 from shared.platform.table import EPOCH, Row, Table, key
 
 LAST_TICK = 3_155_378_975_999_999_999

@@ -20,8 +20,8 @@ from azure.mgmt.core.exceptions import ARMErrorFormat
 from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
 from azure.mgmt.postgresqlflexibleservers import models
 
-from shared.desired.server_id import ServerId, parse
 from shared.platform.clients import management
+from shared.platform.server_id import ServerId, parse
 from shared.platform.settings import settings
 from shared.source.parameters import Parameter
 from shared.source.refusals import translated

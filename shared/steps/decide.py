@@ -10,11 +10,11 @@ import msgspec
 from shared import readiness
 from shared.desired import intent as desired
 from shared.desired.intent import MirrorIntent, RestartPolicy, Wish
-from shared.desired.server_id import ServerId
 from shared.fabric import workspace as fabric_workspace
 from shared.platform import reasons, store
 from shared.platform.errors import InvalidInput, MirrorError
 from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import MirrorRow, ServerRow
 from shared.source import server as flexible_server

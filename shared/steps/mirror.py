@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
 from shared.fabric import definition as definitions
 from shared.fabric import mirror as mirrored_database
 from shared.platform import secrets, store
 from shared.platform.errors import Blocked, Unavailable
+from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import MirrorRow
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from shared.desired.server_id import ServerId
 from shared.fabric import workspace as fabric_workspace
 from shared.platform import secrets, store
 from shared.platform.errors import Blocked, NotFound, Unavailable
+from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.source import ownership, role, tables
 from shared.source import server as flexible_server

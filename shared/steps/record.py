@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from shared.desired.server_id import ServerId
 from shared.platform import store
 from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
 
 
 async def outcome(id: ServerId, phase: str, reasons: list[dict[str, Any]]) -> None:

@@ -9,10 +9,10 @@ import msgspec
 from shared import readiness
 from shared.desired import intent as desired
 from shared.desired.intent import TagWish, Wish
-from shared.desired.server_id import ServerId
 from shared.platform import store
 from shared.platform.errors import Conflict, NotFound
 from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.source import server as flexible_server
 from shared.source.server import ServerFacts

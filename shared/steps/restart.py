@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.desired.intent import RestartPolicy
-from shared.desired.server_id import ServerId
 from shared.platform import store
 from shared.platform.errors import Blocked, InvalidInput, NotFound
 from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.restart_policy import APPROVAL, Verdict, judge
 from shared.source import parameters as server_parameters

@@ -8,9 +8,9 @@ import msgspec
 
 from shared.desired import intent as desired
 from shared.desired.intent import Wish
-from shared.desired.server_id import ServerId
 from shared.platform import store
 from shared.platform.errors import InvalidInput
+from shared.platform.server_id import ServerId
 from shared.platform.settings import Settings, settings
 from shared.platform.store import ServerRow
 from shared.source import server as flexible_server

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 
-from shared.desired.server_id import ServerId
 from shared.health import classify, observe
 from shared.platform import store
 from shared.platform.errors import InvalidInput, NotFound
+from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import HealthRow, HistoryRow
 

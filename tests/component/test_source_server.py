@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from local.stack import Stack
-from shared.desired.server_id import ServerId
 from shared.platform import clients
 from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
+from shared.platform.server_id import ServerId
 from shared.source import connection, server, slots
 from shared.source import parameters as server_parameters
 from shared.source.server import (

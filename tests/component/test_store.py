@@ -10,9 +10,9 @@ from azure.data.tables.aio import TableServiceClient
 
 from local.cloud import tokens
 from local.stack import Stack
-from shared.desired.server_id import ServerId
 from shared.platform import clients, errors, store
 from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import HealthRow
 from tests.component.app import app_environment

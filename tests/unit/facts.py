@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.desired.server_id import ServerId
+from shared.platform.server_id import ServerId
 from shared.platform.settings import Settings, load
 from shared.source.server import Administrator, MaintenanceWindow, ServerFacts
 

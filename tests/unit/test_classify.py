@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.desired.server_id import ServerId
 from shared.fabric.mirror import MirrorStatus, TableStatus
 from shared.health.classify import GIB, SEVERITY, Assessment, classify
 from shared.health.observation import FabricSide, Observation, SourceSide
 from shared.health.observe import MOST_FAILING, pick, row
 from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
 from shared.platform.settings import Settings
 from shared.platform.store import MirrorRow
 from shared.source.slots import Slot, TrackedPublication

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.desired.server_id import ServerId
 from shared.platform import errors
 from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
 from shared.platform.store import HistoryRow, MirrorRow, ServerRow, inverted_ticks
 from shared.platform.table import decode, encode, key, text
 

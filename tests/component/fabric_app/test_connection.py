@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from psycopg import sql
 
-from shared.desired.server_id import ServerId
 from shared.fabric import connection
 from shared.platform import errors
+from shared.platform.server_id import ServerId
 from tests.component.fabric.callers import Caller, Control, connection_body
 from tests.component.fabric.source import PASSWORD, ROLE, Source
 

@@ -11,13 +11,13 @@ import pytest
 from psycopg import sql
 
 from local.topology import Topology
-from shared.desired.server_id import ServerId
 from shared.fabric import connection, mirror
 from shared.fabric.definition import definition
 from shared.health import observe as health
 from shared.health.observation import FabricSide, SourceSide
 from shared.platform import clients, store
 from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import HealthRow, MirrorRow
 from tests.component.fabric.callers import Control
