@@ -52,6 +52,10 @@ class Table(msgspec.Struct):
     latency: int | None = None
     error: dict[str, Any] | None = None
 
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.schema, self.name
+
     def fail(self, code: str, message: str) -> None:
         if self.error is None or self.error["errorCode"] != code:
             self.error = error(code, message)
@@ -76,6 +80,41 @@ class Table(msgspec.Struct):
             }
             body["metrics"] = metrics | ({} if self.latency is None else {"lastSyncLatencyInSeconds": self.latency})
         return body | ({"error": self.error} if self.error else {})
+
+
+class Counter:
+    """Counts the changes of one stream into the tables' figures."""
+
+    def __init__(self, tables: dict[tuple[str, str], Table]):
+        self.tables = tables
+        self._relations: dict[int, tuple[str, str]] = {}
+        self._touched: set[tuple[str, str]] = set()
+        self._written = 0
+
+    def take(self, message: bytes) -> None:
+        """One message of the stream; an empty one is none."""
+        match pgoutput.parse(message):
+            case pgoutput.Relation(oid, schema, name):
+                self._relations[oid] = (schema, name)
+            case pgoutput.Change(relation, size) if table := self.tables.get(self._relations[relation]):
+                table.rows += 1
+                table.bytes += size
+                self._touched.add(table.key)
+            case pgoutput.Commit(end, committed) if self._touched:
+                self._commit(end, committed)
+
+    def written_since(self) -> int:
+        """The WAL position of the last commit that changed a table; 0 if there was none since the last question."""
+        written, self._written = self._written, 0
+        return written
+
+    def _commit(self, end: int, committed: float) -> None:
+        now = time.time()
+        for key in self._touched:
+            self.tables[key].synced = now
+            self.tables[key].latency = max(0, round(now - committed))
+        self._touched.clear()
+        self._written = end
 
 
 class Mirror:
@@ -226,31 +265,16 @@ class Mirror:
             stream = Stream(wire, self.publication.name, self.publication.name)
             await stream.start()
             self.status, self.error = "Running", None
-            relations: dict[int, tuple[str, str]] = {}
-            touched: set[tuple[str, str]] = set()
+            counter = Counter(self.tables)
             look_at = 0.0
             async with contextlib.aclosing(stream.messages()) as messages:
                 async for message in messages:
-                    self._count(message, relations, touched)
+                    counter.take(message)
                     if time.monotonic() >= look_at:
                         await self._look(sql)
+                        if written := counter.written_since():
+                            await self.publication.batch_written(sql, written)
                         look_at = time.monotonic() + LOOK_SECONDS
-
-    def _count(self, message: bytes, relations: dict[int, tuple[str, str]], touched: set[tuple[str, str]]) -> None:
-        """Take one message of the stream into the tables' figures. `touched`: tables of the open transaction."""
-        match pgoutput.parse(message):
-            case pgoutput.Relation(oid, schema, name):
-                relations[oid] = (schema, name)
-            case pgoutput.Change(relation, size) if table := self.tables.get(relations[relation]):
-                table.rows += 1
-                table.bytes += size
-                touched.add(relations[relation])
-            case pgoutput.Commit(committed):
-                now = time.time()
-                for key in touched:
-                    self.tables[key].synced = now
-                    self.tables[key].latency = max(0, round(now - committed))
-                touched.clear()
 
     async def _look(self, sql: psycopg.AsyncConnection[Any]) -> None:
         """Compare the publication with the tables that there are now: new, gone, spoilt, mended."""

@@ -29,8 +29,9 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """The end of a transaction. `time`: seconds since the Unix epoch, by the source's clock."""
+    """The end of a transaction. `end`: WAL position; `time`: seconds since the Unix epoch, by the source's clock."""
 
+    end: int
     time: float
 
 
@@ -43,5 +44,6 @@ def parse(message: bytes) -> Relation | Change | Commit | None:
         schema, table = message[5:].split(b"\0", 2)[:2]
         return Relation(struct.unpack_from("!I", message, 1)[0], schema.decode(), table.decode())
     if kind == b"C":
-        return Commit(struct.unpack_from("!q", message, 18)[0] / 1e6 + POSTGRES_EPOCH)
+        end, microseconds = struct.unpack_from("!qq", message, 10)
+        return Commit(end, microseconds / 1e6 + POSTGRES_EPOCH)
     return None

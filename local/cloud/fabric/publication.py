@@ -178,6 +178,15 @@ class Publication(msgspec.Struct, frozen=True):
             message = f"The publication {self.name} no longer exists. Stop mirroring and start it again."
             raise SourceProblem("PublicationLost", message)
 
+    async def batch_written(self, connection: psycopg.AsyncConnection[Any], lsn: int) -> None:
+        """Note that every change up to this WAL position has arrived, as one more batch."""
+        await connection.execute(
+            "INSERT INTO azure_cdc.tracked_batches (publication_id, completed_batch_id, last_written_lsn)"
+            " SELECT p.oid, 1 + coalesce(max(b.completed_batch_id), 0), '0/0'::pg_lsn + %s::numeric"
+            " FROM pg_publication p LEFT JOIN azure_cdc.tracked_batches b ON b.publication_id = p.oid"
+            " WHERE p.pubname = %s GROUP BY p.oid", (lsn, self.name),
+        )  # fmt: skip
+
     async def members(self, connection: psycopg.AsyncConnection[Any]) -> set[tuple[str, str]]:
         """The published tables, by schema and name."""
         query = "SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = %s"

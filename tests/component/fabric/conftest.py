@@ -58,15 +58,15 @@ def stranger(topology: Topology) -> Caller:
 
 
 @pytest.fixture(scope="session")
-def source_of(topology: Topology, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Source]]:
+def source_of(topology: Topology) -> Iterator[Callable[[int], Source]]:
     """`source_of(18)`: a prepared server of that version, one for the session."""
-    folder, sources = tmp_path_factory.mktemp("sources"), dict[int, Source]()
+    sources: dict[int, Source] = {}
     authority = certificates.load(topology.path)
 
     def get(version: int) -> Source:
         if version not in sources:
             server = PostgresServer.create(
-                folder / str(version), str(version), ADMINISTRATOR, ADMINISTRATORS_PASSWORD, authority
+                topology.file(f"source-{version}"), str(version), ADMINISTRATOR, ADMINISTRATORS_PASSWORD, authority
             )
             sources[version] = Source(server, topology)
             sources[version].prepare()

@@ -67,6 +67,11 @@ def test_mirror_from_start_to_stop(
     assert changed["processedBytes"] > snapshot["metrics"]["processedBytes"]
     assert changed["lastSyncDateTime"] > snapshot["metrics"]["lastSyncDateTime"]
     assert 0 <= changed["lastSyncLatencyInSeconds"] <= 2
+    batches = (
+        "SELECT completed_batch_id, last_written_lsn <= pg_current_wal_lsn() AS past FROM azure_cdc.tracked_batches"
+    )
+    eventually(lambda: source.server.execute(batches, database=database), bool)
+    assert source.server.execute(batches, database=database)[0] == {"completed_batch_id": 1, "past": True}
 
     mirror.post("stopMirroring")
     mirror.until("Stopped")
