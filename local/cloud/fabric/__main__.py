@@ -6,6 +6,7 @@ Besides what every stand-in has (see `local.cloud.web`), its control answers
     GET/PUT /.control/behaviour          see `protocol.Behaviour`
     PUT     /.control/capacities/{id}    {"state": "Active" | "Inactive"}
     POST    /.control/gateways           {"displayName": "…"}: a virtual network data gateway
+    POST    /.control/seed               {"mirrors": 1000, "tables": 3}: mirrors without a source; answers their ids
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from local import topology
 from local.cloud import web
 from local.cloud.fabric.connections import Connections, NewGateway
 from local.cloud.fabric.control_plane import ControlPlane
-from local.cloud.fabric.items import Items
+from local.cloud.fabric.items import Items, Seed
 from local.cloud.fabric.long_running import LongRunning
 from local.cloud.fabric.protocol import AUDIENCES, Behaviour, error_body
 from local.cloud.fabric.quota import Limit, Quota
@@ -55,6 +56,7 @@ class Fabric:
             ("PUT", "behaviour"): self._set_behaviour,
             ("PUT", "capacities"): self._set_capacity,
             ("POST", "gateways"): self._add_gateway,
+            ("POST", "seed"): self._seed,
         }
 
     @contextlib.asynccontextmanager
@@ -96,6 +98,10 @@ class Fabric:
     async def _add_gateway(self, request: http.Request) -> http.Response:
         gateway = await _body(request, NewGateway)
         return http.json_response(self.connections.add_gateway(gateway, self.stack.capacity), status=201)
+
+    async def _seed(self, request: http.Request) -> http.Response:
+        made = self.items.seed(self.stack.workspace, await _body(request, Seed))
+        return http.json_response(made, status=201)
 
 
 async def _body[T](request: http.Request, form: type[T]) -> T:

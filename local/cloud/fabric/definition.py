@@ -62,7 +62,7 @@ class MountedTable(msgspec.Struct, frozen=True):
     source: MountedSource
 
 
-class Properties(msgspec.Struct, frozen=True, rename="camel"):
+class Properties(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     source: Source
     target: Target
     mounted_tables: list[MountedTable] | None = None
@@ -99,6 +99,14 @@ def read(parts: Parts) -> tuple[Mirroring, str]:
         return msgspec.json.decode(base64.b64decode(payload, validate=True), type=Mirroring), payload
     except (binascii.Error, msgspec.DecodeError) as reason:
         raise _corrupted(f"The part {PART!r} is not a definition: {reason}.") from None
+
+
+def of(connection: str, database: str) -> Parts:
+    """The definition of a mirror of all tables of a database."""
+    source = Source("AzurePostgreSql", SourceProperties(uuid.UUID(connection), database))
+    target = Target("MountedRelationalDatabase", TargetProperties("Delta", "public"))
+    payload = base64.b64encode(msgspec.json.encode(Mirroring(Properties(source, target)))).decode()
+    return Parts([Part(PART, payload, "InlineBase64")])
 
 
 def _corrupted(why: str) -> Refusal:

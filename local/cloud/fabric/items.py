@@ -14,7 +14,7 @@ from local.cloud.fabric import definition
 from local.cloud.fabric.connections import Connections
 from local.cloud.fabric.definition import Mirroring
 from local.cloud.fabric.long_running import LongRunning
-from local.cloud.fabric.mirror import Mirror
+from local.cloud.fabric.mirror import Mirror, Table
 from local.cloud.fabric.protocol import Behaviour, decode, page
 from local.cloud.fabric.publication import Publication
 from local.cloud.fabric.source import Source, SourceProblem
@@ -38,6 +38,13 @@ class ChangedItem(msgspec.Struct, frozen=True, rename="camel"):
 
 class ChangedDefinition(msgspec.Struct, frozen=True):
     definition: definition.Parts
+
+
+class Seed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many mirrors without a source to make, and of how many tables each."""
+
+    mirrors: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    tables: Annotated[int, msgspec.Meta(ge=0, le=500)] = 1
 
 
 class Item:
@@ -142,6 +149,29 @@ class Items:
             if item.workspace in workspaces:
                 await item.mirror.pause()
 
+    def seed(self, workspace: str, seed: Seed) -> list[str]:
+        """Make mirrored databases that say they run, and have no source: for measuring those who watch many.
+
+        Their ids. Starting one fails as it does without a connection.
+        """
+        made = []
+        for _ in range(seed.mirrors):
+            parts = definition.of(str(uuid.uuid4()), "seeded")
+            item = self._add(Item(workspace, NewItem(f"seeded-{uuid.uuid4()}", parts), *definition.read(parts)))
+            item.created, item.mirror.status = 0.0, "Running"
+            tables = [Table("public", f"t{n}", "Replicating", synced=time.time()) for n in range(seed.tables)]
+            item.mirror.tables = {table.key: table for table in tables}
+            made.append(item.id)
+        return made
+
+    def _add(self, item: Item) -> Item:
+        name = f"fabric_{item.id.replace('-', '_')}"
+        publication = Publication(name, f"{ONELAKE}/{item.workspace}/{item.id}/Files/LandingZone")
+        link = ItemLink(item, self.workspaces, self.connections, self.source)
+        item.mirror = Mirror(publication, link, item.mirroring.tables)
+        self.items[item.id] = item
+        return item
+
     async def close(self) -> None:
         for item in self.items.values():
             await item.mirror.close()
@@ -160,14 +190,7 @@ class Items:
 
         async def work() -> dict[str, Any]:
             self._require_free_name(workspace.id, new.display_name)
-            item = Item(workspace.id, new, mirroring, payload)
-            publication = Publication(
-                f"fabric_{item.id.replace('-', '_')}", f"{ONELAKE}/{workspace.id}/{item.id}/Files/LandingZone"
-            )
-            link = ItemLink(item, self.workspaces, self.connections, self.source)
-            item.mirror = Mirror(publication, link, mirroring.tables)
-            self.items[item.id] = item
-            return self._body(item)
+            return self._body(self._add(Item(workspace.id, new, mirroring, payload)))
 
         return await self.long_running.answer(call, work, 201)
 

@@ -283,6 +283,23 @@ def test_tokens_are_checked(app: Caller, topology: Topology) -> None:
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
+def test_seeded_mirrors_look_as_if_they_ran(app: Caller, topology: Topology, control: Control) -> None:
+    seeded = control("POST", "seed", {"mirrors": 1000, "tables": 3})
+    assert len(set(seeded)) == 1000
+    item = f"/workspaces/{topology.workspace}/mirroredDatabases/{seeded[-1]}"
+    try:
+        assert app.call("POST", f"{item}/getMirroringStatus").json() == {"status": "Running"}
+        tables = app.call("POST", f"{item}/getTablesMirroringStatus").json()["data"]
+        assert [table["status"] for table in tables] == ["Replicating"] * 3
+        assert app.call("POST", f"{item}/getDefinition").status_code == 200
+        assert app.call("POST", f"{item}/startMirroring").status_code == 200
+        status = eventually(lambda: app.call("POST", f"{item}/getMirroringStatus").json(), lambda s: "error" in s)
+        assert status["error"]["errorCode"] == "ConnectionNotFound"
+    finally:
+        for made in seeded:
+            app.call("DELETE", item.replace(seeded[-1], made))
+
+
 def test_control_refuses_nonsense(topology: Topology) -> None:
     url = f"http://127.0.0.1:{topology.ports['front_door']}/control/fabric/"
     key = {"x-control-key": topology.control_key}
