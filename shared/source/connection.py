@@ -100,7 +100,7 @@ def explained(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except psycopg.errors.InsufficientPrivilege as error:
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState) as error:
         raise Blocked(
             f"{doing} was refused: {error.diag.message_primary or error}",
             code="NotPermitted",
@@ -148,8 +148,9 @@ def _refusal(text: str, host: str, database: str, user: str, remedy: str) -> Mir
 
 
 def _line(text: str) -> str:
-    """The last line of libpq's text: what the server itself said."""
-    return text.strip().splitlines()[-1].strip() if text.strip() else "no reason was given"
+    """The line of libpq's text that says why: the server's, or else the last one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason was given"]
+    return next((line for line in lines if "FATAL:" in line), lines[-1])
 
 
 async def _token() -> str:

@@ -29,7 +29,7 @@ class Grant(msgspec.Struct, frozen=True, order=True, array_like=True):
         return set(_LETTER.findall(self.privileges))
 
 
-class Relation(msgspec.Struct, frozen=True):
+class Relation(msgspec.Struct, frozen=True, array_like=True):
     """A table or sequence (`kind` as in `pg_class.relkind`) and the privileges on it, the owner's own included."""
 
     oid: int

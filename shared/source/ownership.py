@@ -20,7 +20,7 @@ from typing import LiteralString
 import msgspec
 from psycopg import errors, sql
 
-from shared.platform.errors import Blocked, Unavailable
+from shared.platform.errors import Blocked, Conflict, Unavailable
 from shared.source import grants
 from shared.source.connection import Connection, explained
 from shared.source.grants import Relation
@@ -130,7 +130,10 @@ async def _take(connection: Connection, role: str, former: FormerOwner) -> None:
     if now is None or now.owner == role:
         return
     if now.owner != former.owner:
-        raise Unavailable(f"Table {former.name} belongs to {now.owner!r} by now, not to {former.owner!r}: plan again.")
+        raise Conflict(
+            f"Table {former.name} belonged to {former.owner!r} and belongs to {now.owner!r} by now.",
+            remedy="Nothing: the next look at the server plans anew.",
+        )
     async with connection.transaction(), borrowed(connection, [former.owner, role]):
         await _lock_wait(connection)
         await connection.execute(_owner_to(now, role))

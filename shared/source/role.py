@@ -8,6 +8,7 @@ SCRAM verifiers, so that no server log can show them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, LiteralString
 
 import msgspec
@@ -85,14 +86,14 @@ async def opens(connection: Connection, name: str, password: str) -> bool:
         async with connect_as(connection.info.host, connection.info.dbname, name, password):
             return True
     except Blocked as error:
-        if error.code != "LoginRefused" or "permission denied for database" in error.message:
+        if error.code != "LoginRefused":
             raise
-        return False
+        return "permission denied for database" in error.message  # the password was right
 
 
 async def ensure_database(connection: Connection, role: str, schemas: Iterable[str]) -> DatabaseGrants:
-    """The extension and the role's rights in the connection's database: CONNECT and CREATE, and on `schemas` USAGE and
-    CREATE. What the app may not grant is told, not raised."""
+    """The extension, where the server has it, and the role's rights in the connection's database: CONNECT and CREATE,
+    and on `schemas` USAGE and CREATE. What the app may not grant is told, not raised."""
     made: list[str] = []
     missing: list[Missing] = []
     for right in await _rights(connection, schemas):
@@ -138,10 +139,11 @@ async def release_database(connection: Connection, role: str) -> None:
             target = sql.SQL(row["kind"]) + sql.Identifier(row["name"])
             async with connection.transaction(), borrowed(connection, [grantor]), acting_as(connection, grantor):
                 await connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, sql.Identifier(role)))
-        if await _has_extension(connection, mine=True) and not await tracked_publications(connection):
-            async with connection.transaction():
-                await connection.execute("DROP EXTENSION azure_cdc")
-                await connection.execute("DROP SCHEMA IF EXISTS azure_cdc")
+        if await _made_the_extension(connection) and not await tracked_publications(connection):
+            with suppress(errors.DependentObjectsStillExist):
+                async with connection.transaction():
+                    await connection.execute("DROP EXTENSION azure_cdc")
+                    await connection.execute("DROP SCHEMA IF EXISTS azure_cdc")
 
 
 async def drop_role(connection: Connection, name: str, *, recorded: bool = False) -> bool:
@@ -226,12 +228,9 @@ async def _role(connection: Connection, name: str) -> dict[str, Any]:
     return row or {}
 
 
-async def _has_extension(connection: Connection, *, mine: bool = False) -> bool:
-    """Whether the database has `azure_cdc` (`mine`: made by this identity)."""
-    query = """
-        SELECT FROM pg_extension WHERE extname = 'azure_cdc' AND (pg_get_userbyid(extowner) = current_user OR NOT %s)
-    """
-    return await (await connection.execute(query, [mine])).fetchone() is not None
+async def _made_the_extension(connection: Connection) -> bool:
+    query = "SELECT 1 FROM pg_extension WHERE extname = 'azure_cdc' AND pg_get_userbyid(extowner) = current_user"
+    return await (await connection.execute(query)).fetchone() is not None
 
 
 async def _rights(connection: Connection, schemas: Iterable[str]) -> list[_Right]:
@@ -252,12 +251,13 @@ async def _rights(connection: Connection, schemas: Iterable[str]) -> list[_Right
 
 async def _has(connection: Connection, role: str, right: _Right) -> bool:
     if right.kind == "EXTENSION":
-        return await _has_extension(connection)
+        return await (await connection.execute(_LACKS_EXTENSION, [right.name])).fetchone() is None
     query = _HAS_DATABASE if right.kind == "DATABASE" else _HAS_SCHEMA
     row = await (await connection.execute(query, [role, right.name, right.privilege])).fetchone()
     return bool(row and row["has"])
 
 
+_LACKS_EXTENSION = sql.SQL("SELECT 1 FROM pg_available_extensions WHERE name = %s AND installed_version IS NULL")
 _HAS_DATABASE = sql.SQL("SELECT has_database_privilege(%s::name, %s, %s) AS has")
 _HAS_SCHEMA = sql.SQL("SELECT has_schema_privilege(%s::name, %s, %s) AS has")
 _ROLE = sql.SQL("""

@@ -192,6 +192,52 @@ async def test_tables_renamed_moved_dropped_or_regranted_meanwhile(app: Applicat
 
 
 @pytest.mark.parametrize("app", [14, 18], indirect=True)
+async def test_databases_of_one_server_that_share_owners_are_taken_at_once_and_released_one_by_one(
+    app: Application,
+) -> None:
+    second = msgspec.structs.replace(app, database=f"{app.database} 2")
+    app.postgres.server.execute(
+        psycopg.sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER azure_pg_admin").format(
+            psycopg.sql.Identifier(second.database), psycopg.sql.Identifier(app.database)
+        )
+    )
+    before = dump(app), dump(second)
+    async with creator(app) as found:
+        await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
+    first_taken, second_taken = await asyncio.gather(prepare(app), prepare(second))
+    async with identity(app) as found:
+        await ownership.give_back(found, first_taken, still_members={former.owner for former in second_taken.tables})
+        await role.release_database(found, app.fabric)
+    second.run(app.owner, "ALTER TABLE sales.customers ADD COLUMN still_mine text")
+    second.run(app.owner, "ALTER TABLE sales.customers DROP COLUMN still_mine")
+    await release(second, second_taken)
+    assert sorted(dump(app) ^ before[0]) == []
+    assert sorted(dump(second) ^ before[1]) == []
+
+
+async def test_the_record_of_500_tables_stays_small(
+    postgres_server: Callable[[int], Postgres], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres = postgres_server(18)
+    monkeypatch.setenv("SSL_CERT_FILE", str(postgres.authority))
+    app = create_application(postgres)
+    app.run(
+        app.owner,
+        "DO $$BEGIN FOR i IN 1..500 LOOP"
+        " EXECUTE format('CREATE TABLE sales.t%s (id bigserial PRIMARY KEY)', i); END LOOP; END$$",
+    )
+    async with creator(app) as found:
+        await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
+        await role.ensure_database(found, app.fabric, ["sales"])
+        names = [TableName("sales", f"t{number}") for number in range(1, 501)]
+        takeover = await ownership.plan_take(found, app.fabric, names)
+        assert len(msgspec.json.encode(takeover)) < 250_000
+        await ownership.apply_take(found, takeover)
+        assert (await ownership.plan_take(found, app.fabric, names)).tables == ()
+        await ownership.give_back(found, takeover)
+
+
+@pytest.mark.parametrize("app", [14, 18], indirect=True)
 async def test_a_busy_table_delays_the_taking_and_not_the_application(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:

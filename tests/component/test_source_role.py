@@ -181,8 +181,21 @@ async def test_a_server_with_another_certificate_is_not_trusted(
     assert caught.value.code == "CertificateNotTrusted"
 
 
-async def test_a_connection_that_is_cut_is_unavailable(postgres: Postgres, found: Connection) -> None:
-    with pytest.raises(Unavailable, match="was lost"):
+async def test_a_right_password_is_known_where_the_role_may_not_connect(
+    postgres: Postgres, found: Connection, name: str
+) -> None:
+    database = sql.Identifier(found.info.dbname)
+    postgres.server.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database))
+    assert await role.ensure_role(found, name, FIRST) == ("created",)
+    assert await role.ensure_role(found, name, FIRST) == ()
+    assert f"CONNECT ON DATABASE {found.info.dbname}" in (await role.ensure_database(found, name, [])).made
+
+
+async def test_a_connection_that_is_cut_is_unavailable(postgres: Postgres) -> None:
+    async def cut() -> None:
         async with connection.connect_as(postgres.server.address, "postgres", IDENTITY, PASSWORD) as victim:
             postgres.server.execute("SELECT pg_terminate_backend(%s)", (victim.info.backend_pid,))
             await victim.execute("SELECT 1")
+
+    with pytest.raises(Unavailable, match="was lost"):
+        await cut()

@@ -133,6 +133,21 @@ async def test_the_app_becomes_an_administrator_and_gets_in_with_its_token(stack
             pass
 
 
+async def test_a_server_that_does_not_know_the_app_refuses_it_with_what_to_do(
+    stack: Stack, id: ServerId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = await server.observe(id)
+    assert facts
+    app_environment(stack.topology, monkeypatch, IDENTITY_NAME="id-unknown")
+    with pytest.raises(Blocked, match="'id-unknown'") as caught:
+        async with connection.connect(facts.host, "shop"):
+            pass
+    assert caught.value.code == "LoginRefused"
+    assert "Entra administrator" in caught.value.remedy
+    token = (await clients.credential().get_token(clients.cloud().postgresql_scope)).token
+    assert token not in caught.value.message
+
+
 async def test_the_planned_parameters_are_set_and_one_restart_applies_them(stack: Stack, id: ServerId) -> None:
     found = await server.parameters(id)
     assert found["wal_level"].value == "replica"

@@ -83,8 +83,8 @@ async def test_a_selection_tells_what_is_missing_and_leaves_out_the_rest(found: 
 
 async def test_of_more_than_500_tables_the_first_by_schema_and_name_are_mirrored(found: Connection) -> None:
     await found.execute(
-        "DO $$BEGIN FOR i IN 1..502 LOOP EXECUTE format('CREATE TABLE app.t%s (id int PRIMARY KEY)', lpad(i::text, 3, '0'));"
-        " END LOOP; END$$"
+        "DO $$BEGIN FOR i IN 1..502 LOOP"
+        " EXECUTE format('CREATE TABLE app.t%s (id int PRIMARY KEY)', lpad(i::text, 3, '0')); END LOOP; END$$"
     )
     await found.execute("CREATE TABLE app.t000 (a json)")
     report = await tables.report(found)
