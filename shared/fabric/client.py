@@ -69,6 +69,15 @@ class ErrorResponse(msgspec.Struct, frozen=True, rename="camel"):
         return " ".join(dict.fromkeys(part for part in (self.message, *details) if part)) or "no reason was given"
 
 
+class _Code(msgspec.Struct, frozen=True):
+    code: str = ""
+    message: str = ""
+
+
+class _FrontError(msgspec.Struct, frozen=True):
+    error: _Code = _Code()
+
+
 class Operation(msgspec.Struct, frozen=True):
     """A long-running operation that Fabric has begun: ask again after `retry_after` seconds."""
 
@@ -252,10 +261,16 @@ def _refusal(doing: str, response: AsyncHttpResponse) -> MirrorError:
 
 
 def _error_of(response: AsyncHttpResponse) -> ErrorResponse:
+    """The error in Fabric's form, or in the one of the gateway before it: `{"error": {"code", "message"}}`."""
+    status = f"HTTP {response.status_code} {response.reason}"
     try:
-        return msgspec.json.decode(response.content, type=ErrorResponse)
+        error = msgspec.json.decode(response.content, type=ErrorResponse)
+        if error.error_code or error.message:
+            return error
+        front = msgspec.json.decode(response.content, type=_FrontError).error
     except msgspec.MsgspecError:
-        return ErrorResponse(message=f"HTTP {response.status_code} {response.reason}")
+        return ErrorResponse(message=status)
+    return ErrorResponse(error_code=front.code, message=front.message or status)
 
 
 def _decode[T](kind: type[T], response: AsyncHttpResponse) -> T:

@@ -135,7 +135,7 @@ def parse(payload: str) -> Definition | None:
         return None
     source, target = properties.source.type_properties, properties.target.type_properties
     names = None
-    if properties.mounted_tables is not None:
+    if properties.mounted_tables:
         mounted = [table.source.type_properties for table in properties.mounted_tables]
         names = frozenset((name.schema_name, name.table_name) for name in mounted)
     return Definition(source.connection, source.database, names, target.default_schema, target.retention_in_days)

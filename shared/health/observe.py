@@ -20,6 +20,7 @@ from shared.platform.store import HealthRow, MirrorRow
 from shared.source import slots
 from shared.source.connection import connect
 
+ITEM_GONE = frozenset({"ItemNotFound", "EntityNotFound"})
 MOST_FAILING = 20
 """Failing tables that a row names; it counts them all."""
 
@@ -79,7 +80,7 @@ async def _fabric(mirror: MirrorRow) -> FabricSide | Reason:
                 fabric_mirror.tables_status(mirror.workspace, mirror.item),
             )
         except NotFound as error:
-            return FabricSide(gone=True) if error.code == "ItemNotFound" else reasons.of(error)
+            return FabricSide(gone=True) if error.code in ITEM_GONE else reasons.of(error)
         except MirrorError as error:
             return reasons.of(error)
     return FabricSide(status, tables)

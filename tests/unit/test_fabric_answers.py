@@ -1,0 +1,159 @@
+"""What the app makes of answers that Fabric may give and the stand-in does not give: without a network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+import pytest
+from azure.core.rest import HttpRequest
+
+from shared.fabric import client, connection
+from shared.platform import errors
+
+
+class Answer:
+    """As much of a response as the client looks at."""
+
+    def __init__(self, status: int, content: bytes, **headers: str):
+        self.status_code, self.content, self.headers, self.reason = status, content, headers, "Reason"
+        self.request = HttpRequest("GET", "https://f/x")
+
+
+@pytest.fixture
+def fabric(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`fabric(status, content)`: what every call is answered with."""
+
+    def answers(status: int, content: bytes, **headers: str) -> None:
+        class Pipeline:
+            async def send_request(self, *_: Any, **__: Any) -> Answer:
+                return Answer(status, content, **headers)
+
+        class Made:
+            pipeline = Pipeline()
+
+        monkeypatch.setattr(client, "once", lambda *_: Made())
+        monkeypatch.setattr(client, "cloud", lambda: type("Cloud", (), {"fabric": "https://f"}))
+
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "error", "code", "words"),
+    [
+        (403, b'{"error": {"code": "TokenExpired", "message": "Old."}}', errors.NotAllowed, "TokenExpired", "Old."),
+        (401, b"", errors.NotAllowed, "NotAllowed", "HTTP 401 Reason"),
+        (502, b"<html>", errors.Unavailable, "Unavailable", "HTTP 502 Reason"),
+        (400, b"[]", errors.Blocked, "Blocked", "HTTP 400 Reason"),
+        (400, b"{}", errors.Blocked, "Blocked", "HTTP 400 Reason"),
+        (
+            400,
+            b'{"errorCode": "Busy", "message": "Later.", "isRetriable": true, "requestId": "r1"}',
+            errors.Unavailable,
+            "Busy",
+            "Later. (Busy, request r1)",
+        ),
+        (
+            400,
+            b'{"errorCode": "C", "message": "M.", "moreDetails": [{"errorCode": "D", "message": "Why."}], "new": 1}',
+            errors.Blocked,
+            "C",
+            "M. Why. (C, request unknown)",
+        ),
+        (409, b'{"errorCode": "Taken", "message": null}', errors.Conflict, "Conflict", "HTTP 409 Reason"),
+    ],
+)
+async def test_refusals_in_any_form(
+    fabric: Callable[..., None], status: int, content: bytes, error: type[errors.MirrorError], code: str, words: str
+) -> None:
+    fabric(status, content)
+    with pytest.raises(error) as refused:
+        await client.read(msgspec.Raw, "/x")
+    assert type(refused.value) is error
+    assert refused.value.code == code
+    assert f"Fabric refused GET /x: {words}" in refused.value.message
+
+
+async def test_an_operation_that_only_has_a_location(fabric: Callable[..., None]) -> None:
+    fabric(202, b"", Location="https://f/operations/o-1")
+    assert await client.write(msgspec.Raw, "POST", "/x", {}) == client.Operation("o-1", client.LONGEST_WAIT)
+
+
+async def test_an_operation_in_an_unknown_state_goes_on(fabric: Callable[..., None]) -> None:
+    fabric(200, b'{"status": "Pondering"}', **{"Retry-After": "7"})
+    assert await client.poll(client.Operation("o-1", 1)) == client.Operation("o-1", 7)
+
+
+async def test_a_failed_operation_that_may_be_tried_again(fabric: Callable[..., None]) -> None:
+    fabric(200, b'{"status": "Failed", "error": {"errorCode": "E", "message": "M", "isRetriable": true}}')
+    with pytest.raises(errors.Unavailable, match=r"An operation of Fabric failed: M \(E, operation o-1\)"):
+        await client.poll(client.Operation("o-1", 1))
+
+
+async def test_pages_are_not_followed_to_another_host(
+    fabric: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+    pages = [
+        b'{"value": [1], "continuationToken": "a%3D", "continuationUri": "https://elsewhere/x?continuationToken=a%3D"}',
+        b'{"value": [2], "continuationUri": "https://f/x?continuationToken=b"}',
+        b'{"value": [3]}',
+    ]
+
+    async def send(_: str, path: str, *, query: dict[str, str], **__: Any) -> Answer:
+        asked.append((path, query))
+        return Answer(200, pages[len(asked) - 1])
+
+    fabric(200, b"")
+    monkeypatch.setattr(client, "_send", send)
+    assert [row async for row in client.pages(int, "/x")] == [1, 2, 3]
+    assert asked == [("/x", {}), ("/x", {"continuationToken": "a="}), ("https://f/x?continuationToken=b", {})]
+
+
+def offered(*types: tuple[str, list[tuple[str, list[tuple[str, bool]]]]]) -> Callable[..., AsyncIterator[Any]]:
+    async def pages(kind: type[Any], *_: Any, **__: Any) -> AsyncIterator[Any]:
+        for name, methods in types:
+            made = [
+                {"name": method, "parameters": [{"name": p, "required": required} for p, required in parameters]}
+                for method, parameters in methods
+            ]
+            yield msgspec.convert({"type": name, "creationMethods": made, "new": 1}, kind)
+
+    return pages
+
+
+BOTH = [("Server", True), ("Database", True)]
+
+
+@pytest.mark.parametrize(
+    ("types", "chosen"),
+    [
+        ([("PostgreSQL", [("P", BOTH)]), ("AzurePostgreSql", [("A", BOTH)])], ("AzurePostgreSql", "A")),
+        ([("SQL", [("S", BOTH)]), ("postgresql", [("P", BOTH)])], ("postgresql", "P")),
+        (
+            [("AzurePostgreSQL", [("A", [("server", True)])]), ("PostgreSQL", [("P", [*BOTH, ("option", False)])])],
+            ("PostgreSQL", "P"),
+        ),
+        (
+            [("PostgreSQL", [("P1", [*BOTH, ("tenant", True)]), ("P2", [("host", True), ("Database", False)])])],
+            ("PostgreSQL", "P2"),
+        ),
+    ],
+)
+async def test_the_best_connection_type_that_fits(
+    monkeypatch: pytest.MonkeyPatch, types: list[Any], chosen: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(connection, "pages", offered(*types))
+    found = await connection.discover()
+    assert (found.type, found.method) == chosen
+    assert (found.server.lower() in ("server", "host"), found.database) == (True, "Database")
+
+
+@pytest.mark.parametrize(("gateway", "who"), [("", "Fabric offers"), ("g-1", "The gateway g-1 offers")])
+async def test_no_connection_type_that_fits(monkeypatch: pytest.MonkeyPatch, gateway: str, who: str) -> None:
+    monkeypatch.setattr(connection, "pages", offered(("SQL", [("S", BOTH)]), ("PostgreSQL", [("P", [("url", True)])])))
+    with pytest.raises(errors.Blocked, match=f"{who} no PostgreSQL connection") as refused:
+        await connection.discover(gateway)
+    assert refused.value.code == "NoPostgreSqlConnections"
+    assert refused.value.remedy

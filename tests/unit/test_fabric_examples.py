@@ -1,0 +1,65 @@
+"""Every example answer of Fabric's published specifications that the app reads parses, in the form that the app reads.
+
+FABRIC_SPECS names the folder with the specifications (those of `platform` and `mirroredDatabase`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.fabric import client, connection, mirror, workspace
+
+SPECS = os.environ.get("FABRIC_SPECS", "")
+CONNECTIONS, PLATFORM, MIRRORS = (
+    "platform/examples/connections",
+    "platform/examples/platform",
+    "mirroredDatabase/examples",
+)
+ONE = [
+    (f"{PLATFORM}/GetWorkspace", workspace._Workspace),
+    (f"{PLATFORM}/GetCapacity", workspace._Capacity),
+    (f"{PLATFORM}/AddWorkspaceRoleAssignment", workspace._Assignment),
+    (f"{PLATFORM}/GetLongRunningOperationStateRunning", client._State),
+    (f"{PLATFORM}/GetLongRunningOperationStateCompleted", client._State),
+    (f"{CONNECTIONS}/CreateCloudConnection", connection._Connection),
+    (f"{CONNECTIONS}/CreateVirtualNetworkGatewayConnection", connection._Connection),
+    (f"{CONNECTIONS}/GetConnection", connection._Connection),
+    (f"{MIRRORS}/CreateMirroredDatabase", mirror._Item),
+    (f"{MIRRORS}/GetMirroredDatabase", mirror._Item),
+    (f"{MIRRORS}/GetMirroredDatabaseDefinition", mirror._DefinitionAnswer),
+    (f"{MIRRORS}/GetMirroringStatus", mirror._Status),
+]
+PAGES = [
+    (f"{PLATFORM}/ListCapacities", workspace._Capacity),
+    (f"{PLATFORM}/GetWorkspaceRoleAssignments", workspace._Assignment),
+    (f"{CONNECTIONS}/ListConnections", connection._Connection),
+    (f"{CONNECTIONS}/ListSupportedConnectionTypes", connection._Type),
+    (f"{MIRRORS}/ListMirroredDatabasesInWorkspace", mirror._Item),
+    (f"{MIRRORS}/GetTablesMirroringStatus", mirror._TableAnswer),
+]
+
+pytestmark = pytest.mark.skipif(not SPECS, reason="FABRIC_SPECS does not name a folder with Fabric's specifications")
+
+
+def body(example: str) -> Any:
+    responses = json.loads(Path(SPECS, f"{example}.json").read_text(encoding="utf-8-sig"))["responses"]
+    return next(answer["body"] for status, answer in responses.items() if status in ("200", "201"))
+
+
+@pytest.mark.parametrize(("example", "kind"), ONE, ids=lambda value: str(value).rpartition("/")[2])
+def test_answers(example: str, kind: type[Any]) -> None:
+    assert msgspec.convert(body(example), kind)
+
+
+@pytest.mark.parametrize(("example", "kind"), PAGES, ids=lambda value: str(value).rpartition("/")[2])
+def test_pages(example: str, kind: type[Any]) -> None:
+    page = msgspec.json.decode(msgspec.json.encode(body(example)), type=client._Page)
+    assert page.value or page.data
+    for raw in page.value or page.data:
+        assert msgspec.json.decode(raw, type=kind)
