@@ -139,6 +139,11 @@ class Application:
     def connect(self) -> psycopg.Connection[Any]:
         return self.database.connect(self.role, self.password)
 
+    def server_version(self) -> str:
+        """The version of its server, e.g. `18.4`."""
+        with self.connect() as connection:
+            return connection.info.parameter_status("server_version") or ""
+
     def rows(self) -> int:
         """How many rows its tables have now."""
         with self.connect() as connection:

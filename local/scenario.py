@@ -120,14 +120,12 @@ class Operator:
         self.management.servers.begin_restart(self.topology.resource_group, server.name).result()
 
     def tag(self, server: Server, **tags: str) -> None:
-        """Set these tags (`fabric_mirror` stands for `fabric-mirror`) and leave the others."""
+        """Give the server these tags and no others. `fabric_mirror` stands for `fabric-mirror`."""
         token = self.credential.get_token(f"{ARM}/.default").token
+        named = {name.replace("_", "-"): value for name, value in tags.items()}
         answer = requests.patch(
             f"{ARM}{server.id}/providers/Microsoft.Resources/tags/default?api-version={TAGS_API}",
-            json={
-                "operation": "Merge",
-                "properties": {"tags": {name.replace("_", "-"): value for name, value in tags.items()}},
-            },
+            json={"operation": "Replace", "properties": {"tags": named}},
             headers={"Authorization": f"Bearer {token}"},
             timeout=HTTP_SECONDS,
         )
@@ -164,6 +162,20 @@ class Operator:
         key = f"{self.topology.subscription}:{self.topology.resource_group}:{name}".lower()
         answer = self.durable(f"entities/server_mailbox/{quote(key, safe='')}")
         return answer.body if answer.status == 200 and answer.body else {"runs": 0, "running": "", "again": False}
+
+    def quiet(self, server: Server | str, after: int = -1, seconds: float = 90) -> int:
+        """Wait until every event is delivered and no run is on, and for a later run than number `after`.
+
+        The number of the last run, which counts them.
+        """
+
+        def busy() -> bool:
+            box = self.mailbox(server)
+            under_way = self.control("eventgrid", "delivery")["under_way"]
+            return under_way > 0 or bool(box["running"]) or box["runs"] <= after
+
+        eventually(busy, lambda seen: not seen, seconds)
+        return int(self.mailbox(server)["runs"])
 
     def durable(self, path: str, **headers: str) -> Answer:
         """Read from the durable management API."""
