@@ -22,12 +22,17 @@ async def answer(work: Awaitable[Any]) -> dict[str, Any]:
     except MirrorError as error:
         reason = {"code": error.code, "message": error.message, "remedy": error.remedy}
         if error.retryable:
-            return {"later": {**reason, "retry_after": error.retry_after}}
+            return {"later": {**reason, "retry_after": error.retry_after, "patience": error.patience}}
         return {"problem": reason}
 
 
 def _server(payload: dict[str, Any]) -> ServerId:
     return from_key(payload["server"])
+
+
+def _place(payload: dict[str, Any]) -> tuple[ServerId, str, str]:
+    """The server, the database and the server's host."""
+    return _server(payload), payload["database"], payload["host"]
 
 
 def _tables(payload: dict[str, Any]) -> list[tuple[str, str]] | None:
@@ -97,7 +102,7 @@ async def is_still_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
 async def ensure_role(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import prepare
 
-    return await answer(prepare.ensure_role(_server(payload), payload["host"]))
+    return await answer(prepare.ensure_role(_server(payload), payload["host"], payload["rotate"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
@@ -111,16 +116,14 @@ async def ensure_workspace_access(payload: dict) -> dict:  # type: ignore[type-a
 async def prepare_database(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import prepare
 
-    return await answer(
-        prepare.prepare_database(_server(payload), payload["database"], payload["host"], _tables(payload))
-    )
+    return await answer(prepare.prepare_database(*_place(payload), _tables(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def ensure_connection(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
-    return await answer(mirror.ensure_connection(_server(payload), payload["database"], payload["host"]))
+    return await answer(mirror.ensure_connection(*_place(payload), payload["gateway"], payload["rotate"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
@@ -137,6 +140,20 @@ async def advance_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
     return await answer(mirror.advance(_server(payload), payload["database"], payload["started"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def give_back_surplus(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import prepare
+
+    return await answer(prepare.give_back_surplus(*_place(payload), _tables(payload)))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def record_rotation(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import record
+
+    return await answer(record.rotated(_server(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")

@@ -1,7 +1,8 @@
 """How orchestrators call activities: deterministic waiting, and refusals that end a run with a reason.
 
 An activity answers `{"value": …}`, `{"later": reason}` (nothing is wrong, but not now) or `{"problem": reason}` (a
-person has to do something). A reason is `{code, message, remedy}`, `later` with `retry_after` in seconds.
+person has to do something). A reason is `{code, message, remedy}`; `later` has `retry_after` and `patience` too, in
+seconds.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def call(
     ctx: task.OrchestrationContext, activity: str, payload: dict[str, Any], patience: timedelta = PATIENCE
 ) -> Flow[Any]:
     """The value that `activity` answers. Waits out `later` with durable timers, for `patience`. Raises `Refused`."""
-    end = ctx.current_utc_datetime + patience
+    begun = ctx.current_utc_datetime
     pause = FIRST_PAUSE
     while True:
         answer = yield ctx.call_activity(activity, input=payload, retry_policy=CRASHED)
@@ -55,7 +56,8 @@ def call(
             raise Refused(answer["problem"])
         later = answer["later"]
         wait = max(pause, timedelta(seconds=later.pop("retry_after", None) or 0))
-        if ctx.current_utc_datetime + wait > end:
+        own = later.pop("patience", None)
+        if ctx.current_utc_datetime + wait > begun + (patience if own is None else timedelta(seconds=own)):
             raise Refused(later)
         yield ctx.create_timer(wait)
         pause = min(2 * pause, LONGEST_PAUSE)

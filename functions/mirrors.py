@@ -6,6 +6,7 @@ import azure.durable_functions as df
 import azure.functions as func
 import msgspec
 
+from functions import signals
 from functions.problems import answer, told
 from shared.platform.version import VERSION
 
@@ -30,6 +31,18 @@ async def get_mirror(req: func.HttpRequest) -> func.HttpResponse:
 
     found = await sweep.one(req.route_params["workspace"], req.route_params["mirror"], req.params.get("hours", "24"))
     return answer(msgspec.to_builtins(found))
+
+
+@blueprint.route(route="mirrors/{workspace}/{mirror}/restart", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@blueprint.durable_client_input(client_name="client")
+@told
+async def post_restart(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    """Stop a mirror and start it anew, which seeds its tables again; the body has to confirm that."""
+    from shared.steps import requests
+
+    server = await requests.reseed(req.route_params["workspace"], req.route_params["mirror"], req.get_body())
+    await signals.look(client, server)
+    return answer({"server": str(server)}, 202)
 
 
 @blueprint.route(route="live", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)

@@ -126,13 +126,15 @@ def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, An
     if pending:
         yield from _restart(ctx, server, decision, pending)
     _show(ctx, progress.at_server("role", databases, "Making sure of the role that Fabric logs in as"))
-    yield from call(ctx, "ensure_role", {"server": server, "host": decision["host"]})
+    yield from call(ctx, "ensure_role", {"server": server, "host": decision["host"], "rotate": decision["rotate"]})
     _show(ctx, progress.at_server("workspace", databases, "Admitting the server's identity to the workspace"))
     yield from call(ctx, "ensure_workspace_access", {"server": server, "workspace": decision["workspace"]})
     for database in decision["leaving"]:
         yield from _release_database(ctx, server, database)
     mirrors = yield from _mirror_all(ctx, server, decision)
     reasons = [found for mirror in mirrors for found in mirror["reasons"]]
+    if decision["rotate"] and not reasons:
+        yield from call(ctx, "record_rotation", {"server": server})
     return {"phase": "Blocked" if reasons else "Mirrored", "reasons": reasons}
 
 
@@ -251,7 +253,7 @@ def _mirror_all(ctx: task.OrchestrationContext, server: str, decision: dict[str,
 def _mirror_input(
     ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], database: str
 ) -> dict[str, Any]:
-    kept = ("host", "workspace", "mirror_start_limit_minutes", "poll_seconds")
+    kept = ("host", "workspace", "gateway", "rotate", "mirror_start_limit_minutes", "poll_seconds")
     return {
         "run": ctx.instance_id,
         "server": server,
@@ -264,7 +266,8 @@ def _mirror_input(
 @blueprint.orchestration_trigger(context_name="ctx")
 def mirror_database(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> Flow[dict[str, Any]]:
     """Mirror one database of a prepared server. Its outcome says why not, so that it does not stop the others."""
-    one = {name: wanted[name] for name in ("server", "host", "database", "tables", "workspace")}
+    kept = ("server", "host", "database", "tables", "workspace", "gateway", "rotate")
+    one = {name: wanted[name] for name in kept}
     reasons: list[Reason] = []
     try:
         yield from call(ctx, "prepare_database", one)
@@ -274,6 +277,7 @@ def mirror_database(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> F
         yield from call(ctx, "ensure_mirror", one)
         _tell(ctx, wanted, 3)
         yield from _until_running(ctx, one, wanted)
+        yield from call(ctx, "give_back_surplus", one)
         _tell(ctx, wanted, 4)
     except (Refused, task.TaskFailedError) as error:
         found = reason(error)

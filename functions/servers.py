@@ -89,6 +89,19 @@ async def post_restart_decision(req: func.HttpRequest, client: df.DurableFunctio
     return _accepted(req, server)
 
 
+@blueprint.route(route=f"{SERVER}/mirroring/rotate-password", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@blueprint.durable_client_input(client_name="client")
+@told
+async def post_rotate_password(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    """Give the fabric role a new password, and its connections too."""
+    from shared.steps import requests
+
+    server = _server(req)
+    await requests.rotate(server)
+    await signals.look(client, server)
+    return _accepted(req, server)
+
+
 def _server(req: func.HttpRequest) -> ServerId:
     """The server that the address names. Raises `InvalidInput`, and `NotAllowed` for a foreign subscription."""
     parts = req.route_params

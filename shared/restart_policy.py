@@ -16,7 +16,7 @@ MAINTENANCE_WINDOW = "maintenance-window"
 CUSTOM_WINDOW = timedelta(hours=1)
 DEFAULT_WINDOW = timedelta(hours=8)
 DEFAULT_WINDOW_HOUR = 23
-"""Source: "Scheduled maintenance" of flexible server: a custom window is an hour a week, the default is 23:00 to 07:00."""
+"""Source: "Scheduled maintenance" of flexible server: a custom window is an hour a week, Azure's own is 23:00 to 07:00."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,8 @@ def judge(
     refused = Reason(
         "RestartRefused",
         f"The restart of server {server.id.name!r} was refused. It works as before; {names} wait for a restart.",
-        f"Request mirroring again when a restart is acceptable, or set the tag {settings.tag_prefix}-restart to now or window.",
+        f"Request mirroring again when a restart is acceptable, or set the tag {settings.tag_prefix}-restart to now "
+        "or window.",
     )
     if policy == "window":
         opens = next_window(server.maintenance_window, now)
@@ -71,8 +72,8 @@ def judge(
         restart_then=False,
         too_late=Reason(
             "RestartNotDecided",
-            f"Nobody decided about the restart of server {server.id.name!r} in {settings.restart_decision_hours:g} hours. "
-            f"It works as before; {names} wait for a restart.",
+            f"Nobody decided in {settings.restart_decision_hours:g} hours about the restart of server "
+            f"{server.id.name!r}. It works as before; {names} wait for a restart.",
             "Decide with POST …/mirroring/restart-decision when it is asked for again: request mirroring again.",
         ),
         refused=refused,

@@ -37,13 +37,15 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one source (the tags, or a request) says. Empty or None: it says nothing about that.
 
     `databases`: names; empty: every user database. `tables`: of databases that are not mirrored whole.
-    `workspace`: GUID of a Fabric workspace. `restart`: the policy.
+    `workspace`: GUID of a Fabric workspace. `gateway`: GUID of the virtual network data gateway by which Fabric comes
+    in. `restart`: the policy.
     """
 
     databases: tuple[str, ...] = ()
     tables: tuple[TableName, ...] = ()
     workspace: str | None = None
     restart: RestartPolicy | None = None
+    gateway: str | None = None
 
 
 class TagWish(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ class MirrorIntent(msgspec.Struct, frozen=True):
     databases: tuple[str, ...]
     tables: tuple[TableName, ...]
     workspace: str
+    gateway: str
     restart: RestartPolicy
 
     @property
@@ -131,6 +134,7 @@ def combine(tags: TagWish, request: Wish | None, settings: Settings) -> MirrorIn
         databases=tuple(sorted(set(tags.wish.databases or asked.databases))),
         tables=tuple(sorted(set(asked.tables))),
         workspace=tags.wish.workspace or asked.workspace or settings.default_workspace,
+        gateway=asked.gateway or settings.fabric_gateway,
         restart=restart,
     )
 
@@ -181,11 +185,12 @@ def _wish(raw: dict[str, Any], names: Mapping[str, str], code: str = "") -> Wish
         subject = names.get(member, member)
         return InvalidInput(f"{subject[0].upper()}{subject[1:]} is {found!r}, but {expected}.", code=code)
 
-    if "workspace" in raw:
-        try:
-            raw["workspace"] = str(UUID(str(raw["workspace"])))
-        except ValueError:
-            raise refuse("workspace", raw["workspace"], "the GUID of a Fabric workspace was expected") from None
+    for member, what in (("workspace", "a Fabric workspace"), ("gateway", "a virtual network data gateway")):
+        if member in raw:
+            try:
+                raw[member] = str(UUID(str(raw[member])))
+            except ValueError:
+                raise refuse(member, raw[member], f"the GUID of {what} was expected") from None
     if "restart" in raw and raw["restart"] not in RESTART_POLICIES:
         raise refuse("restart", raw["restart"], f"one of {', '.join(RESTART_POLICIES)} was expected")
     try:
@@ -193,7 +198,7 @@ def _wish(raw: dict[str, Any], names: Mapping[str, str], code: str = "") -> Wish
     except msgspec.ValidationError as error:
         raise InvalidInput(
             f"The wish is malformed: {error}. Expected were databases (names), tables (objects with database, schema "
-            "and table), workspace (a GUID) and restart (a policy).",
+            "and table), workspace and gateway (GUIDs) and restart (a policy).",
             code=code,
         ) from None
     for name in (*wish.databases, *(part for table in wish.tables for part in msgspec.structs.astuple(table))):

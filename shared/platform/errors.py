@@ -10,19 +10,29 @@ class MirrorError(Exception):
 
     `code` is stable and documented; `message` names the value and what was expected; `remedy` says what to do.
     `retryable` tells whether the same call may succeed later without anybody doing anything, `retry_after` how
-    long to wait at least (seconds), when the service said so.
+    long to wait at least (seconds), when the service said so; `patience` how long to go on trying in all (seconds),
+    where that differs from the usual.
     """
 
     code: str = "InternalError"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, remedy: str = "", code: str = "", retry_after: float | None = None):
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        code: str = "",
+        retry_after: float | None = None,
+        patience: float | None = None,
+    ):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
         if code:
             self.code = code
         self.retry_after = retry_after
+        self.patience = patience
 
 
 class InvalidInput(MirrorError):

@@ -30,7 +30,8 @@ class ServerId(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         """The ARM resource id."""
-        return f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}/providers/{RESOURCE_TYPE}/{self.name}"
+        group = f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+        return f"{group}/providers/{RESOURCE_TYPE}/{self.name}"
 
     @property
     def key(self) -> str:

@@ -16,7 +16,14 @@ from shared.platform.errors import InvalidSetting
 Guid = str
 """A GUID in lower case."""
 
-_GUIDS = {"azure_tenant_id", "azure_client_id", "identity_object_id", "default_workspace"}
+_GUIDS = {
+    "azure_tenant_id",
+    "azure_client_id",
+    "identity_object_id",
+    "default_workspace",
+    "fabric_gateway",
+    "connection_group",
+}
 _GUID_LISTS = {"allowed_subscriptions", "allowed_workspaces"}
 _CHOICES = {
     "azure_cloud": ("AzureCloud", "AzureUSGovernment", "AzureChinaCloud"),
@@ -54,6 +61,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """With policy `auto`, a server younger than this is restarted at once."""
     restart_decision_hours: float = 72
     """How long a restart decision is waited for."""
+    server_wait_minutes: float = 30
+    """How long a server that is stopped, updating or in maintenance is waited for."""
+    allow_replicas: bool = True
+    """Whether a primary that has read replicas may be mirrored."""
     operation_limit_minutes: float = 60
     """How long one management operation may take, waiting for a busy server included."""
     mirror_start_limit_minutes: float = 60
@@ -62,11 +73,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Pause between two looks at a mirror that is starting."""
     fabric_calls_per_minute: int = 200
     """Fabric's quota for this identity."""
+    fabric_gateway: Guid = ""
+    """The virtual network data gateway by which Fabric reaches servers without public access. Empty: none."""
+    connection_group: Guid = ""
+    """Object id of a group that sees and may use the connections. Empty: the app alone does."""
+    retention_days: int | None = None
+    """How long Fabric keeps what was deleted at the source, 1 to 30 days. Not set: Fabric's default."""
     mirror_name: str = "{server}-{database}"
     """Template of a mirrored database's display name."""
     release_mirror: str = "keep"
     """What becomes of a mirrored database when its server is released: `keep` (stopped) or `delete`."""
     history_days: int = 30
+    """How long observations of health are kept."""
     health_grace_minutes: float = 15
     """How long a mirror that was just prepared or changed may take before its state counts against it."""
     latency_warn_minutes: float = 15
@@ -123,10 +141,14 @@ def _parse(name: str, kind: Any, text: str) -> Any:
         pattern, expected = _FORMS[name]
         if not re.fullmatch(pattern, text):
             raise ValueError(expected)
-        return text.rstrip("/") if text.startswith("https:") else text
+        text = text.rstrip("/") if text.startswith("https:") else text
+    if kind is bool:
+        return _choice(text, ("true", "false")) == "true"
     if get_origin(kind) is tuple:
         item = get_args(kind)[0]
         return tuple(item(part) for part in _parts(text))
+    if kind == int | None:
+        kind = int
     return _number(kind, text) if kind in (int, float) else text
 
 
@@ -166,5 +188,6 @@ _FORMS = {
         r"(?!pg_|azure)[a-z_][a-z0-9_]{0,62}",
         "but a role name of lower-case letters, digits and '_' was expected, not beginning with pg_ or azure",
     ),
+    "retention_days": (r"[1-9]|[12]\d|30", "but 1 to 30 days were expected"),
     "mirror_name": (r".*\{database\}.*", "but a template that contains {database} was expected"),
 }

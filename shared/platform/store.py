@@ -36,7 +36,7 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
 
     `baseline_worker_processes` is what the server had before the first preparation; `role` the PostgreSQL role that
     we created there; `run` the orchestration instance of the last run; `restart_refused` the fingerprint of the wish
-    for which a restart was refused.
+    for which a restart was refused; `rotate` that a new password was asked for.
     """
 
     id: ServerId
@@ -49,6 +49,7 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     role: str = ""
     run: str = ""
     restart_refused: str = ""
+    rotate: bool = False
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -60,7 +61,8 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
 
     `host` is the server's domain name, `item` and `item_name` the mirrored database's id and display name, `connection`
     the Fabric connection's id, `secret` the name of the password in Key Vault, `takeover` the former owners and
-    privileges of its tables (JSON).
+    privileges of its tables (JSON);
+    `reseed` that the mirror is to be stopped and started, which seeds its tables anew.
     """
 
     server: ServerId
@@ -74,6 +76,7 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     secret: str = ""
     takeover: str = ""
     reasons: tuple[Reason, ...] = ()
+    reseed: bool = False
 
     @property
     def keys(self) -> tuple[str, str]:

@@ -10,14 +10,24 @@ from __future__ import annotations
 from shared.desired.intent import MirrorIntent
 from shared.platform.settings import Settings
 from shared.readiness.database import database_checks
-from shared.readiness.report import Check, DatabaseFacts, Facts, Plan, Report, databases_of
+from shared.readiness.report import Check, DatabaseFacts, Facts, Plan, Report, databases_of, gateway_of
 from shared.readiness.server import access_changes, access_checks, is_administrator, parameter_checks, server_checks
 from shared.readiness.workspace import workspace_checks
 from shared.source import parameters as server_parameters
 from shared.source.parameters import Used
 from shared.source.server import SetParameter
 
-__all__ = ["Check", "DatabaseFacts", "Facts", "Plan", "Report", "check", "databases_of", "is_administrator"]
+__all__ = [
+    "Check",
+    "DatabaseFacts",
+    "Facts",
+    "Plan",
+    "Report",
+    "check",
+    "databases_of",
+    "gateway_of",
+    "is_administrator",
+]
 
 
 def check(facts: Facts, intent: MirrorIntent, settings: Settings) -> Report:
@@ -39,7 +49,7 @@ def check(facts: Facts, intent: MirrorIntent, settings: Settings) -> Report:
         baseline_worker_processes=planned.baseline_worker_processes,
     )
     checks: list[Check] = [
-        *server_checks(server),
+        *server_checks(server, intent, settings),
         *access_checks(server, settings),
         *parameter_checks(server, facts.parameters, planned, pending),
         *database_checks(server, databases, intent, facts.databases),

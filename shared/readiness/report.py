@@ -84,6 +84,11 @@ def databases_of(intent: MirrorIntent, server: ServerFacts) -> tuple[str, ...]:
     return intent.databases or server.databases
 
 
+def gateway_of(intent: MirrorIntent, server: ServerFacts) -> str:
+    """The gateway by which Fabric comes in: none where its shared cloud reaches the server itself."""
+    return "" if server.public_access and server.azure_services_allowed else intent.gateway
+
+
 def judged(
     id: str, subject: str, good: bool, found: object, wanted: str, message: str, remedy: str, reference: str = ""
 ) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from shared.desired.intent import MirrorIntent
 from shared.platform.settings import Settings
 from shared.readiness.report import CONCEPTS, TUTORIAL, Check, fixed, judged
 from shared.source.parameters import Parameter, ParameterPlan
@@ -14,7 +15,7 @@ HIGH_AVAILABILITY_FROM = 17
 WRITABLE_ROLES = frozenset({"Primary", "None"})
 
 
-def server_checks(server: ServerFacts) -> Iterator[Check]:
+def server_checks(server: ServerFacts, intent: MirrorIntent, settings: Settings) -> Iterator[Check]:
     def judge(
         id: str, good: bool, found: object, wanted: str, message: str, remedy: str, reference: str = CONCEPTS
     ) -> Check:
@@ -62,6 +63,14 @@ def server_checks(server: ServerFacts) -> Iterator[Check]:
         "Tag its primary instead, or promote it.",
     )
     yield judge(
+        "ReadReplicas",
+        settings.allow_replicas or not server.replicas,
+        server.replicas,
+        "no read replica",
+        f"The server has {server.replicas} read replicas, and the app's settings forbid mirroring such a server.",
+        "Set ALLOW_REPLICAS to true (allowed by Azure since 2026), or delete the replicas.",
+    )
+    yield judge(
         "ElasticCluster",
         not server.elastic_cluster,
         "elastic cluster" if server.elastic_cluster else "single server",
@@ -80,11 +89,12 @@ def server_checks(server: ServerFacts) -> Iterator[Check]:
     )
     yield judge(
         "Network",
-        server.public_access and server.azure_services_allowed,
+        (server.public_access and server.azure_services_allowed) or bool(intent.gateway),
         _network(server),
-        "public access with Azure services allowed",
-        f"Fabric can't reach the server: {_network(server)}.",
-        "Enable public access and add the firewall rule 0.0.0.0-0.0.0.0 (Allow access from Azure services).",
+        "public access with Azure services allowed, or a virtual network data gateway",
+        f"Fabric can't reach the server: {_network(server)}, and no virtual network data gateway is named.",
+        "Enable public access and add the firewall rule 0.0.0.0-0.0.0.0 (Allow access from Azure services), "
+        "or set FABRIC_GATEWAY.",
         TUTORIAL,
     )
 

@@ -12,7 +12,7 @@ from shared.desired import intent as desired
 from shared.desired.intent import MirrorIntent, RestartPolicy, Wish
 from shared.fabric import workspace as fabric_workspace
 from shared.platform import reasons, store
-from shared.platform.errors import InvalidInput, MirrorError
+from shared.platform.errors import InvalidInput, MirrorError, Unavailable
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
@@ -20,6 +20,12 @@ from shared.platform.store import MirrorRow, ServerRow
 from shared.source import server as flexible_server
 from shared.source.server import Change, ServerFacts, SetParameter
 from shared.steps import inside
+
+UNTOUCHED = frozenset({"New", "Released", "Deleted"})
+"""Phases of a server on which nothing of ours is left."""
+SETTLED_STATES = frozenset({"Ready", "Disabled", "Dropping", "Inaccessible"})
+"""States of a server that don't change by themselves, or not for the better."""
+LOOK_SECONDS = 15.0
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +45,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     tables: dict[str, tuple[tuple[str, str], ...]] = {}
     workspace: str = ""
+    gateway: str = ""
+    rotate: bool = False
     restart: RestartPolicy = "auto"
     fingerprint: str = ""
     operation_limit_minutes: float = 0
@@ -52,14 +60,17 @@ async def decide(id: ServerId, run: str) -> Decision:
         flexible_server.observe(id), store.read_server(id), store.list_mirrors_of(id)
     )
     if facts is None:
-        return Decision(action="forget" if row else "none")
+        return Decision(action="none" if row is None or row.phase == "Deleted" else "forget")
     try:
         intent = wanted(facts, row)
     except InvalidInput as error:
         await store.update_server(id, run=run)
         return Decision(action="blocked", reasons=(reasons.of(error),))
+    if intent.wanted and facts.state not in SETTLED_STATES:
+        await store.update_server(id, run=run)
+        raise _not_ready(facts)
     if not intent.wanted:
-        if row is None or (not mirrors and row.phase in ("New", "Released")):
+        if row is None or (not mirrors and row.phase in UNTOUCHED):
             return Decision(action="none")
         await store.update_server(id, run=run, phase="Releasing", reasons=(), fingerprint=intent.fingerprint)
         return Decision(action="release", leaving=tuple(mirror.database for mirror in mirrors))
@@ -96,6 +107,16 @@ async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None
     )
 
 
+def _not_ready(facts: ServerFacts) -> Unavailable:
+    return Unavailable(
+        f"Server {facts.id.name!r} is {facts.state}, not Ready.",
+        code="ServerNotReady",
+        remedy="Start it, or wait until its operation has ended; it is then looked at again by itself.",
+        retry_after=LOOK_SECONDS,
+        patience=settings().server_wait_minutes * 60,
+    )
+
+
 async def _prepare(
     facts: ServerFacts, intent: MirrorIntent, row: ServerRow, mirrors: list[MirrorRow], run: str
 ) -> Decision:
@@ -126,6 +147,8 @@ async def _prepare(
             for database in found.plan.databases
         },
         workspace=intent.workspace,
+        gateway=readiness.gateway_of(intent, facts),
+        rotate=row.rotate,
         restart=intent.restart,
         fingerprint=intent.fingerprint,
         operation_limit_minutes=settings().operation_limit_minutes,

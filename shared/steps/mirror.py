@@ -12,6 +12,7 @@ from shared.platform.errors import Blocked, Unavailable
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import MirrorRow
+from shared.steps.release import leave_workspace
 
 CREATING_SECONDS = 2.0
 
@@ -24,8 +25,12 @@ class Advance(msgspec.Struct, frozen=True):
     started: bool
 
 
-async def ensure_connection(id: ServerId, database: str, host: str) -> None:
-    """Make sure of the Fabric connection to a database, with the password from Key Vault."""
+async def ensure_connection(id: ServerId, database: str, host: str, gateway: str, rotate: bool) -> None:
+    """Make sure of the Fabric connection to a database, with the password from Key Vault.
+
+    `rotate`: the password is new, so a connection that is there gets it. `gateway`: by which one Fabric comes in, or
+    empty.
+    """
     row = await _row(id, database)
     password = await secrets.read(row.secret)
     if password is None:
@@ -36,21 +41,30 @@ async def ensure_connection(id: ServerId, database: str, host: str) -> None:
         database,
         settings().fabric_role,
         password,
-        recorded=row.connection,
+        gateway=gateway,
+        recorded="" if rotate else row.connection,
     )
+    if settings().connection_group:
+        await fabric_connection.share(found.id, settings().connection_group)
     if found.id != row.connection:
         await store.update_mirror(id, database, connection=found.id)
 
 
 async def ensure_mirror(id: ServerId, database: str, workspace: str, tables: list[tuple[str, str]] | None) -> None:
-    """Make sure of the mirrored database of a database: all of its tables, or the chosen ones."""
+    """Make sure of the mirrored database of a database: all of its tables, or the chosen ones.
+
+    One in another workspace, where it was wanted before, is left first.
+    """
     row = await _row(id, database)
+    if row.item and row.workspace != workspace:
+        await leave_workspace(row)
+        row = await store.update_mirror(id, database, workspace=workspace, item="", item_name="", phase="Preparing")
     found = await mirrored_database.ensure(
         workspace,
-        definitions.definition(row.connection, database, tables),
+        definitions.definition(row.connection, database, tables, retention_days=settings().retention_days),
         name=mirrored_database.display_name(settings().mirror_name, id, database),
         mark=fabric_connection.name_of(id, database),
-        recorded=row.item if row.workspace == workspace else "",
+        recorded=row.item,
     )
     if not found.id:
         raise Unavailable(
@@ -69,6 +83,10 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
     """
     row = await _row(id, database)
     seen = await mirrored_database.status(row.workspace, row.item)
+    if row.reseed:
+        await mirrored_database.stop(row.workspace, row.item)
+        await store.update_mirror(id, database, phase="Starting", reseed=False)
+        return Advance(seen.status, running=False, started=False)
     if seen.status == "Running":
         if row.phase != "Running" or row.reasons:
             await store.update_mirror(id, database, phase="Running", reasons=())

@@ -29,11 +29,12 @@ def secret_name(id: ServerId) -> str:
     return f"fabric-mirror-{id.name}-{digest}"
 
 
-async def ensure_role(id: ServerId, host: str) -> None:
-    """Make sure of the fabric role and its password: in Key Vault first, then on the server."""
+async def ensure_role(id: ServerId, host: str, rotate: bool) -> None:
+    """Make sure of the fabric role and its password, a new one for `rotate`: in Key Vault first, then on the server."""
     name = settings().fabric_role
     row = await store.read_server(id)
-    password = await secrets.ensure(secret_name(id), {"server": str(id), "role": name})
+    make = secrets.renew if rotate else secrets.ensure
+    password = await make(secret_name(id), {"server": str(id), "role": name})
     async with connect(host, MAINTENANCE_DATABASE) as connection:
         await role.ensure_role(connection, name, password, recorded=row is not None and row.role == name)
     await store.update_server(id, role=name)
@@ -67,6 +68,32 @@ async def prepare_database(id: ServerId, database: str, host: str, chosen: list[
         _require_granted(granted.missing)
         await ownership.apply_take(connection, takeover)
     await _verify(id, database, host, schemas, eligible)
+
+
+async def give_back_surplus(id: ServerId, database: str, host: str, chosen: list[tuple[str, str]] | None) -> None:
+    """Give back the tables that were taken for an earlier choice and are not chosen any more."""
+    row = await store.read_mirror(id, database)
+    if row is None or not row.takeover or chosen is None:
+        return
+    taken = msgspec.json.decode(row.takeover, type=Takeover)
+    wanted = {TableName(schema, table) for schema, table in chosen}
+    surplus = tuple(former for former in taken.tables if former.name not in wanted)
+    if not surplus:
+        return
+    kept = msgspec.structs.replace(taken, tables=tuple(former for former in taken.tables if former not in surplus))
+    still = await still_members(id, database) | {former.owner for former in kept.tables}
+    async with connect(host, database) as connection:
+        await ownership.give_back(connection, msgspec.structs.replace(taken, tables=surplus), still)
+    await store.update_mirror(id, database, takeover=msgspec.json.encode(kept).decode() if kept.tables else "")
+
+
+async def still_members(id: ServerId, leaving: str) -> set[str]:
+    """The former owners of tables that are taken in other databases of the server than `leaving`."""
+    rows = await store.list_mirrors_of(id)
+    others = [
+        msgspec.json.decode(row.takeover, type=Takeover) for row in rows if row.database != leaving and row.takeover
+    ]
+    return {former.owner for takeover in others for former in takeover.tables}
 
 
 async def _keep(id: ServerId, database: str, host: str, takeover: Takeover) -> None:

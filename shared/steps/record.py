@@ -12,13 +12,15 @@ from shared.platform.server_id import ServerId
 
 
 async def outcome(id: ServerId, phase: str, reasons: list[dict[str, Any]]) -> None:
-    """The end of a run. A forgotten server has no row any more."""
-    if phase in ("Deleted", "Released"):
-        await store.delete_server(id)
-        return
+    """The end of a run."""
     await store.update_server(id, phase=phase, reasons=msgspec.convert(reasons, tuple[Reason, ...]))
 
 
 async def mirror_problem(id: ServerId, database: str, reasons: list[dict[str, Any]]) -> None:
     """Why one database is not mirrored."""
     await store.update_mirror(id, database, phase="Blocked", reasons=msgspec.convert(reasons, tuple[Reason, ...]))
+
+
+async def rotated(id: ServerId) -> None:
+    """The new password is everywhere."""
+    await store.update_server(id, rotate=False)

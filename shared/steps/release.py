@@ -19,7 +19,7 @@ from shared.source import server as flexible_server
 from shared.source.connection import connect
 from shared.source.ownership import Takeover
 from shared.steps.inside import MAINTENANCE_DATABASE
-from shared.steps.prepare import secret_name
+from shared.steps.prepare import secret_name, still_members
 
 
 async def release_mirror(id: ServerId, database: str) -> None:
@@ -41,12 +41,21 @@ async def release_database(id: ServerId, database: str) -> None:
         async with connect(row.host, database) as connection:
             await slots.stop_publications(connection, name)
             if row.takeover:
-                still = await _still_members(id, database)
-                await ownership.give_back(connection, _takeover(row), still)
+                takeover = msgspec.json.decode(row.takeover, type=Takeover)
+                await ownership.give_back(connection, takeover, await still_members(id, database))
             await role.release_database(connection, name)
     except NotFound:
         pass
     await store.delete_mirror(id, database)
+
+
+async def leave_workspace(row: MirrorRow) -> None:
+    """Stop the mirror, and keep or delete the mirrored database by the setting."""
+    if row.item:
+        await mirrored_database.stop(row.workspace, row.item)
+        if settings().release_mirror == "delete":
+            await mirrored_database.delete(row.workspace, row.item)
+        await store.delete_health(row.workspace, row.item)
 
 
 async def release_server(id: ServerId) -> None:
@@ -68,21 +77,6 @@ async def forget_server(id: ServerId) -> None:
 
 
 async def _leave_fabric(row: MirrorRow) -> None:
-    if row.item:
-        await mirrored_database.stop(row.workspace, row.item)
-        if settings().release_mirror == "delete":
-            await mirrored_database.delete(row.workspace, row.item)
-        await store.delete_health(row.workspace, row.item)
+    await leave_workspace(row)
     if row.connection:
         await fabric_connection.remove(row.connection)
-
-
-async def _still_members(id: ServerId, leaving: str) -> set[str]:
-    """The former owners of tables that are still taken in other databases of the server."""
-    rows = await store.list_mirrors_of(id)
-    others = [_takeover(row) for row in rows if row.database != leaving and row.takeover]
-    return {former.owner for takeover in others for former in takeover.tables}
-
-
-def _takeover(row: MirrorRow) -> Takeover:
-    return msgspec.json.decode(row.takeover, type=Takeover)

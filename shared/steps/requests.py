@@ -10,7 +10,7 @@ from shared import readiness
 from shared.desired import intent as desired
 from shared.desired.intent import TagWish, Wish
 from shared.platform import store
-from shared.platform.errors import Conflict, NotFound
+from shared.platform.errors import Conflict, InvalidInput, NotFound
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
@@ -94,6 +94,43 @@ async def withdraw(id: ServerId) -> None:
             remedy=f"Set the tag {prefix} to disabled, or remove it; that releases the server.",
         )
     await store.update_server(id, request="")
+
+
+async def rotate(id: ServerId) -> None:
+    """Note that the fabric role is to get a new password. Raises `Conflict` for a server that is not mirrored."""
+    row = await store.read_server(id)
+    if row is None:
+        raise _unknown(id)
+    if not row.role:
+        raise Conflict(
+            f"Server {id.name!r} is {row.phase} and has no fabric role yet.",
+            code="NothingToRotate",
+            remedy="Wait until the server has been prepared.",
+        )
+    await store.update_server(id, rotate=True)
+
+
+async def reseed(workspace: str, item: str, body: bytes) -> ServerId:
+    """Note that a mirror is to be stopped and started anew; the server that it belongs to.
+
+    Starting again copies every table anew, so the body has to say that this is meant: `{"reseed": true}`.
+    """
+    health = await store.read_health(workspace, item)
+    row = await store.read_mirror(health.server, health.database) if health else None
+    if row is None or row.item != item:
+        raise NotFound(
+            f"There is no mirror {item} in workspace {workspace}, or it was never looked at.",
+            code="MirrorNotFound",
+            remedy="GET /api/mirrors lists the known ones.",
+        )
+    if body.replace(b" ", b"").strip() != b'{"reseed":true}':
+        raise InvalidInput(
+            "Restarting a mirror copies every table anew; until that is done, readers see the old state.",
+            code="ReseedNotConfirmed",
+            remedy='Send {"reseed": true} if that is meant.',
+        )
+    await store.update_mirror(row.server, row.database, reseed=True)
+    return row.server
 
 
 async def describe(id: ServerId, running: bool) -> ServerState:
