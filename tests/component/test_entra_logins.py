@@ -58,7 +58,7 @@ def test_the_next_days_token_replaces_todays(topology: Topology, postgres_server
     assert today
     postgres.server.create_administrator(APP.name, today)
     postgres.connect("postgres", APP.name, today).close()
-    age(topology, tokens.LIFETIME_SECONDS)
+    age(topology, tokens.LIFETIME_SECONDS + 60)
     logins.renew(server)
     tomorrow = logins.password(APP.object_id)
     postgres.connect("postgres", APP.name, tomorrow).close()
