@@ -41,7 +41,7 @@ class FormerOwner(msgspec.Struct, frozen=True, kw_only=True):
     table: Relation
     sequences: tuple[Relation, ...] = ()
     member: bool = False
-    """The owner was a member of the fabric role already."""
+    """Somebody else made the owner a member of the fabric role: it stays one."""
     replica_identity: str = "DEFAULT"
     """What followed REPLICA IDENTITY: DEFAULT, NOTHING, FULL, or an index's name behind `USING INDEX `."""
 
@@ -86,7 +86,7 @@ async def plan_take(connection: Connection, role: str, tables: Sequence[TableNam
     rows = [row for row in rows if row["owner"] != role]
     found = await grants.relations(connection, [oid for row in rows for oid in (row["oid"], *row["sequences"])])
     far = await out_of_reach(connection, [row["owner"] for row in rows])
-    members = await _members(connection, role)
+    members = await _members(connection, role, made_here=False)
     taken: list[FormerOwner] = []
     refused: list[NotTakeable] = []
     for row in rows:
@@ -118,7 +118,7 @@ async def give_back(connection: Connection, takeover: Takeover, still_members: C
     """
     await _each(takeover.tables, lambda former: _give_back(connection, takeover.role, former), "Giving back")
     leaving = {former.owner for former in takeover.tables if not former.member} - set(still_members)
-    for owner in sorted(leaving & await _members(connection, takeover.role)):
+    for owner in sorted(leaving & await _members(connection, takeover.role, made_here=True)):
         with explained(f"Ending the membership of role {owner!r} in {takeover.role!r}"):
             await connection.execute(
                 sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(takeover.role), sql.Identifier(owner))
@@ -145,7 +145,7 @@ async def _take(connection: Connection, role: str, former: FormerOwner) -> None:
         async with acting_as(connection, role):
             for statement in statements:
                 await connection.execute(statement)
-        if former.owner not in await _members(connection, role):
+        if former.owner not in await _members(connection, role, made_here=True):
             await connection.execute(_membership(connection, role, former.owner))
 
 
@@ -215,8 +215,9 @@ async def _relation(connection: Connection, table: Relation) -> Relation | None:
     return (await grants.relations(connection, [table.oid])).get(table.oid)
 
 
-async def _members(connection: Connection, role: str) -> set[str]:
-    rows = await (await connection.execute(_MEMBERS, [role])).fetchall()
+async def _members(connection: Connection, role: str, *, made_here: bool) -> set[str]:
+    """The members of `role` that this identity made, or those that others made."""
+    rows = await (await connection.execute(_MEMBERS, [role, made_here])).fetchall()
     return {row["member"] for row in rows}
 
 
@@ -263,6 +264,6 @@ _OWNED = sql.SQL("""
 """)
 
 _MEMBERS = sql.SQL("""
-    SELECT DISTINCT pg_get_userbyid(member)::text AS member FROM pg_auth_members
-    WHERE roleid = (SELECT oid FROM pg_roles WHERE rolname = %s)
+    SELECT pg_get_userbyid(member)::text AS member FROM pg_auth_members
+    WHERE roleid = (SELECT oid FROM pg_roles WHERE rolname = %s) AND (pg_get_userbyid(grantor) = current_user) = %s
 """)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import psycopg
 import pytest
+from psycopg import sql
 
 from shared.platform.errors import Blocked, Unavailable
 from shared.source import connection, ownership, role, tables
@@ -71,6 +72,14 @@ async def release(app: Application, takeover: Takeover) -> None:
         await role.release_database(found, app.fabric)
     async with creator(app) as found:
         assert await role.drop_role(found, app.fabric)
+
+
+def members(app: Application) -> set[str]:
+    """The members of the fabric role, apart from the app's own identities."""
+    rows = app.postgres.server.execute(
+        "SELECT pg_get_userbyid(member) AS name FROM pg_auth_members WHERE pg_get_userbyid(roleid) = %s", (app.fabric,)
+    )
+    return {row["name"] for row in rows} - {IDENTITY, app.postgres.administrator}
 
 
 def owners(app: Application) -> dict[str, str]:
@@ -143,7 +152,7 @@ async def test_the_fabric_role_can_publish_what_was_taken_and_says_what_it_lacks
 async def test_on_16_and_later_a_former_owner_cannot_become_the_fabric_role(app: Application) -> None:
     await prepare(app)
     with app.connect(app.owner) as found, pytest.raises(psycopg.errors.InsufficientPrivilege):
-        found.execute(psycopg.sql.SQL("SET ROLE {}").format(psycopg.sql.Identifier(app.fabric)))
+        found.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(app.fabric)))
 
 
 @pytest.mark.parametrize("app", VERSIONS, indirect=True)
@@ -177,7 +186,7 @@ async def test_tables_renamed_moved_dropped_or_regranted_meanwhile(app: Applicat
         "GRANT INSERT ON sales.clients TO {other}",
     )
     app.postgres.server.execute(
-        psycopg.sql.SQL("REVOKE CREATE ON SCHEMA sales FROM {}").format(psycopg.sql.Identifier(app.owner)),
+        sql.SQL("REVOKE CREATE ON SCHEMA sales FROM {}").format(sql.Identifier(app.owner)),
         None,
         app.database,
     )
@@ -191,28 +200,44 @@ async def test_tables_renamed_moved_dropped_or_regranted_meanwhile(app: Applicat
         assert found.execute("SELECT has_schema_privilege('sales', 'CREATE')").fetchone() == (False,)
 
 
-@pytest.mark.parametrize("app", [14, 18], indirect=True)
-async def test_databases_of_one_server_that_share_owners_are_taken_at_once_and_released_one_by_one(
-    app: Application,
-) -> None:
+def copy_of(app: Application) -> Application:
+    """Another database of the same server with the same owners."""
     second = msgspec.structs.replace(app, database=f"{app.database} 2")
     app.postgres.server.execute(
-        psycopg.sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER azure_pg_admin").format(
-            psycopg.sql.Identifier(second.database), psycopg.sql.Identifier(app.database)
+        sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER azure_pg_admin").format(
+            sql.Identifier(second.database), sql.Identifier(app.database)
         )
     )
+    return second
+
+
+@pytest.mark.parametrize("app", [14, 18], indirect=True)
+async def test_databases_of_one_server_that_share_owners_can_be_taken_at_the_same_time(app: Application) -> None:
+    second = copy_of(app)
     before = dump(app), dump(second)
     async with creator(app) as found:
         await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
-    first_taken, second_taken = await asyncio.gather(prepare(app), prepare(second))
+    taken = await asyncio.gather(prepare(app), prepare(second))
     async with identity(app) as found:
-        await ownership.give_back(found, first_taken, still_members={former.owner for former in second_taken.tables})
+        await ownership.give_back(found, taken[0], still_members={former.owner for former in taken[1].tables})
         await role.release_database(found, app.fabric)
-    second.run(app.owner, "ALTER TABLE sales.customers ADD COLUMN still_mine text")
-    second.run(app.owner, "ALTER TABLE sales.customers DROP COLUMN still_mine")
-    await release(second, second_taken)
+    await release(second, taken[1])
     assert sorted(dump(app) ^ before[0]) == []
     assert sorted(dump(second) ^ before[1]) == []
+
+
+@pytest.mark.parametrize("app", [14, 18], indirect=True)
+async def test_former_owners_leave_the_fabric_role_with_their_last_table_and_not_before(app: Application) -> None:
+    second = copy_of(app)
+    first_taken = await prepare(app)
+    second_taken = await prepare(second)
+    async with identity(app) as found:
+        await ownership.give_back(found, first_taken, still_members={former.owner for former in second_taken.tables})
+    second.run(app.owner, "ALTER TABLE sales.customers ADD COLUMN still_mine text")
+    assert members(app) == {app.owner, app.other}
+    async with identity(second) as found:
+        await ownership.give_back(found, second_taken)
+    assert members(app) == set()
 
 
 async def test_the_record_of_500_tables_stays_small(
