@@ -62,7 +62,8 @@ class Quota:
             now = asyncio.get_running_loop().time()
             self._taken.append(now)
             if lane:
-                self._next_background = max(now, self._next_background) + self.window / self._allowed(now, lane)
+                pace = self.window / self._allowed(now, lane)
+                self._next_background = max(now, self._next_background + pace)
 
     def _require_short_pause(self, lane: bool) -> None:
         pause = self._held_until - asyncio.get_running_loop().time()
