@@ -31,7 +31,7 @@ def main() -> int:
         if chosen.command == "demo":
             from local import demo
 
-            return demo.main()
+            return demo.main(chosen.folder)
         return start(chosen.folder) if chosen.command == "start" else stop(chosen.folder)
     except (StartFailed, lock.Taken) as error:
         console.print(f"[red]Not started.[/] {error}", soft_wrap=True, markup=True)

@@ -39,9 +39,7 @@ def operator(stack_factory: StackFactory) -> Iterator[Operator]:
 @pytest.fixture(scope="package")
 def prepared(operator: Operator) -> Prepared:
     """PostgreSQL 16, database `shop`, asked for by its tag. Its log tells every statement."""
-    server = operator.create_server("pg-prepared", 16, "shop")
-    application = operator.install(server, "shop")
-    real_parts.used("PostgreSQL", application.server_version())
+    server, application = with_application(operator, "pg-prepared", 16)
     assert application.inabilities() == {}
     rows = application.rows()
     operator.set_parameter(server, "log_statement", "all")
@@ -50,6 +48,14 @@ def prepared(operator: Operator) -> Prepared:
         seen = mirrored(operator, server)
     assert seen["phase"] == "Mirrored", seen["reasons"]
     return Prepared(server, application, rows)
+
+
+def with_application(operator: Operator, name: str, version: int) -> tuple[Server, Application]:
+    """A new server, with an application in its database `shop`."""
+    server = operator.create_server(name, version, "shop")
+    application = operator.install(server, "shop")
+    real_parts.used("PostgreSQL", application.server_version())
+    return server, application
 
 
 def mirrored(operator: Operator, server: Server) -> dict:
