@@ -75,7 +75,10 @@ def test_a_full_body() -> None:
         (b"[]", "not a JSON object"),
         (b"{", "not a JSON object"),
         (b"\xff", "not a JSON object"),
-        (b'{"database": ["shop"]}', "unknown members: 'database'. Known are databases, tables, workspace, restart, gateway"),
+        (
+            b'{"database": ["shop"]}',
+            "unknown members: 'database'. Known are databases, tables, workspace, restart, gateway",
+        ),
         (b'{"databases": "shop"}', "Expected `array`, got `str`"),
         (b'{"databases": [""]}', "names of 1 to 63 bytes"),
         (b'{"databases": ["a\\u0000b"]}', "names of 1 to 63 bytes"),
