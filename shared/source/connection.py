@@ -31,10 +31,10 @@ _OPTIONS = (
     f"-c search_path=pg_catalog -c lock_timeout={LOCK_SECONDS}s -c statement_timeout={STATEMENT_SECONDS}s"
     f" -c idle_in_transaction_session_timeout={STATEMENT_SECONDS}s"
 )
-_REFUSED = re.compile(
-    r"authentication failed|no pg_hba\.conf entry|is not permitted to log in|permission denied for database|"
-    r"password.*(?:expired|required)|role .* does not exist|not currently accepting connections",
-    re.IGNORECASE | re.DOTALL,
+_PASSING = re.compile(
+    r"starting up|shutting down|recovery mode|not yet accepting|too many (?:clients|connections)|connection slots|"
+    r"terminating connection",
+    re.IGNORECASE,
 )
 _NO_DATABASE = re.compile(r'database ".*" does not exist', re.DOTALL)
 _UNTRUSTED = re.compile(r"certificate|does not match host name", re.IGNORECASE)
@@ -104,7 +104,7 @@ def explained(doing: str) -> Iterator[None]:
         raise Blocked(
             f"{doing} was refused: {error.diag.message_primary or error}",
             code="NotPermitted",
-            remedy="Give the app's identity this right, or do it by hand; docs/operations.md names the statements.",
+            remedy="Give the app's identity the right to do this, or have it done by a role that has it.",
         ) from error
     except _RETRYABLE as error:
         raise Unavailable(f"{doing} has to wait: {error.diag.message_primary or error}") from error
@@ -132,7 +132,7 @@ def _refusal(text: str, host: str, database: str, user: str, remedy: str) -> Mir
     """Which error a failed connection is. libpq gives no codes before a session exists, so its text has to tell."""
     if _NO_DATABASE.search(text):
         return NotFound(f"Server {host} has no database {database!r}.", remedy="Check the database's name.")
-    if _REFUSED.search(text):
+    if "FATAL:" in text and not _PASSING.search(text):
         return Blocked(
             f"Server {host} refused the login of {user!r} to database {database!r}: {_line(text)}",
             code="LoginRefused",

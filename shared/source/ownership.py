@@ -27,6 +27,7 @@ from shared.source.grants import Relation
 from shared.source.membership import acting_as, borrowed, major, out_of_reach, schema_owners
 from shared.source.tables import TableName
 
+ADMINISTRATORS = "azure_pg_admin"
 LOCK_WAIT = "500ms"
 """Longest wait for a table's lock. While it is waited for, the application's statements queue behind it."""
 PAUSES = (0.5, 1.0, 2.0, 4.0)
@@ -55,8 +56,11 @@ class FormerOwner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotTakeable(msgspec.Struct, frozen=True):
-    """A table that the app may not take: what has to be run first, and by which roles it can be (none known: a
-    superuser, which on Azure means support)."""
+    """A table that the app may not take: what has to be run first, and by which roles it can be.
+
+    A role that somebody created can be granted to the app by its creator. Nobody can grant the server's own
+    administrators, but they can hand a table to `azure_pg_admin`, which all of them, and the app, are members of.
+    """
 
     schema: str
     table: str
@@ -86,13 +90,14 @@ async def plan_take(connection: Connection, role: str, tables: Sequence[TableNam
     rows = [row for row in rows if row["owner"] != role]
     found = await grants.relations(connection, [oid for row in rows for oid in (row["oid"], *row["sequences"])])
     far = await out_of_reach(connection, [row["owner"] for row in rows])
+    administrators = {row["role"] for row in await (await connection.execute(_ADMINISTRATORS, [list(far)])).fetchall()}
     members = await _members(connection, role, made_here=False)
     taken: list[FormerOwner] = []
     refused: list[NotTakeable] = []
     for row in rows:
         table = found[row["oid"]]
         if table.owner in far:
-            refused.append(_not_takeable(connection, table, far[table.owner]))
+            refused.append(_not_takeable(connection, table, far[table.owner], table.owner in administrators))
             continue
         sequences = tuple(found[oid] for oid in row["sequences"])
         former = FormerOwner(
@@ -240,9 +245,14 @@ def _membership(connection: Connection, role: str, member: str) -> sql.Composed:
     return sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)) + options
 
 
-def _not_takeable(connection: Connection, table: Relation, grantors: tuple[str, ...]) -> NotTakeable:
-    statement = sql.SQL("GRANT {} TO {};").format(sql.Identifier(table.owner), sql.Identifier(connection.info.user))
-    return NotTakeable(table.schema, table.name, table.owner, statement.as_string(connection), grantors)
+def _not_takeable(
+    connection: Connection, table: Relation, grantors: tuple[str, ...], administrator: bool
+) -> NotTakeable:
+    if administrator and not grantors:
+        statement, grantors = _owner_to(table, ADMINISTRATORS), (table.owner,)
+    else:
+        statement = sql.SQL("GRANT {} TO {}").format(sql.Identifier(table.owner), sql.Identifier(connection.info.user))
+    return NotTakeable(table.schema, table.name, table.owner, statement.as_string(connection) + ";", grantors)
 
 
 _HOME: tuple[LiteralString, ...] = ("CREATE", "USAGE")
@@ -263,6 +273,11 @@ _OWNED = sql.SQL("""
     ORDER BY n.nspname, c.relname
 """)
 
+_ADMINISTRATORS = sql.SQL("""
+    SELECT rolname::text AS role FROM pg_roles r
+    WHERE rolname = ANY (%s::name[])
+      AND EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'azure_pg_admin' AND pg_has_role(r.oid, g.oid, 'MEMBER'))
+""")
 _MEMBERS = sql.SQL("""
     SELECT pg_get_userbyid(member)::text AS member FROM pg_auth_members
     WHERE roleid = (SELECT oid FROM pg_roles WHERE rolname = %s) AND (pg_get_userbyid(grantor) = current_user) = %s

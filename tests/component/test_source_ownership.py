@@ -329,6 +329,44 @@ async def test_names_the_statement_for_a_table_that_it_may_not_take(
 
 
 @pytest.mark.parametrize("app", [18], indirect=True)
+async def test_tables_of_the_servers_own_administrator_are_taken_once_it_hands_them_over(app: Application) -> None:
+    with app.postgres.connect(app.database) as administrator:
+        administrator.execute("CREATE TABLE public.settings (id serial PRIMARY KEY)")
+        async with creator(app) as found:
+            await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
+            assert (await role.ensure_database(found, app.fabric, ["public"])).missing == ()
+            takeover = await ownership.plan_take(found, app.fabric, [TableName("public", "settings")])
+            (refused,) = takeover.not_takeable
+            assert refused.statement == 'ALTER TABLE "public"."settings" OWNER TO "azure_pg_admin";'
+            assert refused.run_as == (app.postgres.administrator,)
+            administrator.execute(refused.statement)
+            before = dump(app)
+            takeover = await ownership.plan_take(found, app.fabric, [TableName("public", "settings")])
+            await ownership.apply_take(found, takeover)
+            administrator.execute("ALTER TABLE public.settings ADD COLUMN more text")
+            administrator.execute("INSERT INTO public.settings (more) VALUES ('x')")
+            await ownership.give_back(found, takeover)
+    assert sorted(dump(app) ^ before) == []
+
+
+@pytest.mark.parametrize("app", [14, 18], indirect=True)
+async def test_tables_of_the_identity_itself_are_taken_and_given_back(app: Application) -> None:
+    async with creator(app) as found:
+        await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
+    async with identity(app) as found:
+        await found.execute("CREATE SCHEMA own")
+        await found.execute("CREATE TABLE own.things (id serial PRIMARY KEY)")
+        assert (await role.ensure_database(found, app.fabric, ["own"])).missing == ()
+        before = dump(app)
+        takeover = await ownership.plan_take(found, app.fabric, [TableName("own", "things")])
+        await ownership.apply_take(found, takeover)
+        assert owners(app)["things"] == app.fabric
+        await found.execute("INSERT INTO own.things DEFAULT VALUES")
+        await ownership.give_back(found, takeover)
+    assert sorted(dump(app) ^ before) == []
+
+
+@pytest.mark.parametrize("app", [18], indirect=True)
 async def test_an_owner_that_is_gone_is_named(app: Application) -> None:
     takeover = await prepare(app)
     (former, *_) = takeover.tables
