@@ -182,8 +182,8 @@ class _WithinQuota(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
         self.quota = quota
 
     async def send(self, request: PipelineRequest[HttpRequest]) -> PipelineResponse[HttpRequest, AsyncHttpResponse]:
-        await self.quota.take()
-        response = await self.next.send(request)
+        async with self.quota.call():
+            response = await self.next.send(request)
         if response.http_response.status_code == 429:
             self.quota.refused(_retry_after(response.http_response) or RETRY_AFTER)
         return response

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
 from shared.platform.errors import Unavailable
 
 SHARE_KEPT_BACK = 0.02
-MARGIN = 1.01
-"""The window is kept this much longer than the service's, since calls take different times to arrive."""
 CUT = 0.75
 RECOVERY_SECONDS = 300.0
 YIELD_SECONDS = 0.02
@@ -41,29 +39,37 @@ class Quota:
     """At most `calls` in any `seconds`. It belongs to one event loop, whose clock it uses."""
 
     def __init__(self, calls: int, seconds: float = 60.0):
-        self.calls, self.window = calls, seconds * MARGIN
-        self._taken: deque[float] = deque()
+        self.calls, self.window = calls, seconds
+        self._under_way = 0
+        self._done: deque[float] = deque()
         self._lanes = {False: asyncio.Lock(), True: asyncio.Lock()}
         self._next_background = 0.0
         self._held_until = 0.0
         self._cut_at = float("-inf")
         self._cut_to = calls
 
-    async def take(self) -> None:
-        """Wait until a call may be made, and count it. In a lane, who came first goes first.
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[None]:
+        """Wait until a call may be made; the call is made within. In a lane, who came first goes first.
 
-        Raises `Unavailable` to a preparation when Fabric has asked for a longer pause: a durable timer waits it out.
+        A call counts from here until its answer is older than the window, since nobody knows when in between it
+        arrived. Raises `Unavailable` to a preparation when Fabric has asked for a longer pause: a durable timer waits
+        it out.
         """
         lane = _in_background.get()
         async with self._lanes[lane]:
             self._require_short_pause(lane)
             while wait := self._wait(lane):  # noqa: ASYNC110 (it sleeps until a known moment)
                 await asyncio.sleep(wait)
-            now = asyncio.get_running_loop().time()
-            self._taken.append(now)
             if lane:
-                pace = self.window / self._allowed(now, lane)
-                self._next_background = max(now, self._next_background + pace)
+                now = asyncio.get_running_loop().time()
+                self._next_background = max(now, self._next_background + self.window / self._allowed(now, lane))
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._done.append(asyncio.get_running_loop().time())
 
     def _require_short_pause(self, lane: bool) -> None:
         pause = self._held_until - asyncio.get_running_loop().time()
@@ -93,13 +99,15 @@ class Quota:
     def _wait(self, lane: bool) -> float:
         """Seconds until it is worth asking again; 0: the call may be made."""
         now = asyncio.get_running_loop().time()
-        while self._taken and self._taken[0] <= now - self.window:
-            self._taken.popleft()
+        while self._done and self._done[0] <= now - self.window:
+            self._done.popleft()
         if now < self._held_until:
             return self._held_until - now
         if lane and now < self._next_background:
             return self._next_background - now
         if lane and self._lanes[False].locked():
             return YIELD_SECONDS
-        over = len(self._taken) - self._allowed(now, lane)
-        return self._taken[over] + self.window - now if over >= 0 else 0.0
+        over = self._under_way + len(self._done) - self._allowed(now, lane)
+        if over < 0:
+            return 0.0
+        return self._done[over] + self.window - now if over < len(self._done) else YIELD_SECONDS

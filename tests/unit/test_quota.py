@@ -10,8 +10,8 @@ from shared.platform.errors import Unavailable
 
 
 async def take(quota: Quota, times: list[float]) -> None:
-    await quota.take()
-    times.append(time.monotonic())
+    async with quota.call():
+        times.append(time.monotonic())
 
 
 @pytest.fixture
@@ -31,6 +31,21 @@ async def test_all_at_once_up_to_the_limit_and_then_no_faster(times: list[float]
     assert times[19] - started < 0.15
     assert fullest(times, 0.3) <= 20
     assert 0.6 <= time.monotonic() - started < 0.9
+
+
+async def test_calls_under_way_count_until_their_answer_is_old(times: list[float]) -> None:
+    quota = Quota(1, seconds=0.1)
+
+    async def slow() -> None:
+        async with quota.call():
+            await asyncio.sleep(0.3)
+
+    started = time.monotonic()
+    first = asyncio.create_task(slow())
+    await asyncio.sleep(0)
+    await take(quota, times)
+    assert 0.39 <= times[0] - started < 0.6
+    await first
 
 
 async def test_the_background_is_paced_and_leaves_a_share(times: list[float]) -> None:
@@ -73,10 +88,10 @@ async def test_a_long_pause_is_left_to_the_caller_but_not_by_the_background() ->
     quota = Quota(100)
     quota.refused(30)
     with pytest.raises(Unavailable, match="not to call for another 30 s") as waiting:
-        await quota.take()
+        await take(quota, [])
     assert 29 < (waiting.value.retry_after or 0) <= 30
     with background(), pytest.raises(TimeoutError):
-        await asyncio.wait_for(quota.take(), 0.05)
+        await asyncio.wait_for(take(quota, []), 0.05)
 
 
 async def test_refused_again_and_again_it_never_stops_for_good() -> None:
@@ -85,4 +100,4 @@ async def test_refused_again_and_again_it_never_stops_for_good() -> None:
         quota.refused(0)
         await asyncio.sleep(0)
     assert quota.limit(asyncio.get_running_loop().time()) == 1
-    await asyncio.wait_for(quota.take(), 1)
+    await asyncio.wait_for(take(quota, []), 1)
