@@ -70,7 +70,7 @@ def main(folder: Path = ROOT / ".local") -> int:
             good = _play(operator)
         except (AzureError, psycopg.Error, requests.RequestException, TimeoutError, Refused) as error:
             good = False
-            _tell(False, f"The demo could not go on: {error}")
+            _tell(False, f"The demo could not go on: {str(error).partition('\n')[0]}")
         finally:
             operator.close()
         for part in stack.ended():
