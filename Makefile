@@ -42,12 +42,21 @@ lint: $(PYTHON_READY) ## Check style, format, types and which module may import 
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy --strict functions shared function_app.py
-	@$(PYTHON) -m mypy local
+	@$(PYTHON) -m mypy local infra
 	@.venv/bin/lint-imports --no-logo
 
 .PHONY: bench
 bench: $(PYTHON_READY) $(NODE_READY) ## Run the benchmarks
 	@if [ -f bench/__main__.py ]; then $(PYTHON) -m bench; else echo "There are no benchmarks yet: bench/ is empty."; fi
+
+##@ Ship it
+.PHONY: package
+package: $(PYTHON_READY) ## Build the deployment zip in dist/
+	@$(PYTHON) -m infra.package
+
+.PHONY: check-rights
+check-rights: $(PYTHON_READY) ## Say what the deployed app still lacks in Azure and Fabric
+	@$(PYTHON) -m infra.check_rights
 
 ##@ Tidy up
 .PHONY: clean
@@ -71,11 +80,15 @@ lock: ## After a change of dependencies: pin what they bring, in constraints.txt
 	@touch $(PYTHON_READY)
 	@npm install --package-lock-only --no-progress --loglevel=error
 
+.PHONY: doctor
+doctor: $(PYTHON_READY) ## Check what this machine has and lacks for the local stack
+	@$(PYTHON) -m local.doctor
+
 .PHONY: help
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## "; print "make TARGET" } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+		/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 # A command counts only if it runs: a version manager's shim may stand in PATH for a version that is not there.
 $(PYTHON_READY): requirements.txt requirements-dev.txt constraints.txt

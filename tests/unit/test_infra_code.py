@@ -1,0 +1,158 @@
+"""What the infrastructure says about the app, compared with the app: settings, events, rights, queries, commands."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+from local.stack import SERVER_CHANGED, make_topology
+from shared.desired import events
+from shared.platform.settings import Settings
+from tests import bicep
+
+ROOT = Path(__file__).resolve().parents[2]
+INFRA = ROOT / "infra"
+GROUP = "/subscriptions/00000000-0000-0000-0000-0000000000a1/resourcegroups/rg-shop"
+SERVER = f"{GROUP}/providers/Microsoft.DBforPostgreSQL/flexibleServers/pg-shop"
+FILTER = json.loads((INFRA / "event_filter.json").read_text())
+
+
+def schedules() -> set[str]:
+    """The settings that timers name as their schedules."""
+    return set(re.findall(r'schedule="%(\w+)%"', "".join(path.read_text() for path in ROOT.glob("functions/*.py"))))
+
+
+def options() -> set[str]:
+    """The settings that a deployment may choose."""
+    declaration = bicep.type_declaration(bicep.parse(INFRA / "settings.bicep"), "Options")
+    return set(bicep.property_names(next(bicep.descendants(declaration, "object"))))
+
+
+def computed(name: str) -> set[str]:
+    """The settings in one of the variables of the app's template."""
+    declaration = bicep.variable(bicep.parse(INFRA / "modules/app.bicep"), name)
+    return {found for node in bicep.descendants(declaration, "object") for found in bicep.property_names(node)}
+
+
+def test_the_app_settings_are_those_that_the_app_reads() -> None:
+    read = {field.upper() for field in Settings.__struct_fields__} | schedules()
+    deployed = options() | computed("appSettings") | computed("schedules")
+    assert deployed - read == set(), "deployed, and read by nothing: remove from infra/settings.bicep"
+    assert read - deployed == set(), "read by the app, and not deployable: add to infra/settings.bicep"
+
+
+def test_every_setting_without_a_default_is_deployed() -> None:
+    required = {field.name.upper() for field in msgspec.structs.fields(Settings) if field.required}
+    assert required <= computed("appSettings")
+    assert schedules() == computed("schedules")
+
+
+def test_no_option_replaces_what_the_template_computes() -> None:
+    assert options() & computed("appSettings") == set()
+
+
+def test_the_local_stack_gives_the_app_settings_that_azure_gives_too(tmp_path: Path) -> None:
+    ports = {"azurite": 1, "front_door": 2, "identity": 3, "host": 4}
+    given = set(make_topology(tmp_path, ports).app_settings())
+    local = set(make_topology(tmp_path, ports).environment("operator"))
+    assert given - local <= options() | computed("appSettings") | computed("schedules")
+
+
+def passes(event: dict[str, Any]) -> bool:
+    """Event Grid's own rules: the type is listed, and every advanced filter holds; letter case does not matter."""
+
+    def value(key: str) -> str:
+        found: Any = event
+        for part in key.split("."):
+            found = found.get(part, {})
+        return str(found).lower()
+
+    def holds(advanced: dict[str, Any]) -> bool:
+        wanted = [one.lower() for one in advanced["values"]]
+        found = value(advanced["key"])
+        return found in wanted if advanced["operatorType"] == "StringIn" else any(one in found for one in wanted)
+
+    return event["eventType"] in FILTER["includedEventTypes"] and all(map(holds, FILTER["advancedFilters"]))
+
+
+def event(operation: str, resource: str = SERVER, kind: str = events.EVENT_TYPES[0]) -> dict[str, Any]:
+    return {"eventType": kind, "subject": resource, "data": {"operationName": operation, "resourceUri": resource}}
+
+
+def is_read(found: dict[str, Any]) -> bool:
+    seen = events.read(found["eventType"], found["subject"], found["data"], "somebody")
+    return not isinstance(seen, events.Ignored)
+
+
+@pytest.mark.parametrize("operation", events.OPERATIONS)
+def test_what_the_app_acts_on_passes_the_filter(operation: str) -> None:
+    for kind in events.EVENT_TYPES:
+        for resource in (SERVER, SERVER.upper(), f"{SERVER}/providers/Microsoft.Resources/tags/default"):
+            found = event(operation, resource, kind)
+            assert is_read(found), found
+            assert passes(found), found
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        event("Microsoft.DBforPostgreSQL/flexibleServers/configurations/write", f"{SERVER}/configurations/wal_level"),
+        event("Microsoft.DBforPostgreSQL/flexibleServers/stop/action"),
+        event("Microsoft.Resources/tags/write", f"{GROUP}/providers/Microsoft.Storage/storageAccounts/stshop"),
+        event("Microsoft.Compute/virtualMachines/write", f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm-shop"),
+        event(events.OPERATIONS[0], kind="Microsoft.Resources.ResourceWriteFailure"),
+    ],
+    ids=lambda found: found["data"]["operationName"].rpartition(".")[2],
+)
+def test_what_concerns_nobody_does_not_reach_the_app(found: dict[str, Any]) -> None:
+    assert not passes(found)
+    assert not is_read(found)
+
+
+def test_the_filter_names_what_the_code_names_and_the_local_stack_subscribes_to() -> None:
+    operations = next(one["values"] for one in FILTER["advancedFilters"] if one["operatorType"] == "StringIn")
+    assert operations == list(events.OPERATIONS) == SERVER_CHANGED["operationNames"]
+    assert FILTER["includedEventTypes"] == list(events.EVENT_TYPES) == SERVER_CHANGED["includedEventTypes"]
+    assert max(len(one["values"]) for one in FILTER["advancedFilters"]) <= 25  # Event Grid's limit
+
+
+def test_the_event_subscription_leads_to_a_function_that_is_there() -> None:
+    template = (INFRA / "modules/event_subscription.bicep").read_text()
+    [function] = re.findall(r"/functions/(\w+)'", template)
+    assert function in functions()
+
+
+def functions() -> set[str]:
+    """The names of the app's functions, as their decorated definitions say."""
+    source = "".join(path.read_text() for path in ROOT.glob("functions/*.py"))
+    return set(re.findall(r"^@blueprint\.(?:.*\n)+?(?:async def|def|class) (\w+)", source, re.MULTILINE))
+
+
+def test_queries_name_functions_that_are_there() -> None:
+    for path in INFRA.glob("queries/*.kql"):
+        named = {
+            name
+            for part in re.findall(r"\bname (?:==|!?in) (\(.*?\)|\"\w+\")", path.read_text())
+            for name in re.findall(r'"(\w+)"', part)
+        }
+        assert named <= functions(), path.name
+
+
+def test_the_commands_of_azd_and_of_the_workflows_are_there() -> None:
+    azure = yaml.safe_load((ROOT / "azure.yaml").read_text())
+    scripts = [ROOT / hook["run"] for hook in azure["hooks"].values()]
+    assert [script for script in scripts if not script.stat().st_mode & 0o100] == []
+    assert (ROOT / azure["infra"]["path"] / "main.bicep").is_file()
+    targets = set(re.findall(r"^\.PHONY: ([a-z-]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for path in (ROOT / ".github/workflows").glob("*.yml"):
+        jobs = yaml.safe_load(path.read_text())["jobs"]
+        runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+        asked = {target for run in runs for target in re.findall(r"\bmake ([a-z-]+)", run)}
+        assert asked, path.name
+        assert asked <= targets, path.name
