@@ -16,7 +16,7 @@ MAINTENANCE_WINDOW = "maintenance-window"
 CUSTOM_WINDOW = timedelta(hours=1)
 DEFAULT_WINDOW = timedelta(hours=8)
 DEFAULT_WINDOW_HOUR = 23
-"""Source: "Scheduled maintenance" of flexible server: a custom window is an hour a week, Azure's own is 23:00 to 07:00."""
+"""Source: "Scheduled maintenance" of flexible server: a custom window is an hour a week, Azure's own 23:00 to 07:00."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
