@@ -78,13 +78,6 @@ class _FrontError(msgspec.Struct, frozen=True):
     error: _Code = _Code()
 
 
-class Operation(msgspec.Struct, frozen=True):
-    """A long-running operation that Fabric has begun: ask again after `retry_after` seconds."""
-
-    id: str
-    retry_after: float
-
-
 class _State(msgspec.Struct, frozen=True):
     status: str
     error: ErrorResponse | None = None
@@ -98,16 +91,8 @@ class _Page(msgspec.Struct, frozen=True, rename="camel"):
 
 
 async def read[T](kind: type[T], path: str, *, method: str = "GET", **query: str) -> T:
-    """What Fabric answers to a call that changes nothing. Waits briefly where it answers with an operation."""
-    response = await _send(method, path, query=query, repeatable=ANY_METHOD)
-    if response.status_code != 202:
-        return _decode(kind, response)
-    operation, end = _operation(response), asyncio.get_running_loop().time() + OPERATION_SECONDS
-    while (pending := await poll(operation)) is not None:
-        if asyncio.get_running_loop().time() + min(pending.retry_after, LONGEST_WAIT) > end:
-            raise Unavailable(f"Fabric is still working on {path}.", retry_after=pending.retry_after)
-        await asyncio.sleep(min(pending.retry_after, LONGEST_WAIT))
-    return _decode(kind, await _send("GET", f"/operations/{operation.id}/result"))
+    """What Fabric answers to a call that changes nothing. Where it answers with an operation, see `write`."""
+    return await _settled(kind, path, await _send(method, path, query=query, repeatable=ANY_METHOD))
 
 
 async def pages[T](kind: type[T], path: str, *, method: str = "GET", **query: str) -> AsyncIterator[T]:
@@ -127,33 +112,14 @@ async def pages[T](kind: type[T], path: str, *, method: str = "GET", **query: st
 
 async def write[T](
     kind: type[T], method: str, path: str, body: Any = None, *, repeatable: bool = False, **query: str
-) -> T | Operation:
-    """Change something: what Fabric answers, or the operation that it has begun.
+) -> T:
+    """Change something: what Fabric answers. `repeatable`: repeating it after an error does no harm.
 
-    `repeatable`: repeating it after an error does no harm.
+    Where Fabric answers with an operation, that is waited for, `OPERATION_SECONDS` at most. Raises `Blocked` when it
+    has failed (`Unavailable`, where Fabric says that it may be tried again), and `Unavailable` when it is not over.
     """
     response = await _send(method, path, body=body, query=query, repeatable=ANY_METHOD if repeatable else READS)
-    return _operation(response) if response.status_code == 202 else _decode(kind, response)
-
-
-async def poll(operation: Operation) -> Operation | None:
-    """The operation with the time to wait until it is worth asking again; None when it has succeeded.
-
-    Raises `Blocked` (or `Unavailable`, where Fabric says that it may be tried again) when it has failed.
-    """
-    response = await _send("GET", f"/operations/{operation.id}")
-    state = _decode(_State, response)
-    if state.status == "Succeeded":
-        return None
-    if state.status != "Failed":
-        return Operation(operation.id, _retry_after(response) or operation.retry_after)
-    error = state.error or ErrorResponse()
-    message = (
-        f"An operation of Fabric failed: {error.text} ({error.error_code or 'UnknownError'}, operation {operation.id})"
-    )
-    if error.is_retriable:
-        raise Unavailable(message, code=error.error_code, retry_after=RETRY_AFTER)
-    raise Blocked(message, code=error.error_code)
+    return await _settled(kind, path, response)
 
 
 def quota() -> Quota:
@@ -243,6 +209,38 @@ async def _send(
     return response
 
 
+async def _settled[T](kind: type[T], path: str, response: AsyncHttpResponse) -> T:
+    """The answer itself, or the result of the operation that it announces; `msgspec.Raw` asks for none."""
+    if response.status_code != 202:
+        return _decode(kind, response)
+    location = response.headers.get("Location", "").removesuffix("/result")
+    operation = f"/operations/{response.headers.get('x-ms-operation-id') or location.rpartition('/')[2]}"
+    end = asyncio.get_running_loop().time() + OPERATION_SECONDS
+    while not _succeeded(operation, response := await _send("GET", operation)):
+        pause = _retry_after(response) or LONGEST_WAIT
+        if asyncio.get_running_loop().time() + min(pause, LONGEST_WAIT) > end:
+            raise Unavailable(f"Fabric is still working on {path}.", code="OperationNotOver", retry_after=pause)
+        await asyncio.sleep(min(pause, LONGEST_WAIT))
+    if kind is msgspec.Raw:
+        return _decode_row(kind, b"null", path)
+    return _decode(kind, await _send("GET", f"{operation}/result"))
+
+
+def _succeeded(operation: str, response: AsyncHttpResponse) -> bool:
+    """Whether the operation is over; False while it goes on, in whatever state. Raises when it has failed."""
+    state = _decode(_State, response)
+    if state.status != "Failed":
+        return state.status == "Succeeded"
+    error = state.error or ErrorResponse()
+    message = (
+        f"An operation of Fabric failed: {error.text} ({error.error_code or 'UnknownError'}, "
+        f"operation {operation.rpartition('/')[2]})"
+    )
+    if error.is_retriable:
+        raise Unavailable(message, code=error.error_code, retry_after=RETRY_AFTER)
+    raise Blocked(message, code=error.error_code, remedy="Look at the item in the Fabric portal, then try again.")
+
+
 def _refusal(doing: str, response: AsyncHttpResponse) -> MirrorError:
     error, status = _error_of(response), response.status_code
     request = error.request_id or response.headers.get("requestId", "unknown")
@@ -282,12 +280,6 @@ def _decode_row[T](kind: type[T], content: bytes | msgspec.Raw, path: str) -> T:
         return msgspec.json.decode(content, type=kind)
     except msgspec.MsgspecError as error:
         raise Unavailable(f"Fabric's answer at {path} is not what it is documented to be: {error}.") from error
-
-
-def _operation(response: AsyncHttpResponse) -> Operation:
-    location = response.headers.get("Location", "").removesuffix("/result")
-    id = response.headers.get("x-ms-operation-id") or location.rpartition("/")[2]
-    return Operation(id, _retry_after(response) or LONGEST_WAIT)
 
 
 def _retry_after(response: AsyncHttpResponse) -> float | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from shared.fabric.client import Operation, pages, read, write
+from shared.fabric.client import pages, read, write
 from shared.platform.errors import Blocked, Conflict, MirrorError, NotAllowed, NotFound
 from shared.platform.server_id import ServerId
 
@@ -123,7 +123,7 @@ async def ensure(
         made = await write(_Connection, "POST", "/connections", body)
     except MirrorError as error:
         raise _explained(error, name, host, user, gateway) from error
-    return ConnectionResult(_require_made(made).id, created=True)
+    return ConnectionResult(made.id, created=True)
 
 
 async def update_credentials(id: str, user: str, password: str, *, host: str) -> None:
@@ -200,12 +200,6 @@ def _require_path(found: _Connection, name: str, host: str, database: str) -> No
             code="ConnectionNameTaken",
             remedy="Rename or delete that connection in Fabric (Manage connections and gateways).",
         )
-
-
-def _require_made(made: _Connection | Operation) -> _Connection:
-    if isinstance(made, Operation):
-        raise Blocked(f"Fabric makes the connection in an operation ({made.id}), which it is not documented to do.")
-    return made
 
 
 def _explained(error: MirrorError, name: str, host: str, user: str, gateway: str) -> MirrorError:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.fabric.client import ErrorResponse, Operation, pages, read, write
+from shared.fabric.client import ErrorResponse, pages, read, write
 from shared.fabric.connection import PREFIX
 from shared.fabric.definition import PART, Definition, parse, parts
 from shared.platform.errors import Blocked, Conflict, MirrorError, NotFound, Unavailable
@@ -26,13 +26,11 @@ SETTLE_SECONDS = 5.0
 
 
 class MirrorResult(msgspec.Struct, frozen=True):
-    """The item's id and display name, and what was done. With an `operation`, it is done when that has ended; an
-    item that is being created has no id until then: ensure it again."""
+    """The item's id and display name, and what was done."""
 
     id: str
     name: str
     change: Literal["created", "updated", "unchanged"]
-    operation: Operation | None = None
 
 
 class MirrorStatus(msgspec.Struct, frozen=True):
@@ -129,8 +127,8 @@ async def ensure(workspace: str, wanted: Definition, *, name: str, mark: str, re
     if existing and wanted.satisfied_by(existing):
         return MirrorResult(id, found_name, "unchanged")
     body = {"definition": parts(wanted)}
-    answer = await write(msgspec.Raw, "POST", _path(workspace, id, "updateDefinition"), body, repeatable=True)
-    return MirrorResult(id, found_name, "updated", answer if isinstance(answer, Operation) else None)
+    await write(msgspec.Raw, "POST", _path(workspace, id, "updateDefinition"), body, repeatable=True)
+    return MirrorResult(id, found_name, "updated")
 
 
 async def status(workspace: str, item: str) -> MirrorStatus:
@@ -200,8 +198,6 @@ async def _create(workspace: str, wanted: Definition, name: str, mark: str) -> M
             if error.code != NAME_TAKEN:
                 raise
             continue
-        if isinstance(made, Operation):
-            return MirrorResult("", unique, "created", made)
         return MirrorResult(made.id, unique, "created")
     raise Conflict(
         f"Every name like {name!r} is taken in the workspace {workspace}.",

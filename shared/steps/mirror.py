@@ -14,8 +14,6 @@ from shared.platform.settings import settings
 from shared.platform.store import MirrorRow
 from shared.steps.release import leave_workspace
 
-CREATING_SECONDS = 2.0
-
 
 class Advance(msgspec.Struct, frozen=True):
     """How far the mirror is: Fabric's word, whether it runs, and whether this step started it."""
@@ -66,12 +64,6 @@ async def ensure_mirror(id: ServerId, database: str, workspace: str, tables: lis
         mark=fabric_connection.name_of(id, database),
         recorded=row.item,
     )
-    if not found.id:
-        raise Unavailable(
-            f"Fabric is still creating the mirrored database {found.name!r}.",
-            code="MirrorNotReady",
-            retry_after=found.operation.retry_after if found.operation else CREATING_SECONDS,
-        )
     if (row.workspace, row.item, row.item_name) != (workspace, found.id, found.name):
         await store.update_mirror(id, database, workspace=workspace, item=found.id, item_name=found.name)
 

@@ -75,20 +75,50 @@ async def test_refusals_in_any_form(
     assert f"Fabric refused GET /x: {words}" in refused.value.message
 
 
-async def test_an_operation_that_only_has_a_location(fabric: Callable[..., None]) -> None:
-    fabric(202, b"", Location="https://f/operations/o-1")
-    assert await client.write(msgspec.Raw, "POST", "/x", {}) == client.Operation("o-1", client.LONGEST_WAIT)
+def one_after_the_other(monkeypatch: pytest.MonkeyPatch, *answers: Answer) -> list[str]:
+    """Answers every call with the next of `answers`; the paths that are asked for."""
+    asked: list[str] = []
+
+    async def send(_: str, path: str, **__: Any) -> Answer:
+        asked.append(path)
+        return answers[len(asked) - 1]
+
+    monkeypatch.setattr(client, "_send", send)
+    return asked
 
 
-async def test_an_operation_in_an_unknown_state_goes_on(fabric: Callable[..., None]) -> None:
-    fabric(200, b'{"status": "Pondering"}', **{"Retry-After": "7"})
-    assert await client.poll(client.Operation("o-1", 1)) == client.Operation("o-1", 7)
+FAST = {"Retry-After": "0.01"}
+FAILED = b'{"status": "Failed", "error": {"errorCode": "E", "message": "M", "isRetriable": %s}}'
 
 
-async def test_a_failed_operation_that_may_be_tried_again(fabric: Callable[..., None]) -> None:
-    fabric(200, b'{"status": "Failed", "error": {"errorCode": "E", "message": "M", "isRetriable": true}}')
-    with pytest.raises(errors.Unavailable, match=r"An operation of Fabric failed: M \(E, operation o-1\)"):
-        await client.poll(client.Operation("o-1", 1))
+async def test_an_operation_is_followed_through_unknown_states_to_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = one_after_the_other(
+        monkeypatch,
+        Answer(202, b"", Location="https://f/operations/o-1"),
+        Answer(200, b'{"status": "Pondering"}', **FAST),
+        Answer(200, b'{"status": "Succeeded"}'),
+        Answer(200, b"7"),
+    )
+    assert await client.write(int, "POST", "/x", {}) == 7
+    assert asked == ["/x", "/operations/o-1", "/operations/o-1", "/operations/o-1/result"]
+
+
+async def test_a_result_that_nobody_wants_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted = Answer(202, b"", Location="https://f/operations/o-1/result", **{"x-ms-operation-id": "o-1"})
+    asked = one_after_the_other(monkeypatch, accepted, Answer(200, b'{"status": "Succeeded"}'))
+    await client.write(msgspec.Raw, "POST", "/x", {})
+    assert asked == ["/x", "/operations/o-1"]
+
+
+@pytest.mark.parametrize(("retriable", "error"), [(b"true", errors.Unavailable), (b"false", errors.Blocked)])
+async def test_a_failed_operation_says_whether_it_may_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch, retriable: bytes, error: type[errors.MirrorError]
+) -> None:
+    accepted = Answer(202, b"", **{"x-ms-operation-id": "o-1"})
+    one_after_the_other(monkeypatch, accepted, Answer(200, FAILED % retriable))
+    with pytest.raises(error, match=r"An operation of Fabric failed: M \(E, operation o-1\)") as failed:
+        await client.write(msgspec.Raw, "POST", "/x", {})
+    assert type(failed.value) is error
 
 
 async def test_pages_are_not_followed_to_another_host(

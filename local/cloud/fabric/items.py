@@ -187,12 +187,7 @@ class Items:
         mirroring, payload = definition.read(new.definition)
         self._require_usable(mirroring, call)
         self._require_free_name(workspace.id, new.display_name)
-
-        async def work() -> dict[str, Any]:
-            self._require_free_name(workspace.id, new.display_name)
-            return self._body(self._add(Item(workspace.id, new, mirroring, payload)))
-
-        return await self.long_running.answer(call, work, 201)
+        return Answer(201, self._body(self._add(Item(workspace.id, new, mirroring, payload))))
 
     async def _get(self, call: Call) -> Answer:
         return Answer(body=self._body(self._require(call, "Viewer")))

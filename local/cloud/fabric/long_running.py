@@ -56,11 +56,11 @@ class LongRunning:
             ),
         ]
 
-    async def answer(self, call: Call, work: Callable[[], Awaitable[Any]], status: int = 200) -> Answer:
-        """`work`'s result with `status`; or 202, when the operation is ordered to be long-running or to fail."""
+    async def answer(self, call: Call, work: Callable[[], Awaitable[Any]]) -> Answer:
+        """`work`'s result; or 202, when the operation is ordered to be long-running or to fail."""
         fails = self.service is not None and self.service.fails_next(call)
         if not fails and call.operation not in self.behaviour.long_running:
-            return Answer(status, await work())
+            return Answer(body=await work())
         running = Running(call.claims["oid"])
         self._operations[running.id] = running
         task = asyncio.create_task(self._run(running, work, fails))

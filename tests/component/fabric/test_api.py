@@ -212,9 +212,16 @@ def test_pages(app: Caller, workspace: str, connection: str, control: Control) -
     refused(app.call("GET", path, continuationToken="nonsense"), 400, "InvalidInput", "nonsense")
 
 
-def test_create_as_a_long_running_operation(app: Caller, workspace: str, connection: str, control: Control) -> None:
-    control("PUT", "behaviour", {"longRunning": ["Items_CreateMirroredDatabase"], "operationSeconds": 0.3})
-    answer = app.call("POST", f"/workspaces/{workspace}/mirroredDatabases", item_body("slow", connection))
+@pytest.fixture
+def item(app: Caller, workspace: str, connection: str) -> str:
+    """The path of a mirrored database of its own."""
+    path = f"/workspaces/{workspace}/mirroredDatabases"
+    return f"{path}/{app.call('POST', path, item_body('m', connection)).json()['id']}"
+
+
+def test_a_long_running_operation(app: Caller, item: str, control: Control) -> None:
+    control("PUT", "behaviour", {"longRunning": ["Items_GetMirroredDatabaseDefinition"], "operationSeconds": 0.3})
+    answer = app.call("POST", f"{item}/getDefinition")
     assert (answer.status_code, answer.headers["Retry-After"], answer.text) == (202, "1", "")
     operation = answer.headers["x-ms-operation-id"]
     assert answer.headers["Location"] == f"{API}/operations/{operation}"
@@ -224,26 +231,28 @@ def test_create_as_a_long_running_operation(app: Caller, workspace: str, connect
     time.sleep(0.4)
     done = app.call("GET", f"/operations/{operation}")
     assert (done.json()["status"], done.json()["percentComplete"]) == ("Succeeded", 100)
-    assert app.session.get(done.headers["Location"]).json()["displayName"] == "slow"
+    parts = app.session.get(done.headers["Location"]).json()["definition"]["parts"]
+    assert [part["path"] for part in parts] == ["mirroring.json", ".platform"]
 
 
-def test_official_client_waits_for_a_definition(app: Caller, workspace: str, connection: str, control: Control) -> None:
-    path = f"/workspaces/{workspace}/mirroredDatabases"
-    item = app.call("POST", path, item_body("m", connection)).json()["id"]
+def test_official_client_waits_for_a_definition(app: Caller, item: str, control: Control) -> None:
     control("PUT", "behaviour", {"longRunning": ["Items_GetMirroredDatabaseDefinition"], "operationSeconds": 0.1})
-    poller = app.client.mirroreddatabase.items.begin_get_mirrored_database_definition(workspace, item)
+    parts = item.split("/")
+    poller = app.client.mirroreddatabase.items.begin_get_mirrored_database_definition(parts[2], parts[4])
     got = eventually(lambda: poller.result, lambda result: result is not None)
     assert "mirroring.json" in [part.path for part in got.definition.parts]
 
 
-def test_ordered_failure_of_an_operation(app: Caller, workspace: str, connection: str, control: Control) -> None:
-    control("POST", "faults", {"operation": "Items_CreateMirroredDatabase", "fail_operation": True})
-    answer = app.call("POST", f"/workspaces/{workspace}/mirroredDatabases", item_body("doomed", connection))
+def test_ordered_failure_of_an_operation(app: Caller, item: str, connection: str, control: Control) -> None:
+    control("POST", "faults", {"operation": "Items_UpdateMirroredDatabaseDefinition", "fail_operation": True})
+    before = app.call("POST", f"{item}/getDefinition").json()
+    change = {"definition": definition(connection, "shop", retentionInDays=9)}
+    answer = app.call("POST", f"{item}/updateDefinition", change)
     assert answer.status_code == 202
     time.sleep(0.2)
     failed = app.call("GET", f"/operations/{answer.headers['x-ms-operation-id']}").json()
     assert (failed["status"], failed["error"]["errorCode"]) == ("Failed", "InjectedFault")
-    assert app.call("GET", f"/workspaces/{workspace}/mirroredDatabases").json()["value"] == []
+    assert app.call("POST", f"{item}/getDefinition").json() == before
 
 
 def test_quota_of_a_caller(app: Caller, operator: Caller, control: Control) -> None:

@@ -46,7 +46,7 @@ async def test_created_once_and_left_alone(
 ) -> None:
     wanted = definition(link, database, retention_days=7)
     first = await mirror.ensure(workspace, wanted, name="shop", mark=mark)
-    assert (first.name, first.change, first.operation) == ("shop", "created", None)
+    assert (first.name, first.change) == ("shop", "created")
     recorded = await mirror.ensure(workspace, wanted, name="shop", mark=mark, recorded=first.id)
     forgotten = await mirror.ensure(workspace, wanted, name="shop", mark=mark)
     assert recorded == forgotten == mirror.MirrorResult(first.id, "shop", "unchanged")
@@ -90,35 +90,42 @@ async def test_a_name_taken_meanwhile(workspace: str, link: str, database: str, 
     assert made.name == "shop-2"
 
 
-async def test_operations_are_handed_to_the_caller(
-    workspace: str, link: str, database: str, mark: str, control: Control
+async def test_operations_are_waited_for(
+    workspace: str, link: str, database: str, mark: str, control: Control, calls: Callable[..., list[str]]
 ) -> None:
-    names = ["Items_CreateMirroredDatabase", "Items_UpdateMirroredDatabaseDefinition"]
-    control("PUT", "behaviour", {"longRunning": [*names, "Items_GetMirroredDatabaseDefinition"]})
-    wanted = definition(link, database)
-    making = await mirror.ensure(workspace, wanted, name="shop", mark=mark)
-    assert (making.id, making.change) == ("", "created")
-    assert making.operation is not None
-    assert making.operation.retry_after == 1
-    await until(lambda: client.poll(making.operation), lambda pending: pending is None)
-    made = await mirror.ensure(workspace, wanted, name="shop", mark=mark)
-    assert (made.name, made.change) == ("shop", "unchanged")
-    changing = await mirror.ensure(workspace, definition(link, database, [("public", "orders")]), name="", mark=mark)
-    assert (changing.id, changing.change) == (made.id, "updated")
-    assert changing.operation is not None
-    await until(lambda: client.poll(changing.operation), lambda pending: pending is None)
+    made = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    names = ["Items_UpdateMirroredDatabaseDefinition", "Items_GetMirroredDatabaseDefinition"]
+    control("PUT", "behaviour", {"longRunning": names})
+    wanted = definition(link, database, [("public", "orders")])
+    changed = await mirror.ensure(workspace, wanted, name="shop", mark=mark)
+    assert (changed.id, changed.change) == (made.id, "updated")
+    assert calls().count("LongRunningOperations_GetOperationState") >= 2
+    settled = await mirror.ensure(workspace, wanted, name="shop", mark=mark)
+    assert settled.change == "unchanged"
+
+
+async def test_an_operation_that_takes_long_is_left_to_the_caller(
+    workspace: str, link: str, database: str, mark: str, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    monkeypatch.setattr(client, "OPERATION_SECONDS", 0.5)
+    update = {"longRunning": ["Items_UpdateMirroredDatabaseDefinition"], "operationSeconds": 60}
+    control("PUT", "behaviour", update)
+    with pytest.raises(errors.Unavailable, match=r"Fabric is still working on .*/updateDefinition") as waiting:
+        await mirror.ensure(workspace, definition(link, database, retention_days=2), name="shop", mark=mark)
+    assert (waiting.value.code, waiting.value.retry_after) == ("OperationNotOver", 1)
 
 
 async def test_a_failed_operation_says_why(
     workspace: str, link: str, database: str, mark: str, control: Control
 ) -> None:
-    control("POST", "faults", {"operation": "Items_CreateMirroredDatabase", "fail_operation": True})
-    making = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
-    assert making.operation is not None
-    with pytest.raises(errors.Blocked, match="was ordered to fail") as failed:
-        await until(lambda: client.poll(making.operation), lambda pending: pending is None)
+    await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    control("POST", "faults", {"operation": "Items_UpdateMirroredDatabaseDefinition", "fail_operation": True})
+    operation = r"An operation of Fabric failed: .* was ordered to fail\. \(InjectedFault, operation [0-9a-f-]{36}\)"
+    with pytest.raises(errors.Blocked, match=operation) as failed:
+        await mirror.ensure(workspace, definition(link, database, retention_days=2), name="shop", mark=mark)
     assert failed.value.code == "InjectedFault"
-    assert making.operation.id in failed.value.message
+    assert "Fabric portal" in failed.value.remedy
 
 
 async def test_start_waits_for_initializing(
