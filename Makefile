@@ -10,6 +10,8 @@ PYTHON := .venv/bin/python
 PYTHON_READY := .venv/.installed
 NODE_READY := node_modules/.installed
 PYTEST_ARGS ?=
+# Each worker has a stack of its own; the tests of a file stay together. They wait for servers more than they compute.
+WORKERS ?= 3
 
 ##@ Try it
 .PHONY: demo
@@ -27,7 +29,7 @@ stop: $(PYTHON_READY) ## Stop a stack that `make start` runs elsewhere
 ##@ Check it
 .PHONY: test
 test: $(PYTHON_READY) $(NODE_READY) ## Run the tests (PYTEST_ARGS="-k …" chooses)
-	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: $(PYTHON_READY) ## Run the pure tests only: no processes, seconds
@@ -35,7 +37,7 @@ test-unit: $(PYTHON_READY) ## Run the pure tests only: no processes, seconds
 
 .PHONY: test-all
 test-all: $(PYTHON_READY) $(NODE_READY) ## Run the tests in full: every PostgreSQL version, 14 to 18
-	@$(PYTHON) -m pytest -m "" $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile -m "" $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(PYTHON_READY) ## Check style, format, types and which module may import which

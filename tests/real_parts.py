@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,21 @@ def summary() -> list[str]:
         versions.setdefault(part, []).append(version)
     real = "; ".join(f"{part} {', '.join(found)}" for part, found in versions.items())
     return [f"real:      {real or 'none'}", f"stand-ins: {'; '.join(sorted(_stand_ins)) or 'none'}"]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands over what it started."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["real"], output["stand_ins"] = sorted(_real), sorted(_stand_ins)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """The run as a whole used what its workers used; one that died tells nothing."""
+    output = getattr(node, "workeroutput", {})
+    _real.update((part, version) for part, version in output.get("real", ()))
+    _stand_ins.update(output.get("stand_ins", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -88,13 +88,13 @@ def plan(
 ) -> ParameterPlan:
     """What to change so that `databases` (all of the server's mirrored databases, not just new ones) can be mirrored.
 
-    `baseline` is the plan's `baseline_worker_processes` recorded before the server was first prepared; None when it
-    never was, and the value found now is the baseline.
+    `baseline` is the plan's `baseline_worker_processes` recorded before the server was first prepared. None when it
+    never was: then it is the value found now, less what the databases need that are set up for mirroring already (by
+    the portal or by hand), but not less than the server's default.
     """
     databases = sorted(set(databases))
-    workers = parameters.get("max_worker_processes")
     if baseline is None:
-        baseline = int(workers.value) if workers and workers.value.isdecimal() else 0
+        baseline = _baseline(parameters)
     changes: list[ParameterChange] = []
     problems: list[Problem] = [] if _offered(parameters) else [_NOT_OFFERED]
     for name, want in _rules(len(databases), databases, baseline, used).items():
@@ -113,6 +113,15 @@ def plan(
 def pending_restart(parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
     """The parameters of mirroring whose value waits for a restart."""
     return tuple(name for name in _NAMES if name in parameters and parameters[name].pending_restart)
+
+
+def _baseline(parameters: Mapping[str, Parameter]) -> int:
+    workers, mirrored = parameters.get("max_worker_processes"), parameters.get("azure.mirror_databases")
+    if workers is None or not workers.value.isdecimal():
+        return 0
+    found = int(workers.value)
+    prepared = found - WORKERS_PER_DATABASE * len(_items(mirrored.value) if mirrored else ())
+    return max(prepared, min(found, int(workers.default) if workers.default.isdecimal() else 0))
 
 
 def _rules(count: int, databases: Sequence[str], baseline: int, used: Used) -> dict[str, _Want]:

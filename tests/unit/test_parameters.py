@@ -13,7 +13,9 @@ Parameters = dict[str, Parameter]
 
 
 def number(name: str, value: int, allowed: str = "0-262143", **more: bool) -> Parameter:
-    return Parameter(name=name, value=str(value), allowed=allowed, data_type="Integer", dynamic=False, **more)
+    return Parameter(
+        name=name, value=str(value), default=str(value), allowed=allowed, data_type="Integer", dynamic=False, **more
+    )  # fmt: skip
 
 
 def server(**changed: str) -> Parameters:
@@ -79,6 +81,19 @@ def test_a_database_added_later_raises_what_is_needed_and_one_removed_lowers_not
     second = plan(prepared, ["shop", "crm"], baseline=first.baseline_worker_processes)
     assert wanted(second) == {"azure.mirror_databases": "shop,crm", "max_worker_processes": "14"}
     assert plan(applied(prepared, second), ["crm"], baseline=first.baseline_worker_processes).changes == ()
+
+
+def test_a_server_that_was_set_up_by_hand_needs_nothing_and_no_restart() -> None:
+    by_hand = applied(server(), plan(server(), ["shop", "crm"]))
+    planned = plan(by_hand, ["shop", "crm"])
+    assert planned.changes == ()
+    assert planned.baseline_worker_processes == 8
+
+
+def test_what_others_need_of_the_worker_processes_is_never_counted_as_ours() -> None:
+    raised = server(max_worker_processes="9", azure__mirror_databases="shop,crm")
+    assert plan(raised, ["shop", "crm"]).baseline_worker_processes == 8
+    assert plan(server(max_worker_processes="20"), ["shop"]).baseline_worker_processes == 20
 
 
 def test_counts_the_slots_and_senders_of_others() -> None:
