@@ -5,6 +5,7 @@ Besides what every stand-in has (see `local.cloud.web`), its control answers
     GET/PUT /.control/quota              {"calls": 200, "seconds": 60}; GET also counts the calls of each caller
     GET/PUT /.control/behaviour          see `protocol.Behaviour`
     PUT     /.control/capacities/{id}    {"state": "Active" | "Inactive"}
+    PUT     /.control/workspaces/{id}    {"displayName": "…"}: a workspace on a capacity of its own, whose id is answered
     POST    /.control/gateways           {"displayName": "…"}: a virtual network data gateway
     POST    /.control/seed               {"mirrors": 1000, "tables": 3}: mirrors without a source; answers their ids
 """
@@ -27,7 +28,7 @@ from local.cloud.fabric.long_running import LongRunning
 from local.cloud.fabric.protocol import AUDIENCES, Behaviour, error_body
 from local.cloud.fabric.quota import Limit, Quota
 from local.cloud.fabric.source import Source
-from local.cloud.fabric.workspaces import CapacityState, Workspaces
+from local.cloud.fabric.workspaces import CapacityState, NamedWorkspace, Workspaces
 from local.cloud.web import Operation, Service
 from local.topology import Topology
 
@@ -55,6 +56,7 @@ class Fabric:
             ("GET", "behaviour"): self._get_behaviour,
             ("PUT", "behaviour"): self._set_behaviour,
             ("PUT", "capacities"): self._set_capacity,
+            ("PUT", "workspaces"): self._add_workspace,
             ("POST", "gateways"): self._add_gateway,
             ("POST", "seed"): self._seed,
         }
@@ -94,6 +96,13 @@ class Fabric:
         if state == "Inactive":
             await self.items.pause(self.workspaces.on_capacity(capacity))
         return http.json_response(body)
+
+    async def _add_workspace(self, request: http.Request) -> http.Response:
+        workspace = request.path.rpartition("/")[2].lower()
+        if workspace in self.workspaces.workspaces:
+            raise _bad_request(f"there is a workspace {workspace} already")
+        capacity = self.workspaces.add(workspace, await _body(request, NamedWorkspace))
+        return http.json_response({"capacityId": capacity}, status=201)
 
     async def _add_gateway(self, request: http.Request) -> http.Response:
         gateway = await _body(request, NewGateway)

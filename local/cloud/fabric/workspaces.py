@@ -42,6 +42,12 @@ class ToCapacity(msgspec.Struct, frozen=True, rename="camel"):
     capacity_id: uuid.UUID
 
 
+class NamedWorkspace(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """What the control may say of a workspace with an id that is known beforehand."""
+
+    display_name: str
+
+
 class CapacityState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the control may set of a capacity."""
 
@@ -89,12 +95,22 @@ class Workspaces:
     def __init__(self, topology: Topology, behaviour: Behaviour):
         self.topology, self.behaviour = topology, behaviour
         self.capacities = {topology.capacity: Capacity(topology.capacity, "F4 Capacity", topology.location)}
-        app, operator = topology.principals["id-fabric-mirror"], topology.principals["operator"]
+        self.workspaces: dict[str, Workspace] = {}
+        self._add(topology.workspace, "Mirrors", topology.capacity)
+
+    def _add(self, id: str, name: str, capacity: str) -> None:
+        app, operator = self.topology.principals["id-fabric-mirror"], self.topology.principals["operator"]
         roles: dict[str, tuple[Role, str]] = {
             app.object_id: ("Member", "ServicePrincipal"), operator.object_id: ("Admin", "User"),
         }  # fmt: skip
-        first = Workspace(topology.workspace, "Mirrors", "", topology.capacity, roles)
-        self.workspaces = {first.id: first}
+        self.workspaces[id] = Workspace(id, name, "", capacity, roles)
+
+    def add(self, id: str, new: NamedWorkspace) -> str:
+        """Make a workspace like the first one, with this id, on a capacity of its own; the capacity's id."""
+        capacity = Capacity(str(uuid.uuid4()), f"Capacity of {new.display_name}", self.topology.location)
+        self.capacities[capacity.id] = capacity
+        self._add(id, new.display_name, capacity.id)
+        return capacity.id
 
     @property
     def operations(self) -> list[Operation]:
