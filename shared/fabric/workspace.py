@@ -9,6 +9,8 @@ from shared.platform.errors import Conflict, NotAllowed, NotFound, Unavailable
 from shared.platform.settings import settings
 
 RANKS = {"Viewer": 1, "Contributor": 2, "Member": 3, "Admin": 4}
+SERVER_ROLE = "Contributor"
+"""What the identity of a mirrored server needs: it writes into the workspace's OneLake."""
 NO_ROLE = frozenset({"InsufficientPrivileges", "InsufficientWorkspaceRole"})
 PRINCIPAL_SECONDS = 15.0
 """Pause before a principal is looked for again that Microsoft Entra ID has not told Fabric of yet."""
@@ -19,7 +21,7 @@ class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `app_role` is the app's own role: Admin, Member, Contributor, Viewer, or '' for none. Fabric shows the roles to
     members only, so an app that may read the workspace but not its roles counts as Viewer, and one that gets its role
-    through a group as Member.
+    through a group as Member. `server_role` is that of the server's identity, '' for none.
     """
 
     id: str
@@ -27,6 +29,7 @@ class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
     capacity_id: str = ""
     capacity_state: str = "Unknown"
     app_role: str = ""
+    server_role: str = ""
 
 
 class _Workspace(msgspec.Struct, frozen=True, rename="camel"):
@@ -50,8 +53,9 @@ class _Assignment(msgspec.Struct, frozen=True):
     role: str
 
 
-async def observe(workspace: str) -> WorkspaceFacts | None:
-    """The facts of a workspace (a GUID); None when there is no such workspace."""
+async def observe(workspace: str, server: str = "") -> WorkspaceFacts | None:
+    """The facts of a workspace (a GUID); None when there is no such workspace. `server`: object id of the identity of
+    the server that is to be mirrored there, empty when it has none."""
     try:
         found = await read(_Workspace, f"/workspaces/{workspace}")
     except NotFound:
@@ -61,21 +65,23 @@ async def observe(workspace: str) -> WorkspaceFacts | None:
             raise
         return WorkspaceFacts(id=workspace)
     capacity = found.capacity_id or ""
+    app_role, server_role = await _roles(workspace, settings().identity_object_id, server)
     return WorkspaceFacts(
         id=found.id,
         name=found.display_name,
         capacity_id=capacity,
         capacity_state=await _capacity_state(capacity),
-        app_role=await _own_role(workspace),
+        app_role=app_role,
+        server_role=server_role,
     )
 
 
-async def ensure_member(workspace: str, principal: str, role: str = "Contributor") -> bool:
+async def ensure_member(workspace: str, principal: str, role: str = SERVER_ROLE) -> bool:
     """Give a service principal (object id) at least `role` on the workspace. Returns whether anything was changed.
 
     Raises `Unavailable` while Fabric doesn't know the principal: a new identity takes a while to arrive there.
     """
-    found = await _assignment(workspace, principal)
+    found = (await _assignments(workspace)).get(principal.lower())
     if found and RANKS.get(found.role, 0) >= RANKS[role]:
         return False
     roles = f"/workspaces/{workspace}/roleAssignments"
@@ -103,18 +109,17 @@ async def _capacity_state(capacity: str) -> str:
     return "Unknown"
 
 
-async def _own_role(workspace: str) -> str:
+async def _roles(workspace: str, app: str, server: str) -> tuple[str, str]:
     try:
-        own = await _assignment(workspace, settings().identity_object_id)
+        found = await _assignments(workspace)
     except NotAllowed as error:
         if error.code not in NO_ROLE:
             raise
-        return "Viewer"
-    return own.role if own else "Member"
+        return "Viewer", ""
+    return found[app].role if app in found else "Member", found[server].role if server in found else ""
 
 
-async def _assignment(workspace: str, principal: str) -> _Assignment | None:
-    async for assignment in pages(_Assignment, f"/workspaces/{workspace}/roleAssignments"):
-        if assignment.principal.id.lower() == principal.lower():
-            return assignment
-    return None
+async def _assignments(workspace: str) -> dict[str, _Assignment]:
+    """The role assignments by the object id of whom they are for, in lower case."""
+    path = f"/workspaces/{workspace}/roleAssignments"
+    return {assignment.principal.id.lower(): assignment async for assignment in pages(_Assignment, path)}

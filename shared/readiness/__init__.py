@@ -10,11 +10,12 @@ from __future__ import annotations
 from shared.desired.intent import MirrorIntent
 from shared.platform.settings import Settings
 from shared.readiness.database import database_checks
+from shared.readiness.parameters import capacity_checks, parameter_checks
 from shared.readiness.report import Check, DatabaseFacts, Facts, Plan, Report, databases_of, gateway_of
-from shared.readiness.server import access_changes, access_checks, is_administrator, parameter_checks, server_checks
-from shared.readiness.workspace import workspace_checks
+from shared.readiness.server import access_changes, access_checks, is_administrator, server_checks
+from shared.readiness.workspace import connection_checks, workspace_checks
 from shared.source import parameters as server_parameters
-from shared.source.parameters import Used
+from shared.source.parameters import ParameterPlan, Used
 from shared.source.server import SetParameter
 
 __all__ = [
@@ -31,11 +32,15 @@ __all__ = [
 
 
 def check(facts: Facts, intent: MirrorIntent, settings: Settings) -> Report:
-    """The report and the plan for one server."""
+    """The report and the plan for one server. Of one that is not ready, nothing but that can be said for sure."""
     server = facts.server
     databases = databases_of(intent, server)
-    planned = server_parameters.plan(
-        facts.parameters, databases, baseline=facts.baseline_worker_processes, used=facts.used or Used()
+    ready = server.state == "Ready"
+    baseline = facts.baseline_worker_processes
+    planned = (
+        server_parameters.plan(facts.parameters, databases, baseline=baseline, used=facts.used or Used())
+        if ready
+        else ParameterPlan((), (), baseline or 0)
     )
     access = tuple(access_changes(server, settings))
     changes = access + tuple(SetParameter(c.name, c.wanted) for c in planned.changes)
@@ -51,8 +56,10 @@ def check(facts: Facts, intent: MirrorIntent, settings: Settings) -> Report:
     checks: list[Check] = [
         *server_checks(server, intent, settings),
         *access_checks(server, settings),
-        *parameter_checks(server, facts.parameters, planned, pending),
+        *(parameter_checks(server, facts.parameters, planned, pending) if ready else ()),
+        *(capacity_checks(facts.parameters, facts.used, planned, len(databases)) if facts.used else ()),
         *database_checks(server, databases, intent, facts.databases),
         *workspace_checks(intent, facts, settings),
+        *connection_checks(facts),
     ]
     return Report(checks=tuple(checks), plan=plan)

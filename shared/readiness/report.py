@@ -46,12 +46,15 @@ class DatabaseFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is known before the decision. `used` is None where the app can't log in yet."""
+    """Everything that is known before the decision. `parameters` is empty for a server that is not ready, `used` None
+    where the app can't log in yet. `connections` is the type of the connections that Fabric makes to PostgreSQL."""
 
     server: ServerFacts
     parameters: dict[str, Parameter]
     workspace: WorkspaceFacts | None
     workspace_problem: Reason | None = None
+    connections: str = ""
+    connections_problem: Reason | None = None
     used: Used | None = None
     databases: tuple[DatabaseFacts, ...] = ()
     baseline_worker_processes: int | None = None

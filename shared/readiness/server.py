@@ -1,13 +1,12 @@
-"""The checks of the server itself: what it is, how one gets in, and its parameters."""
+"""The checks of the server itself: what it is, and how one gets in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from shared.desired.intent import MirrorIntent
 from shared.platform.settings import Settings
 from shared.readiness.report import CONCEPTS, TUTORIAL, Check, fixed, judged
-from shared.source.parameters import Parameter, ParameterPlan
 from shared.source.server import AddAdministrator, Change, EnableEntraAuthentication, EnableSystemIdentity, ServerFacts
 
 OLDEST, NEWEST = 14, 18
@@ -131,50 +130,10 @@ def access_checks(server: ServerFacts, settings: Settings) -> Iterator[Check]:
         is_administrator(server, settings),
         ", ".join(administrator.name for administrator in server.administrators),
         settings.identity_name,
-        f"The app's identity {settings.identity_name!r} will be made a Microsoft Entra administrator of the server.",
+        f"The app's identity {settings.identity_name!r} will be made a Microsoft Entra administrator of the server. "
+        "What only PostgreSQL itself can tell (its tables, the slots in use) is checked then, before anything else is "
+        "changed.",
     )
-
-
-def parameter_checks(
-    server: ServerFacts, found: dict[str, Parameter], plan: ParameterPlan, pending: Iterable[str]
-) -> Iterator[Check]:
-    for change in plan.changes:
-        yield Check(
-            id="Parameter",
-            subject=change.name,
-            status="will_fix",
-            found=change.found,
-            wanted=change.wanted,
-            message=f"The server parameter {change.name} will be set to {change.wanted!r}"
-            + (", which takes effect with a restart." if change.restart else "."),
-            reference=CONCEPTS,
-        )
-    for problem in plan.problems:
-        yield Check(
-            id=problem.code,
-            subject=problem.parameter,
-            status="fail",
-            found=found[problem.parameter].value if problem.parameter in found else "",
-            message=problem.message,
-            remedy=problem.remedy,
-            reference=CONCEPTS,
-        )
-    changed = {change.name for change in plan.changes}
-    for name in pending:
-        if name not in changed:
-            yield Check(
-                id="PendingRestart",
-                subject=name,
-                status="will_fix",
-                found=found[name].value,
-                wanted=found[name].value,
-                message=f"The server parameter {name} is set, and waits for a restart.",
-                reference=CONCEPTS,
-            )
-    if not plan.changes and not plan.problems:
-        yield Check(
-            id="Parameter", subject=server.id.name, status="pass", message="Every server parameter is as needed."
-        )
 
 
 def is_administrator(server: ServerFacts, settings: Settings) -> bool:

@@ -1,12 +1,14 @@
-"""The checks of the Fabric workspace: named, allowed, there, on an active capacity, and open to the app."""
+"""The checks of Fabric: the workspace is named, allowed, there, on an active capacity, and open to the app and to the
+server; and PostgreSQL can be connected to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from shared.desired.intent import MirrorIntent
+from shared.fabric.workspace import RANKS, SERVER_ROLE
 from shared.platform.settings import Settings
-from shared.readiness.report import TUTORIAL, Check, Facts, judged
+from shared.readiness.report import TUTORIAL, Check, Facts, fixed, judged
 
 SUFFICIENT_ROLES = frozenset({"Admin", "Member"})
 """Workspace roles with which the app may create mirrored databases and give the server's identity a role."""
@@ -69,4 +71,27 @@ def workspace_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> 
         f"The app's identity has {'the role ' + found.app_role if found.app_role else 'no role'} in workspace "
         f"{found.name!r}; it needs Member or Admin to create mirrored databases and to admit the server's identity.",
         f"Give {settings.identity_name!r} the role Member in the workspace.",
+    )
+    yield fixed(
+        "ServerWorkspaceRole",
+        workspace,
+        RANKS.get(found.server_role, 0) >= RANKS[SERVER_ROLE],
+        found.server_role or "none",
+        SERVER_ROLE,
+        f"The server's own identity will be given the role {SERVER_ROLE} in workspace {found.name!r}, so that it may "
+        "write there.",
+    )
+
+
+def connection_checks(facts: Facts) -> Iterator[Check]:
+    problem = facts.connections_problem
+    yield judged(
+        "PostgreSqlConnections",
+        "Fabric",
+        problem is None,
+        facts.connections,
+        "offered",
+        problem.message if problem else "",
+        problem.remedy if problem else "",
+        TUTORIAL,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Literal
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from shared import readiness
 from shared.desired import intent as desired
 from shared.desired.intent import MirrorIntent, RestartPolicy, Wish
+from shared.fabric import connection as fabric_connection
 from shared.fabric import workspace as fabric_workspace
 from shared.platform import reasons, store
 from shared.platform.errors import InvalidInput, MirrorError, Unavailable
@@ -18,12 +20,13 @@ from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import MirrorRow, ServerRow
 from shared.source import server as flexible_server
+from shared.source.parameters import Parameter
 from shared.source.server import Change, ServerFacts, SetParameter
 from shared.steps import inside
 
 UNTOUCHED = frozenset({"New", "Released", "Deleted"})
 """Phases of a server on which nothing of ours is left."""
-SETTLED_STATES = frozenset({"Ready", "Disabled", "Dropping", "Inaccessible"})
+SETTLED_STATES = frozenset({"Ready", "Disabled", "Inaccessible"})
 """States of a server that don't change by themselves, or not for the better."""
 LOOK_SECONDS = 15.0
 
@@ -66,12 +69,12 @@ async def decide(id: ServerId, run: str) -> Decision:
     except InvalidInput as error:
         await store.update_server(id, run=run)
         return Decision(action="blocked", reasons=(reasons.of(error),))
-    if intent.wanted and facts.state not in SETTLED_STATES:
+    if not intent.wanted and (row is None or (not mirrors and row.phase in UNTOUCHED)):
+        return Decision(action="none")
+    if facts.state not in SETTLED_STATES:
         await store.update_server(id, run=run)
         raise _not_ready(facts)
     if not intent.wanted:
-        if row is None or (not mirrors and row.phase in UNTOUCHED):
-            return Decision(action="none")
         await store.update_server(id, run=run, phase="Releasing", reasons=(), fingerprint=intent.fingerprint)
         return Decision(action="release", leaving=tuple(mirror.database for mirror in mirrors))
     return await _prepare(facts, intent, row or ServerRow(id=id), mirrors, run)
@@ -87,9 +90,10 @@ def wanted(facts: ServerFacts, row: ServerRow | None) -> MirrorIntent:
 async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None) -> readiness.Report:
     """The checks and the plan for a server; nothing is changed."""
     databases = readiness.databases_of(intent, facts)
-    parameters, (workspace, problem), (used, inside_facts) = await asyncio.gather(
-        flexible_server.parameters(facts.id),
-        _workspace(intent.workspace),
+    parameters, (workspace, problem), (connections, no_connections), (used, inside_facts) = await asyncio.gather(
+        _parameters(facts),
+        _told(_workspace(intent.workspace, facts.principal_id.lower())),
+        _told(fabric_connection.discover(readiness.gateway_of(intent, facts))),
         inside.look(facts, databases, intent),
     )
     return readiness.check(
@@ -98,6 +102,8 @@ async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None
             parameters=parameters,
             workspace=workspace,
             workspace_problem=problem,
+            connections=connections.type if connections else "",
+            connections_problem=no_connections,
             used=used,
             databases=inside_facts,
             baseline_worker_processes=row.baseline_worker_processes if row else None,
@@ -157,12 +163,19 @@ async def _prepare(
     )
 
 
-async def _workspace(workspace: str) -> tuple[fabric_workspace.WorkspaceFacts | None, Reason | None]:
-    """What Fabric tells about the workspace, or why it can't be read."""
-    if workspace not in settings().allowed_workspaces:
-        return None, None
+async def _parameters(facts: ServerFacts) -> dict[str, Parameter]:
+    """The server's parameters; Azure tells those of a running server only."""
+    return await flexible_server.parameters(facts.id) if facts.state == "Ready" else {}
+
+
+async def _workspace(workspace: str, server: str) -> fabric_workspace.WorkspaceFacts | None:
+    return await fabric_workspace.observe(workspace, server) if workspace in settings().allowed_workspaces else None
+
+
+async def _told[T](asked: Awaitable[T]) -> tuple[T | None, Reason | None]:
+    """What Fabric tells, or why it does not."""
     try:
-        return await fabric_workspace.observe(workspace), None
+        return await asked, None
     except MirrorError as error:
         if error.retryable:
             raise
