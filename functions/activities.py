@@ -88,7 +88,7 @@ async def record_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
 async def record_refusal(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import restart
 
-    return await answer(restart.record_refusal(_server(payload), payload["fingerprint"]))
+    return await answer(restart.record_refusal(_server(payload), payload["fingerprint"], payload["code"]))
 
 
 @blueprint.activity_trigger(input_name="payload")

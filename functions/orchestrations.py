@@ -84,6 +84,7 @@ def reconcile_server(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> 
         outcome = {"phase": "Blocked", "reasons": [reason(error)]}
     except Superseded:
         outcome = {"phase": "Superseded", "reasons": []}
+        ctx.signal_entity(mailbox(server), "look")
     try:
         if outcome["phase"] not in ("Unconcerned", "Superseded"):
             yield from call(ctx, "record_outcome", {"server": server, **outcome})
@@ -129,10 +130,12 @@ def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, An
     yield from call(ctx, "ensure_role", {"server": server, "host": decision["host"], "rotate": decision["rotate"]})
     _show(ctx, progress.at_server("workspace", databases, "Admitting the server's identity to the workspace"))
     yield from call(ctx, "ensure_workspace_access", {"server": server, "workspace": decision["workspace"]})
+    reasons: list[Reason] = []
     for database in decision["leaving"]:
-        yield from _release_database(ctx, server, database)
+        _show(ctx, progress.at_server("workspace", databases, f"Releasing database {database!r}"))
+        reasons += yield from _release_database(ctx, server, database)
     mirrors = yield from _mirror_all(ctx, server, decision)
-    reasons = [found for mirror in mirrors for found in mirror["reasons"]]
+    reasons += [found for mirror in mirrors for found in mirror["reasons"]]
     if decision["rotate"] and not reasons:
         yield from call(ctx, "record_rotation", {"server": server})
     return {"phase": "Blocked" if reasons else "Mirrored", "reasons": reasons}
@@ -200,29 +203,37 @@ def _await_restart(
     decision: dict[str, Any],
     verdict: dict[str, Any],
 ) -> Flow[None]:
-    """Wait for the decision, the window or the time limit; look again whenever something may have changed."""
+    """Wait for the decision, the window or the time limit; look again whenever something may have changed.
+
+    Whoever comes while the status does not yet say what is waited for raises no event: so the first look is at once.
+    """
     status = progress.at_server("restart", decision["databases"], verdict["message"])
     _show(ctx, progress.waiting(status, verdict["waiting_for"], verdict["since"], verdict["wait_until"]))
     yield from call(ctx, "record_waiting", {"server": server, "verdict": verdict})
     timer = ctx.create_timer(datetime.fromisoformat(verdict["wait_until"]).replace(tzinfo=None))
     decided = ctx.wait_for_external_event(DECISION_EVENT)
-    nudged = ctx.wait_for_external_event(LOOK_AGAIN_EVENT)
+    wish = {"server": server, "fingerprint": decision["fingerprint"]}
     while True:
-        first = yield task.when_any([timer, decided, nudged])
-        if first is timer:
-            if verdict["restart_then"]:
-                return
-            raise Refused(verdict["too_late"])
-        if first is decided:
-            answer = decided.get_result()
-            if answer["restart"]:
-                return
-            yield from call(ctx, "record_refusal", {"server": server, "fingerprint": decision["fingerprint"]})
-            raise Refused(verdict["refused"])
         nudged = ctx.wait_for_external_event(LOOK_AGAIN_EVENT)
-        same = yield from call(ctx, "is_still_waiting", {"server": server, "fingerprint": decision["fingerprint"]})
-        if not same:
+        if not (yield from call(ctx, "is_still_waiting", wish)):
+            timer.cancel()
             raise Superseded
+        first = yield task.when_any([timer, decided, nudged])
+        if first is timer and verdict["restart_then"]:
+            return
+        if first is timer:
+            yield from _give_up(ctx, wish, verdict["too_late"])
+        if first is decided:
+            timer.cancel()
+            if decided.get_result()["restart"]:
+                return
+            yield from _give_up(ctx, wish, verdict["refused"])
+
+
+def _give_up(ctx: task.OrchestrationContext, wish: dict[str, Any], why: Reason) -> Flow[None]:
+    """End the run without a restart. Nobody is asked again about the same wish, unless it is uttered again."""
+    yield from call(ctx, "record_refusal", {**wish, "code": why["code"]})
+    raise Refused(why)
 
 
 def _mirror_all(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[list[dict[str, Any]]]:
@@ -280,9 +291,7 @@ def mirror_database(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> F
         yield from call(ctx, "give_back_surplus", one)
         _tell(ctx, wanted, 4)
     except (Refused, task.TaskFailedError) as error:
-        found = reason(error)
-        reasons = [{**found, "message": f"Database {wanted['database']}: {found['message']}"}]
-        yield from call(ctx, "record_mirror_problem", {**one, "reasons": reasons})
+        reasons = yield from _record_problem(ctx, one, error)
     return {"database": wanted["database"], "reasons": reasons}
 
 
@@ -306,16 +315,35 @@ def _until_running(ctx: task.OrchestrationContext, one: dict[str, Any], wanted: 
 
 def _release(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[dict[str, Any]]:
     """Undo what was done for this server, database by database; server parameters stay, since they need a restart."""
-    for database in decision["leaving"]:
-        yield from _release_database(ctx, server, database)
-    yield from call(ctx, "release_server", {"server": server})
-    return {"phase": "Released", "reasons": []}
+    leaving = decision["leaving"]
+    reasons: list[Reason] = []
+    for done, database in enumerate(leaving):
+        _show(ctx, progress.releasing(done, len(leaving), f"Releasing database {database!r}"))
+        reasons += yield from _release_database(ctx, server, database)
+    if reasons:
+        return {"phase": "Blocked", "reasons": reasons}
+    _show(ctx, progress.releasing(len(leaving), len(leaving), "Dropping the role and its password"))
+    left = yield from call(ctx, "release_server", {"server": server})
+    return {"phase": "Released", "reasons": left}
 
 
-def _release_database(ctx: task.OrchestrationContext, server: str, database: str) -> Flow[None]:
+def _release_database(ctx: task.OrchestrationContext, server: str, database: str) -> Flow[list[Reason]]:
+    """Release one database; why not, so that it does not stop the others."""
     one = {"server": server, "database": database}
-    yield from call(ctx, "release_mirror", one)
-    yield from call(ctx, "release_database", one)
+    try:
+        yield from call(ctx, "release_mirror", one)
+        yield from call(ctx, "release_database", one)
+    except (Refused, task.TaskFailedError) as error:
+        return (yield from _record_problem(ctx, one, error))
+    return []
+
+
+def _record_problem(ctx: task.OrchestrationContext, one: dict[str, Any], error: Exception) -> Flow[list[Reason]]:
+    """Note in the row of a database why it is stuck; the reasons."""
+    found = reason(error)
+    reasons = [{**found, "message": f"Database {one['database']}: {found['message']}"}]
+    yield from call(ctx, "record_mirror_problem", {**one, "reasons": reasons})
+    return reasons
 
 
 def _tell(ctx: task.OrchestrationContext, wanted: dict[str, Any], done: int) -> None:
@@ -330,7 +358,7 @@ def _ended(outcome: dict[str, Any]) -> progress.Status:
     reasons = outcome["reasons"]
     messages = {
         "Mirrored": "Every database is mirrored.",
-        "Released": "The server is released. Its parameters were left as they are: lowering them needs a restart.",
+        "Released": "The server is released.",
         "Deleted": "The server was deleted.",
         "Unconcerned": "Nobody wants this server mirrored.",
         "Superseded": "Something else is wanted by now; the next run does that.",

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import azure.durable_functions as df
-from durabletask.client import OrchestrationStatus
+import msgspec
+from durabletask.client import EntityQuery, OrchestrationStatus
 
 from functions.orchestrations import DECISION_EVENT, LOOK_AGAIN_EVENT, mailbox
+from shared.platform import server_id
 from shared.platform.server_id import ServerId
+from shared.progress import Status
+
+ALIVE = (
+    OrchestrationStatus.PENDING,
+    OrchestrationStatus.RUNNING,
+    OrchestrationStatus.SUSPENDED,
+    OrchestrationStatus.CONTINUED_AS_NEW,
+)
+"""A run in one of these has not ended."""
+MAILBOXES = "@server_mailbox@"
+TO_BE_CREATED = timedelta(minutes=5)
+"""Between what a mailbox says and the beginning of the run there is some time."""
 
 
 async def look(client: df.DurableFunctionsClient, server: ServerId) -> None:
@@ -43,12 +60,34 @@ async def custom_status(client: df.DurableFunctionsClient, run: str) -> dict[str
     return (state.get_custom_status() or {}) if state else {}
 
 
+async def progress(client: df.DurableFunctionsClient, runs: Iterable[str]) -> dict[str, Status]:
+    """How far those of the runs are that are on."""
+
+    async def of(run: str) -> Status | None:
+        state = await client.get_orchestration_state(run)
+        if state is None or state.runtime_status not in ALIVE or not (told := state.get_custom_status()):
+            return None
+        return msgspec.convert(told, Status)
+
+    wanted = list(dict.fromkeys(runs))
+    found = zip(wanted, await asyncio.gather(*map(of, wanted)), strict=True)
+    return {run: status for run, status in found if status}
+
+
+async def dead_runs(client: df.DurableFunctionsClient) -> dict[ServerId, str]:
+    """The runs that ended, or vanished, without telling their mailbox, by server: it would wait for them for ever."""
+    found: dict[ServerId, str] = {}
+    for entity in await client.get_all_entities(EntityQuery(instance_id_starts_with=MAILBOXES)):
+        run = (entity.get_typed_state(dict) or {}).get("running", "")
+        if not run or await is_alive(client, run):
+            continue
+        exists = await client.get_orchestration_state(run, fetch_payloads=False) is not None
+        if exists or datetime.now(UTC) - entity.last_modified > TO_BE_CREATED:
+            found[server_id.from_key(entity.id.key)] = run
+    return found
+
+
 async def is_alive(client: df.DurableFunctionsClient, run: str) -> bool:
     """Whether a run exists and has not ended."""
     state = await client.get_orchestration_state(run, fetch_payloads=False)
-    return state is not None and state.runtime_status in (
-        OrchestrationStatus.PENDING,
-        OrchestrationStatus.RUNNING,
-        OrchestrationStatus.SUSPENDED,
-        OrchestrationStatus.CONTINUED_AS_NEW,
-    )
+    return state is not None and state.runtime_status in ALIVE

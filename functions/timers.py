@@ -30,14 +30,14 @@ async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunct
 @blueprint.timer_trigger(schedule="%RESYNC_SCHEDULE%", arg_name="timer")
 @blueprint.durable_client_input(client_name="client")
 async def resync_servers(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
-    """Free the runs that died, and have a look at every server that is not as it should be."""
+    """Free the mailboxes whose runs died, and have a look at every server that is not as it should be."""
     from shared.steps import resync
 
-    for server in await resync.candidates():
-        run = await signals.present_run(client, server)
-        if run and not await signals.is_alive(client, run):
-            log.warning("Run %s died; its server is looked at again.", run)
-            await client.signal_entity(mailbox(server.key), "finished", input=run)
+    dead = await signals.dead_runs(client)
+    for server, run in dead.items():
+        log.warning("Run %s died; its server is looked at again.", run)
+        await client.signal_entity(mailbox(server.key), "finished", input=run)
+    for server in sorted({*dead, *await resync.candidates()}):
         await signals.look(client, server)
 
 

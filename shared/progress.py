@@ -43,6 +43,18 @@ def at_databases(done: Mapping[str, int]) -> Status:
     return _status("Preparing", step, len(SERVER_STEPS) + sum(done.values()), len(done), message)
 
 
+def releasing(done: int, databases: int, message: str) -> Status:
+    """The status while a server is released. `done`: how many of its `databases` are; the role comes last."""
+    return Status(
+        phase="Releasing",
+        step="release",
+        steps_done=done,
+        steps_total=databases + 1,
+        percent=100 * done // (databases + 1),
+        message=message,
+    )
+
+
 def waiting(status: Status, waiting_for: str, since: str, until: str) -> Status:
     """The same place, but a decision or a time is waited for."""
     return msgspec.structs.replace(status, phase="Waiting", waiting_for=waiting_for, since=since, until=until)

@@ -5,12 +5,16 @@
 | Servers | subscription | `{resource group}:{server}` | ServerRow |
 | Mirrors | `{subscription}:{resource group}:{server}` | database | MirrorRow |
 | MirrorHealth | workspace | mirrored database | HealthRow, the latest |
-| MirrorHealthHistory | mirrored database | inverted ticks | HealthRow, newest first |
+| MirrorHealthHistory | day (UTC) | `{mirrored database}:{inverted ticks}` | HistoryRow, newest first |
+
+The history is partitioned by day, not by mirror, since a transaction writes to one partition: so one takes what was
+seen of a hundred mirrors, whatever their workspaces. What was seen of one mirror is still a range of keys in each day,
+and what is too old is a range of partitions.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -36,7 +40,7 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
 
     `baseline_worker_processes` is what the server had before the first preparation; `role` the PostgreSQL role that
     we created there; `run` the orchestration instance of the last run; `restart_refused` the fingerprint of the wish
-    for which a restart was refused; `rotate` that a new password was asked for.
+    for which there was no restart, and the code of the reason; `rotate` that a new password was asked for.
     """
 
     id: ServerId
@@ -50,6 +54,7 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     run: str = ""
     restart_refused: str = ""
     rotate: bool = False
+    announced: str = ""
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -61,8 +66,8 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
 
     `host` is the server's domain name, `item` and `item_name` the mirrored database's id and display name, `connection`
     the Fabric connection's id, `secret` the name of the password in Key Vault, `takeover` the former owners and
-    privileges of its tables (JSON);
-    `reseed` that the mirror is to be stopped and started, which seeds its tables anew.
+    privileges of its tables (JSON), `everything` that all of its tables are mirrored, new ones too; `reseed` that the
+    mirror is to be stopped and started, which seeds its tables anew.
     """
 
     server: ServerId
@@ -76,6 +81,7 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     secret: str = ""
     takeover: str = ""
     reasons: tuple[Reason, ...] = ()
+    everything: bool = True
     reseed: bool = False
 
     @property
@@ -86,8 +92,10 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
 class HealthRow(_OfServer, frozen=True, kw_only=True):
     """How a mirror was at `updated_at`. None: not known. `since` is when its level was first seen.
 
-    `failing` names tables that don't replicate, at most a few of `tables_failing`; `tables_at` is when the tables
-    were looked at.
+    `pending` counts the last observations, the first at `pending_since`, that had another level which does not hold
+    long enough yet; `announced` is the level that was told last. `failing` names tables that don't replicate, at most
+    a few of `tables_failing`; `tables_at` is when the tables were looked at, on both sides. `slot` is the name of the
+    replication slot, `storage_gib` the size of its server's storage.
     """
 
     workspace: str
@@ -97,6 +105,9 @@ class HealthRow(_OfServer, frozen=True, kw_only=True):
     level: str
     reasons: tuple[Reason, ...] = ()
     since: datetime = EPOCH
+    pending: int = 0
+    pending_since: datetime | None = None
+    announced: str = ""
     status: str = ""
     tables: int | None = None
     tables_replicating: int | None = None
@@ -107,9 +118,11 @@ class HealthRow(_OfServer, frozen=True, kw_only=True):
     last_sync_at: datetime | None = None
     latency_seconds: float | None = None
     tables_at: datetime | None = None
+    slot: str = ""
     slot_active: bool | None = None
     wal_status: str = ""
     retained_wal_bytes: int | None = None
+    storage_gib: int | None = None
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -117,11 +130,21 @@ class HealthRow(_OfServer, frozen=True, kw_only=True):
 
 
 class HistoryRow(HealthRow, frozen=True, kw_only=True):
-    """The same, kept for good."""
+    """The same, kept for HISTORY_DAYS, but without the names of failing tables."""
 
     @property
     def keys(self) -> tuple[str, str]:
-        return key(self.item), inverted_ticks(self.updated_at)
+        return _day(self.updated_at), f"{key(self.item)}:{inverted_ticks(self.updated_at)}"
+
+
+class Range(msgspec.Struct, frozen=True):
+    """The rows of one partition whose keys are after `after`, up to and including `upto`."""
+
+    partition: str
+    after: str
+    upto: str
+
+    filter: ClassVar[str] = "PartitionKey eq @partition and RowKey gt @after and RowKey le @upto"
 
 
 _servers = Table("Servers", ServerRow)
@@ -175,15 +198,23 @@ async def list_mirrors_of(server: ServerId) -> list[MirrorRow]:
     return [row async for row in _mirrors.query("PartitionKey eq @partition", partition=key(server.key))]
 
 
+WATCHED = ("server", "database", "host", "workspace", "item", "item_name", "everything", "updated_at")
+
+
 def list_mirrors() -> AsyncIterator[MirrorRow]:
-    """The known databases of all servers."""
-    return _mirrors.query()
+    """The known databases of all servers, with the columns that are `WATCHED`."""
+    return _mirrors.query(select=list(WATCHED))
 
 
 async def write_health(rows: Iterable[HealthRow]) -> None:
     """Keep observations as the latest ones and in the history. Writing them again changes nothing."""
     rows = list(rows)
-    await _history.put(HistoryRow(**msgspec.structs.asdict(row)) for row in rows)
+    await _history.put(HistoryRow(**msgspec.structs.asdict(row) | {"failing": ()}) for row in rows)
+    await _health.put(rows)
+
+
+async def write_latest(rows: Iterable[HealthRow]) -> None:
+    """Keep them as the latest observations alone."""
     await _health.put(rows)
 
 
@@ -199,11 +230,20 @@ def latest(workspace: str | None = None) -> AsyncIterator[HealthRow]:
     return _health.query("PartitionKey eq @partition", partition=key(workspace))
 
 
-def history(item: str, since: datetime) -> AsyncIterator[HistoryRow]:
-    """The observations of a mirrored database since then, newest first."""
-    return _history.query(
-        "PartitionKey eq @partition and RowKey le @oldest", partition=key(item), oldest=inverted_ticks(since)
-    )
+async def history(item: str, since: datetime, before: datetime | None = None) -> AsyncIterator[HistoryRow]:
+    """The observations of a mirrored database since then (and before another time), newest first."""
+    for found in history_ranges(item, since, before):
+        async for row in _history.query(Range.filter, **msgspec.structs.asdict(found)):
+            yield row
+
+
+def history_ranges(item: str, since: datetime, before: datetime | None = None) -> Iterator[Range]:
+    """Where in the history those observations are: a range of keys in each day, the latest day first."""
+    end = (before or datetime.now(UTC)).astimezone(UTC)
+    oldest = f"{key(item)}:{inverted_ticks(since)}"
+    newest = f"{key(item)}:{inverted_ticks(before) if before else ''}"
+    for days in range((end.date() - since.astimezone(UTC).date()).days + 1):
+        yield Range(_day(end - timedelta(days=days)), newest, oldest)
 
 
 async def delete_health(workspace: str, item: str) -> None:
@@ -211,9 +251,16 @@ async def delete_health(workspace: str, item: str) -> None:
     await _health.delete(key(workspace), key(item))
 
 
-async def prune(before: datetime) -> int:
-    """Delete the observations made before then from the history. Returns how many there were."""
-    return await _history.delete_where("RowKey gt @oldest", oldest=inverted_ticks(before))
+async def prune(before: datetime, most: int) -> int:
+    """Delete the days of the history that ended before then, the oldest first, but no more than `most` observations.
+
+    Returns how many there were.
+    """
+    return await _history.delete_where("PartitionKey lt @day", most=most, day=_day(before))
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d}"
 
 
 def inverted_ticks(moment: datetime) -> str:

@@ -11,6 +11,7 @@ from shared.fabric import connection as fabric_connection
 from shared.fabric import mirror as mirrored_database
 from shared.platform import secrets, store
 from shared.platform.errors import NotFound
+from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import MirrorRow
@@ -20,6 +21,13 @@ from shared.source.connection import connect
 from shared.source.ownership import Takeover
 from shared.steps.inside import MAINTENANCE_DATABASE
 from shared.steps.prepare import secret_name, still_members
+
+PARAMETERS_LEFT = Reason(
+    "ParametersLeft",
+    "The server parameters were left as they are: taking them back needs a restart, and others may rely on them.",
+    "Where nobody does, set wal_level, max_worker_processes, shared_preload_libraries and azure.fabric_mirror_enabled "
+    "back, and restart the server at a time that suits it.",
+)
 
 
 async def release_mirror(id: ServerId, database: str) -> None:
@@ -58,22 +66,25 @@ async def leave_workspace(row: MirrorRow) -> None:
         await store.delete_health(row.workspace, row.item)
 
 
-async def release_server(id: ServerId) -> None:
-    """Drop the fabric role and delete its password."""
+async def release_server(id: ServerId) -> tuple[Reason, ...]:
+    """Drop the fabric role and delete its password. What is left as it is, is told."""
     facts, row = await flexible_server.observe(id), await store.read_server(id)
     if facts is not None and row is not None and row.role:
         async with connect(facts.host, MAINTENANCE_DATABASE) as connection:
             await role.drop_role(connection, row.role, recorded=True)
         await store.update_server(id, role="")
     await secrets.delete(secret_name(id))
+    return (PARAMETERS_LEFT,)
 
 
 async def forget_server(id: ServerId) -> None:
-    """The server was deleted: leave Fabric by the same setting, and forget it."""
+    """The server was deleted: leave Fabric by the same setting, and forget all that was known and wanted: another
+    server may come to have its name."""
     for row in await store.list_mirrors_of(id):
         await _leave_fabric(row)
         await store.delete_mirror(id, row.database)
     await secrets.delete(secret_name(id))
+    await store.delete_server(id)
 
 
 async def _leave_fabric(row: MirrorRow) -> None:

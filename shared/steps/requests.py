@@ -47,7 +47,6 @@ async def readiness_of(id: ServerId, databases: tuple[str, ...], workspace: str 
     facts, row = await _observed(id), await store.read_server(id)
     asked = {"databases": list(databases), "workspace": workspace}
     request = desired.read_body(msgspec.json.encode({name: value for name, value in asked.items() if value}))
-    tags = _tags(facts)
     kept = msgspec.json.decode(row.request, type=Wish) if row and row.request else Wish()
     wish = msgspec.structs.replace(
         kept,
@@ -55,7 +54,8 @@ async def readiness_of(id: ServerId, databases: tuple[str, ...], workspace: str 
         tables=() if request.databases else kept.tables,
         workspace=request.workspace or kept.workspace,
     )
-    intent = desired.combine(TagWish(True, Wish() if databases else tags.wish), wish, settings())
+    tags = msgspec.structs.replace(_tags(facts).wish, **{name: getattr(Wish(), name) for name in asked if asked[name]})
+    intent = desired.combine(TagWish(True, tags), wish, settings())
     return await decide.report(facts, intent, row)
 
 
@@ -71,12 +71,7 @@ async def ask(id: ServerId, body: bytes) -> None:
             code="DatabaseNotFound",
             remedy="Correct the name (letter case matters), or create the database first.",
         )
-    row = await store.read_server(id)
-    kept = msgspec.json.encode(wish).decode()
-    refused = row.restart_refused if row and row.request == kept else ""
-    if row and row.phase == "Blocked":
-        refused = ""
-    await store.update_server(id, request=kept, restart_refused=refused)
+    await store.update_server(id, request=msgspec.json.encode(wish).decode(), restart_refused="")
 
 
 async def withdraw(id: ServerId) -> None:

@@ -23,14 +23,15 @@ async def pending(id: ServerId) -> tuple[str, ...]:
 
 
 async def decide(id: ServerId, policy: RestartPolicy, waiting: list[str], now: datetime) -> Verdict:
-    """Whether the server is restarted now, or what is waited for. Raises `Blocked` when it was refused before."""
+    """Whether the server is restarted now, or what is waited for. Raises `Blocked` when the same wish was refused
+    before, or nobody decided about it in time."""
     facts, row = await flexible_server.observe(id), await store.read_server(id)
     if facts is None:
         raise NotFound(f"Server {id.name!r} was deleted.")
     verdict = judge(facts, policy, tuple(waiting), now.replace(tzinfo=UTC), settings())
-    refused_before = row is not None and row.restart_refused == row.fingerprint != ""
-    if verdict.wait_until and verdict.refused and refused_before:
-        raise Blocked(verdict.refused.message, code=verdict.refused.code, remedy=verdict.refused.remedy)
+    for why in (verdict.refused, verdict.too_late):
+        if why and row and row.restart_refused == _refusal(row.fingerprint, why.code):
+            raise Blocked(why.message, code=why.code, remedy=why.remedy)
     return verdict
 
 
@@ -42,9 +43,9 @@ async def record_waiting(id: ServerId, verdict: dict[str, Any]) -> None:
     await store.update_server(id, phase="Waiting", reasons=(waiting,))
 
 
-async def record_refusal(id: ServerId, fingerprint: str) -> None:
-    """Note that a restart was refused for this wish, so that it is not asked for again."""
-    await store.update_server(id, restart_refused=fingerprint)
+async def record_refusal(id: ServerId, fingerprint: str, code: str) -> None:
+    """Note that there is no restart for this wish, and the code of the reason, so that it is not asked for again."""
+    await store.update_server(id, restart_refused=_refusal(fingerprint, code))
 
 
 async def is_still_waiting(id: ServerId, fingerprint: str) -> bool:
@@ -57,3 +58,7 @@ async def is_still_waiting(id: ServerId, fingerprint: str) -> bool:
     except InvalidInput:
         return False
     return intent.wanted and intent.fingerprint == fingerprint and bool(await pending(id))
+
+
+def _refusal(fingerprint: str, code: str) -> str:
+    return f"{fingerprint} {code}"

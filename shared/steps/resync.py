@@ -14,6 +14,7 @@ from shared.platform.server_id import ServerId
 from shared.platform.settings import Settings, settings
 from shared.platform.store import ServerRow
 from shared.source import server as flexible_server
+from shared.steps.decide import UNTOUCHED
 
 
 async def candidates() -> list[ServerId]:
@@ -28,7 +29,7 @@ async def candidates() -> list[ServerId]:
 def needs_look(tags: Mapping[str, str] | None, row: ServerRow | None, settings: Settings) -> bool:
     """Whether a server is not as it should be, as far as its tags and its row tell. `tags` is None: it is gone."""
     if tags is None:
-        return row is not None
+        return row is not None and row.phase != "Deleted"
     try:
         said = desired.read_tags(tags, settings.tag_prefix)
     except InvalidInput:
@@ -37,4 +38,6 @@ def needs_look(tags: Mapping[str, str] | None, row: ServerRow | None, settings: 
         return said.state is True
     request = msgspec.json.decode(row.request, type=Wish) if row.request else None
     intent = desired.combine(said, request, settings)
-    return not intent.wanted or row.phase != "Mirrored" or row.fingerprint != intent.fingerprint
+    if not intent.wanted:
+        return row.phase not in UNTOUCHED
+    return row.phase != "Mirrored" or row.fingerprint != intent.fingerprint or row.rotate
