@@ -171,14 +171,16 @@ class Table[R: Row]:
         with _translated(self.name):
             await client.delete_entity(partition, row_key)
 
-    async def delete_where(self, filter: str, **parameters: Any) -> int:
-        """Delete the rows that a filter finds, up to 100 of one partition at a time. Returns how many there were."""
+    async def delete_where(self, filter: str, *, most: int, **parameters: Any) -> int:
+        """Delete the first `most` rows that a filter finds, up to 100 of one partition at a time. Returns how many."""
         count, found = 0, list[dict[str, Any]]()
         async for entity in self._entities(filter, ["PartitionKey", "RowKey"], **parameters):
             found.append(dict(entity))
-            if len(found) == PAGE:
+            if len(found) == min(PAGE, most - count):
                 count += await self._submit("delete", found)
                 found = []
+            if count == most:
+                return count
         return count + await self._submit("delete", found)
 
     async def _entities(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from azure.core.credentials import AccessToken
 from azure.data.tables.aio import TableServiceClient
@@ -18,7 +19,7 @@ from shared.platform.store import HealthRow
 from tests.component.app import app_environment
 
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +122,39 @@ async def test_many_mirrors_in_several_workspaces_and_pruning() -> None:
     await store.write_health(rows)
     assert len([row async for row in store.latest("many-0")]) == 125
     assert {row.workspace async for row in store.latest()} >= {"many-0", "many-1"}
-    old = [health("old", -60 * 24 * 40 - n) for n in range(250)]
-    await store.write_health(old)
-    assert await store.prune(NOW - timedelta(days=30)) == 250
-    assert [row async for row in store.history("old", NOW - timedelta(days=90))] == []
     assert len([row async for row in store.history("many-7", NOW)]) == 1
     await store.delete_health("many-0", "many-2")
     assert await store.read_health("many-0", "many-2") is None
+
+
+async def test_a_history_of_days_is_read_without_its_neighbours() -> None:
+    days = [-60 * 24 * n for n in range(4)]
+    await store.write_health(health(item, minutes) for item in ("day", "day-", "days", "da") for minutes in days)
+    found = [row.updated_at async for row in store.history("day", NOW - timedelta(days=2))]
+    assert found == [NOW - timedelta(days=n) for n in range(3)]
+    found = [row.updated_at async for row in store.history("day", NOW - timedelta(days=9), NOW - timedelta(days=1))]
+    assert found == [NOW - timedelta(days=n) for n in (2, 3)]
+
+
+async def test_the_names_of_failing_tables_are_kept_in_the_latest_alone() -> None:
+    row = msgspec.structs.replace(health("failing"), tables_failing=1, failing=(Reason("Failed", "public.a: no key"),))
+    await store.write_health([row])
+    latest = await store.read_health("w1", "failing")
+    assert latest is not None
+    assert latest.failing == row.failing
+    (kept,) = [row async for row in store.history("failing", NOW)]
+    assert (kept.tables_failing, kept.failing) == (1, ())
+
+
+async def test_days_that_are_over_are_pruned_the_oldest_first() -> None:
+    old = [health("old", -60 * 24 * 40 - n) for n in range(250)]
+    await store.write_health([*old, health("old", -60 * 24 * 30), health("old", -60 * 24 * 29)])
+    limit = NOW - timedelta(days=30)
+    assert await store.prune(limit, 150) == 150
+    assert await store.prune(limit, 1000) == 100
+    assert await store.prune(limit, 1000) == 0
+    left = [row.updated_at async for row in store.history("old", NOW - timedelta(days=90))]
+    assert left == [NOW - timedelta(days=29), NOW - timedelta(days=30)]
 
 
 async def test_storage_out_of_reach_says_so() -> None:

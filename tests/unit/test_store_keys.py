@@ -69,7 +69,7 @@ def test_later_moments_sort_first(one: datetime, other: datetime) -> None:
     assert (first < second) == (one > other)
 
 
-def test_history_is_kept_by_mirrored_database_and_time() -> None:
+def test_history_is_kept_by_day_mirrored_database_and_time() -> None:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     row = HistoryRow(workspace="w", item="i", server=SERVER, database="shop", level="Healthy", updated_at=moment)
-    assert row.keys == ("i", "2516350751999999999")
+    assert row.keys == ("2026-01-01", "i:2516350751999999999")
