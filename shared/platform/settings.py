@@ -85,6 +85,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a mirrored database when its server is released: `keep` (stopped) or `delete`."""
     history_days: int = 30
     """How long observations of health are kept."""
+    sweep_minutes: float = 4.5
+    """How long a health sweep may take by Fabric's quota: less than the interval of HEALTH_SCHEDULE. Mirrors that don't
+    fit are looked at in turns."""
+    table_details_minutes: float = 15
+    """How old the figures of a healthy mirror's tables may become."""
+    health_confirmations: int = 2
+    """How many observations in a row a change of level must hold before it counts."""
     health_grace_minutes: float = 15
     """How long a mirror that was just prepared or changed may take before its state counts against it."""
     latency_warn_minutes: float = 15
@@ -93,6 +100,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """WAL retained for a mirror from which it is Degraded."""
     wal_critical_gib: float = 20
     """WAL retained for a mirror from which it is Unhealthy."""
+    wal_warn_percent: float = 10
+    """The same as a share of the server's storage."""
+    wal_critical_percent: float = 30
+    """The same as a share of the server's storage."""
+    notice_topic_endpoint: str = ""
+    """The Event Grid topic that notices are published to. Empty: they are only logged."""
 
 
 def load(environment: Mapping[str, str]) -> Settings:
@@ -183,6 +196,7 @@ def _number(kind: Callable[[str], float], text: str) -> float:
 _FORMS = {
     "storage_table_endpoint": (r"https://\S+", "but an https:// address was expected"),
     "key_vault_url": (r"https://\S+", "but an https:// address was expected"),
+    "notice_topic_endpoint": (r"https://\S+", "but an https:// address was expected"),
     "tag_prefix": (r"[A-Za-z][A-Za-z0-9_.-]{0,63}", "but letters, digits, '-', '_' and '.' were expected"),
     "fabric_role": (
         r"(?!pg_|azure)[a-z_][a-z0-9_]{0,62}",
