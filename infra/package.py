@@ -34,7 +34,7 @@ def files(root: Path) -> Iterator[Path]:
 
 
 def build(root: Path, target: Path) -> Path:
-    """Write the zip of the app in `root` to `target`. Raises `SystemExit` when something that Functions needs is missing."""
+    """Write the zip of the app in `root` to `target`. Raises `SystemExit` when it lacks what Functions needs."""
     found = [path for path in files(root) if path != Path(".funcignore")]
     missing = [name for name in NEEDED if Path(name) not in found]
     if missing:

@@ -14,18 +14,12 @@ import yaml
 from local.stack import SERVER_CHANGED, make_topology
 from shared.desired import events
 from shared.platform.settings import Settings
-from tests import bicep
+from tests import bicep, source
 
-ROOT = Path(__file__).resolve().parents[2]
-INFRA = ROOT / "infra"
+INFRA = source.ROOT / "infra"
 GROUP = "/subscriptions/00000000-0000-0000-0000-0000000000a1/resourcegroups/rg-shop"
 SERVER = f"{GROUP}/providers/Microsoft.DBforPostgreSQL/flexibleServers/pg-shop"
 FILTER = json.loads((INFRA / "event_filter.json").read_text())
-
-
-def schedules() -> set[str]:
-    """The settings that timers name as their schedules."""
-    return set(re.findall(r'schedule="%(\w+)%"', "".join(path.read_text() for path in ROOT.glob("functions/*.py"))))
 
 
 def options() -> set[str]:
@@ -41,7 +35,7 @@ def computed(name: str) -> set[str]:
 
 
 def test_the_app_settings_are_those_that_the_app_reads() -> None:
-    read = {field.upper() for field in Settings.__struct_fields__} | schedules()
+    read = {field.upper() for field in Settings.__struct_fields__} | source.schedules()
     deployed = options() | computed("appSettings") | computed("schedules")
     assert deployed - read == set(), "deployed, and read by nothing: remove from infra/settings.bicep"
     assert read - deployed == set(), "read by the app, and not deployable: add to infra/settings.bicep"
@@ -50,7 +44,7 @@ def test_the_app_settings_are_those_that_the_app_reads() -> None:
 def test_every_setting_without_a_default_is_deployed() -> None:
     required = {field.name.upper() for field in msgspec.structs.fields(Settings) if field.required}
     assert required <= computed("appSettings")
-    assert schedules() == computed("schedules")
+    assert source.schedules() == computed("schedules")
 
 
 def test_no_option_replaces_what_the_template_computes() -> None:
@@ -105,7 +99,9 @@ def test_what_the_app_acts_on_passes_the_filter(operation: str) -> None:
         event("Microsoft.DBforPostgreSQL/flexibleServers/configurations/write", f"{SERVER}/configurations/wal_level"),
         event("Microsoft.DBforPostgreSQL/flexibleServers/stop/action"),
         event("Microsoft.Resources/tags/write", f"{GROUP}/providers/Microsoft.Storage/storageAccounts/stshop"),
-        event("Microsoft.Compute/virtualMachines/write", f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm-shop"),
+        event(
+            "Microsoft.Compute/virtualMachines/write", f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm-shop"
+        ),
         event(events.OPERATIONS[0], kind="Microsoft.Resources.ResourceWriteFailure"),
     ],
     ids=lambda found: found["data"]["operationName"].rpartition(".")[2],
@@ -125,13 +121,7 @@ def test_the_filter_names_what_the_code_names_and_the_local_stack_subscribes_to(
 def test_the_event_subscription_leads_to_a_function_that_is_there() -> None:
     template = (INFRA / "modules/event_subscription.bicep").read_text()
     [function] = re.findall(r"/functions/(\w+)'", template)
-    assert function in functions()
-
-
-def functions() -> set[str]:
-    """The names of the app's functions, as their decorated definitions say."""
-    source = "".join(path.read_text() for path in ROOT.glob("functions/*.py"))
-    return set(re.findall(r"^@blueprint\.(?:.*\n)+?(?:async def|def|class) (\w+)", source, re.MULTILINE))
+    assert function in source.functions()
 
 
 def test_queries_name_functions_that_are_there() -> None:
@@ -141,18 +131,17 @@ def test_queries_name_functions_that_are_there() -> None:
             for part in re.findall(r"\bname (?:==|!?in) (\(.*?\)|\"\w+\")", path.read_text())
             for name in re.findall(r'"(\w+)"', part)
         }
-        assert named <= functions(), path.name
+        assert named <= source.functions(), path.name
 
 
 def test_the_commands_of_azd_and_of_the_workflows_are_there() -> None:
-    azure = yaml.safe_load((ROOT / "azure.yaml").read_text())
-    scripts = [ROOT / hook["run"] for hook in azure["hooks"].values()]
+    azure = yaml.safe_load((source.ROOT / "azure.yaml").read_text())
+    scripts = [source.ROOT / hook["run"] for hook in azure["hooks"].values()]
     assert [script for script in scripts if not script.stat().st_mode & 0o100] == []
-    assert (ROOT / azure["infra"]["path"] / "main.bicep").is_file()
-    targets = set(re.findall(r"^\.PHONY: ([a-z-]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for path in (ROOT / ".github/workflows").glob("*.yml"):
+    assert (source.ROOT / azure["infra"]["path"] / "main.bicep").is_file()
+    for path in (source.ROOT / ".github/workflows").glob("*.yml"):
         jobs = yaml.safe_load(path.read_text())["jobs"]
         runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
         asked = {target for run in runs for target in re.findall(r"\bmake ([a-z-]+)", run)}
         assert asked, path.name
-        assert asked <= targets, path.name
+        assert asked <= source.make_targets(), path.name

@@ -18,6 +18,7 @@ from aiohttp import web as http
 from local import topology
 from local.cloud import tokens, web
 from local.cloud.arm import tags
+from local.cloud.arm.authorization import Authorization
 from local.cloud.arm.child_routes import ChildRoutes
 from local.cloud.arm.entra import EntraLogins
 from local.cloud.arm.estate import SERVER, Estate, properties
@@ -46,6 +47,7 @@ class ResourceManager:
         ]
         servers, children = ServerRoutes(self.estate, self.entra), ChildRoutes(self.estate, self.entra)
         operations = [*own, *self.estate.long_running.operations, *servers.operations, *children.operations]
+        operations += Authorization().operations
         challenge = f'Bearer authorization_uri="https://login.microsoftonline.com/{stack.tenant}"'
         audiences = (tokens.ARM, tokens.ARM_CLASSIC)
         self.service = Service("arm", stack, operations, audiences, _error, challenge)
