@@ -22,17 +22,32 @@ YIELD_SECONDS = 0.02
 LONGEST_PAUSE = 5.0
 """Seconds after a 429 that a preparation waits for here."""
 
-_in_background: ContextVar[bool] = ContextVar("fabric_background", default=False)
+
+
+class Spent:
+    """How many calls were made."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+_in_background: ContextVar[Spent | None] = ContextVar("fabric_background", default=None)
 
 
 @contextmanager
-def background() -> Iterator[None]:
-    """Calls to Fabric made within, and in tasks started within, take the background lane."""
-    token = _in_background.set(True)
+def background() -> Iterator[Spent]:
+    """Calls to Fabric made within, and in tasks started within, take the background lane, and are counted."""
+    spent = Spent()
+    token = _in_background.set(spent)
     try:
-        yield
+        yield spent
     finally:
         _in_background.reset(token)
+
+
+def for_background(calls: int) -> int:
+    """How many calls of a quota the background lane may use."""
+    return max(1, calls - max(1, round(calls * SHARE_KEPT_BACK)))
 
 
 class Quota:
@@ -56,7 +71,8 @@ class Quota:
         arrived. Raises `Unavailable` to a preparation when Fabric has asked for a longer pause: a durable timer waits
         it out.
         """
-        lane = _in_background.get()
+        spent = _in_background.get()
+        lane = spent is not None
         async with self._lanes[lane]:
             self._require_short_pause(lane)
             while wait := self._wait(lane):  # noqa: ASYNC110 (it sleeps until a known moment)
@@ -65,6 +81,8 @@ class Quota:
                 now = asyncio.get_running_loop().time()
                 self._next_background = max(now, self._next_background + self.window / self._allowed(now, lane))
             self._under_way += 1
+        if spent:
+            spent.calls += 1
         try:
             yield
         finally:
@@ -94,7 +112,7 @@ class Quota:
 
     def _allowed(self, now: float, lane: bool) -> int:
         limit = self.limit(now)
-        return max(1, limit - max(1, round(limit * SHARE_KEPT_BACK))) if lane else limit
+        return for_background(limit) if lane else limit
 
     def _wait(self, lane: bool) -> float:
         """Seconds until it is worth asking again; 0: the call may be made."""

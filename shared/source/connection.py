@@ -22,6 +22,8 @@ from shared.platform.settings import settings
 
 type Connection = psycopg.AsyncConnection[DictRow]
 
+MAINTENANCE_DATABASE = "postgres"
+"""The database that every server has."""
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 45
 LOCK_SECONDS = 3

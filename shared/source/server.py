@@ -169,6 +169,14 @@ async def observe(id: ServerId) -> ServerFacts | None:
         )
 
 
+async def glance(id: ServerId) -> tuple[str, int]:
+    """The server's state and the size of its storage in GiB. Raises `NotFound` when there is no such server."""
+    with translated(f"Reading server {id.name!r}"):
+        found = await management(id.subscription).servers.get(id.resource_group, id.name, **_READ)
+    properties = found.properties or models.ServerProperties()
+    return _text(properties.state), (properties.storage.storage_size_gb or 0) if properties.storage else 0
+
+
 async def parameters(id: ServerId) -> dict[str, Parameter]:
     """Every server parameter, by name."""
     with translated(f"Reading the parameters of server {id.name!r}"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 
 import msgspec
 from psycopg import sql
@@ -53,8 +54,14 @@ async def slots_in_use(connection: Connection, role: str, mirrored: Sequence[str
 
 async def slots(connection: Connection) -> tuple[Slot, ...]:
     """The logical slots of the connection's database, by name."""
+    return (await slots_by_database(connection)).get(connection.info.dbname, ())
+
+
+async def slots_by_database(connection: Connection) -> dict[str, tuple[Slot, ...]]:
+    """The logical slots of the whole server, by database and name."""
     cursor = await connection.execute(_SLOTS)
-    return tuple(msgspec.convert(row, Slot) for row in await cursor.fetchall())
+    rows = groupby(await cursor.fetchall(), key=lambda row: row["database"])
+    return {database: tuple(msgspec.convert(row, Slot) for row in found) for database, found in rows}
 
 
 async def tracked_publications(connection: Connection) -> tuple[TrackedPublication, ...]:
@@ -87,11 +94,11 @@ _USED = sql.SQL("""
 """)
 
 _SLOTS = sql.SQL("""
-    SELECT slot_name::text AS name, active, coalesce(wal_status, 'reserved') AS wal_status,
+    SELECT database::text, slot_name::text AS name, active, coalesce(wal_status, 'reserved') AS wal_status,
            greatest(coalesce(pg_current_wal_lsn() - restart_lsn, 0), 0)::bigint AS retained_bytes,
            greatest(coalesce(pg_current_wal_lsn() - confirmed_flush_lsn, 0), 0)::bigint AS lag_bytes,
            safe_wal_size AS safe_wal_bytes
-    FROM pg_replication_slots WHERE database = current_database() ORDER BY slot_name
+    FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY database, slot_name
 """)
 
 _TRACKED = sql.SQL("""

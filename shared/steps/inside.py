@@ -11,12 +11,10 @@ from shared.platform.errors import MirrorError
 from shared.platform.settings import settings
 from shared.readiness import DatabaseFacts, is_administrator
 from shared.source import ownership, slots, tables
-from shared.source.connection import connect
+from shared.source.connection import MAINTENANCE_DATABASE, connect
 from shared.source.parameters import Used
 from shared.source.server import ServerFacts
 from shared.source.tables import TableName
-
-MAINTENANCE_DATABASE = "postgres"
 
 
 async def slots_in_use(facts: ServerFacts) -> Used:

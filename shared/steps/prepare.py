@@ -14,11 +14,10 @@ from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.source import ownership, role, tables
 from shared.source import server as flexible_server
-from shared.source.connection import connect, connect_as
+from shared.source.connection import MAINTENANCE_DATABASE, connect, connect_as
 from shared.source.ownership import NotTakeable, Takeover
 from shared.source.role import Missing
 from shared.source.tables import TableName
-from shared.steps.inside import MAINTENANCE_DATABASE
 
 MOST_NAMED = 5
 

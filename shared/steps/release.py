@@ -17,9 +17,8 @@ from shared.platform.settings import settings
 from shared.platform.store import MirrorRow
 from shared.source import ownership, role, slots
 from shared.source import server as flexible_server
-from shared.source.connection import connect
+from shared.source.connection import MAINTENANCE_DATABASE, connect
 from shared.source.ownership import Takeover
-from shared.steps.inside import MAINTENANCE_DATABASE
 from shared.steps.prepare import secret_name, still_members
 
 PARAMETERS_LEFT = Reason(
