@@ -1,21 +1,16 @@
-"""Every example answer of Fabric's published specifications that the app reads parses, in the form that the app reads.
-
-FABRIC_SPECS names the folder with the specifications (those of `platform` and `mirroredDatabase`).
-"""
+"""Every example answer of Fabric's published specifications that the app reads parses, in the form that the app reads."""
 
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from shared.fabric import client, connection, mirror, workspace
+from tests import fabric_specification as specification
 
-SPECS = os.environ.get("FABRIC_SPECS", "")
 CONNECTIONS, PLATFORM, MIRRORS = (
     "platform/examples/connections",
     "platform/examples/platform",
@@ -44,11 +39,12 @@ PAGES = [
     (f"{MIRRORS}/GetTablesMirroringStatus", mirror._TableAnswer),
 ]
 
-pytestmark = pytest.mark.skipif(not SPECS, reason="FABRIC_SPECS does not name a folder with Fabric's specifications")
+pytestmark = specification.needed
 
 
 def body(example: str) -> Any:
-    responses = json.loads(Path(SPECS, f"{example}.json").read_text(encoding="utf-8-sig"))["responses"]
+    text = (specification.FOLDER / f"{example}.json").read_text(encoding="utf-8-sig")
+    responses = json.loads(text)["responses"]
     return next(answer["body"] for status, answer in responses.items() if status in ("200", "201"))
 
 

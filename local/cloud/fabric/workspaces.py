@@ -14,6 +14,8 @@ from local.topology import Topology
 Role = Literal["Viewer", "Contributor", "Member", "Admin"]
 RANK = {"Viewer": 1, "Contributor": 2, "Member": 3, "Admin": 4}
 State = Literal["Active", "Inactive"]
+REGION = "West Europe"
+"""Where the capacity is: the location of the stack's servers, as Fabric calls it."""
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -94,7 +96,7 @@ class Workspaces:
 
     def __init__(self, topology: Topology, behaviour: Behaviour):
         self.topology, self.behaviour = topology, behaviour
-        self.capacities = {topology.capacity: Capacity(topology.capacity, "F4 Capacity", topology.location)}
+        self.capacities = {topology.capacity: Capacity(topology.capacity, "F4 Capacity", REGION)}
         self.workspaces: dict[str, Workspace] = {}
         self._add(topology.workspace, "Mirrors", topology.capacity)
 
