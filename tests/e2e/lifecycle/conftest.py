@@ -1,0 +1,48 @@
+"""A stack of its own for the lives of servers: with two Fabric workspaces that the app may use, and little patience
+between two looks at a mirror.
+
+The in-memory backend forgets all runs when its host ends, so that a wait which outlives a redeploy can't be shown here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from local.scenario import Operator, acting_as
+from local.stack import PARTS
+from tests.conftest import StackFactory
+from tests.e2e.lifecycle.story import OTHER_WORKSPACE, WORKSPACE, Story
+
+SETTINGS = {
+    "ALLOWED_WORKSPACES": f"{WORKSPACE},{OTHER_WORKSPACE}",
+    "DEFAULT_WORKSPACE": WORKSPACE,
+    "POLL_SECONDS": "0.3",
+}
+
+
+@pytest.fixture(scope="package")
+def operator(stack_factory: StackFactory) -> Iterator[Operator]:
+    stack = stack_factory(*PARTS, settings=SETTINGS)
+    for name, workspace in (("Sales", WORKSPACE), ("Archive", OTHER_WORKSPACE)):
+        stack.control("fabric", "PUT", f"workspaces/{workspace}", {"displayName": name})
+    with acting_as(stack, "operator"):
+        person = Operator(stack)
+        yield person
+        person.close()
+
+
+@pytest.fixture(scope="module")
+def at_once(request: pytest.FixtureRequest, operator: Operator) -> Iterator[Callable[[Story], None]]:
+    """`at_once(story)`: how a story ended. The chosen stories of a module are all told at the same time, each with a
+    server of its own: most of their time is waiting."""
+    stories: list[Story] = [
+        item.callspec.params["story"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module and "at_once" in item.fixturenames
+    ]
+    with ThreadPoolExecutor(len(stories)) as pool:
+        running = {story: pool.submit(story, operator) for story in stories}
+        yield lambda story: running[story].result()
