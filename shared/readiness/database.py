@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from shared.desired.intent import MirrorIntent
 from shared.readiness.report import LIMITS, TUTORIAL, Check, DatabaseFacts, judged
 from shared.source.server import ServerFacts
+from shared.source.tables import LIMIT, LIMIT_EXCEEDED, TableReport
 
 
 def database_checks(
@@ -72,7 +73,7 @@ def _inside_checks(database: DatabaseFacts, intent: MirrorIntent) -> Iterator[Ch
         return
     chosen = bool(intent.tables_of(database.name))
     for table in database.tables.tables:
-        if table.status == "OK":
+        if table.status == "OK" or LIMIT_EXCEEDED in table.codes:
             continue
         yield Check(
             id="Table",
@@ -82,6 +83,8 @@ def _inside_checks(database: DatabaseFacts, intent: MirrorIntent) -> Iterator[Ch
             message=table.message,
             reference=LIMITS,
         )
+    yield from _too_many(database.name, database.tables, chosen)
+    yield from _same_but_for_case(database.name, database.tables)
     if not any(table.status != "ERROR" for table in database.tables.tables):
         yield Check(
             id="NoTables",
@@ -91,3 +94,38 @@ def _inside_checks(database: DatabaseFacts, intent: MirrorIntent) -> Iterator[Ch
             remedy="Create a table with a primary key first.",
             reference=LIMITS,
         )
+
+
+def _too_many(database: str, report: TableReport, chosen: bool) -> Iterator[Check]:
+    beyond = [table for table in report.tables if LIMIT_EXCEEDED in table.codes]
+    if beyond:
+        yield Check(
+            id="TooManyTables",
+            subject=database,
+            status="fail" if chosen else "warn",
+            found=str(len(report.eligible) + len(beyond)),
+            wanted=f"at most {LIMIT}",
+            message=f"A mirrored database has at most {LIMIT} tables, the first by schema and name: {len(beyond)} of "
+            f"database {database!r} are left out, from {beyond[0].schema}.{beyond[0].name} on.",
+            remedy="Name the tables to mirror.",
+            reference=LIMITS,
+        )
+
+
+def _same_but_for_case(database: str, report: TableReport) -> Iterator[Check]:
+    """A SQL analytics endpoint has the workspace's collation, which may be one without letter case (source: "Collation"
+    in the Fabric Data Warehouse docs)."""
+    alike: dict[str, list[str]] = {}
+    for table in report.eligible:
+        alike.setdefault(str(table).lower(), []).append(str(table))
+    for names in alike.values():
+        if len(names) > 1:
+            yield Check(
+                id="NamesDifferInCase",
+                subject=f"{database}: {names[0]}",
+                status="warn",
+                found=", ".join(names),
+                message=f"Tables {' and '.join(names)} of database {database!r} differ only in letter case: a "
+                "SQL analytics endpoint with a case-insensitive collation does not tell them apart.",
+                remedy="Rename all but one, or name the tables to mirror.",
+            )

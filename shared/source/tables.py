@@ -17,6 +17,8 @@ from shared.source.connection import Connection
 
 LIMIT = 500
 """Tables that a mirrored database can have; of more, the first by schema and name."""
+LIMIT_EXCEEDED = "TABLE_LIMIT_EXCEEDED"
+"""Our own code, beside the service's, for a table beyond that."""
 
 
 class TableName(msgspec.Struct, frozen=True, order=True):
@@ -92,7 +94,7 @@ _MESSAGES = {
     "FORBIDDEN_CHARS_IN_TABLE_NAME": "Its name has a space or one of ;{{}}()= or a tab or line feed: rename it.",
     "FORBIDDEN_CHARS_IN_COLUMN_NAME": "Columns {forbidden} have a space or one of ;{{}}()= in their name: rename them.",
     "UNSUPPORTED_TYPE_IN_REPLICA_IDENTITY": "It has no key with only types that can be mirrored: add one.",
-    "TABLE_LIMIT_EXCEEDED": f"A mirrored database has at most {LIMIT} tables, the first by schema and name. Choose.",
+    LIMIT_EXCEEDED: f"A mirrored database has at most {LIMIT} tables, the first by schema and name. Choose.",
     "UNSUPPORTED_DATA_TYPE": "Columns {unsupported} are left out: their type can't be mirrored.",
     "NO_INDEX_FULL_IDENTITY": "It has neither a primary key nor a unique index on columns that are NOT NULL: "
     "whole rows are logged for every change. Add a key.",
@@ -161,8 +163,9 @@ def _limited(statuses: Sequence[TableStatus]) -> tuple[TableStatus, ...]:
     for status in statuses:
         eligible += status.status != "ERROR"
         if eligible > LIMIT and status.status != "ERROR":
-            code = "TABLE_LIMIT_EXCEEDED"
-            status = msgspec.structs.replace(status, status="ERROR", codes=(code,), message=_MESSAGES[code])  # noqa: PLW2901
+            status = msgspec.structs.replace(  # noqa: PLW2901
+                status, status="ERROR", codes=(LIMIT_EXCEEDED,), message=_MESSAGES[LIMIT_EXCEEDED]
+            )
         limited.append(status)
     return tuple(limited)
 
