@@ -224,7 +224,8 @@ def _assign(need: Need, environment: Mapping[str, str]) -> str:
 def _said(error: HttpResponseError) -> str:
     """The service's own code: Azure's and Fabric's errors have different forms."""
     try:
-        body = error.response.json() if error.response else {}
+        response: Any = error.response
+        body = response.json() if response else {}
     except ValueError:
         body = {}
     found = body if isinstance(body, dict) else {}

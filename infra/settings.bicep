@@ -31,8 +31,13 @@ type Options = {
   MIRROR_NAME: string?
   RELEASE_MIRROR: string?
   HISTORY_DAYS: string?
+  SWEEP_MINUTES: string?
+  TABLE_DETAILS_MINUTES: string?
+  HEALTH_CONFIRMATIONS: string?
   HEALTH_GRACE_MINUTES: string?
   LATENCY_WARN_MINUTES: string?
   WAL_WARN_GIB: string?
   WAL_CRITICAL_GIB: string?
+  WAL_WARN_PERCENT: string?
+  WAL_CRITICAL_PERCENT: string?
 }

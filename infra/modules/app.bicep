@@ -11,6 +11,7 @@ param identityObjectId string
 param storageName string
 param packageContainer string
 param vaultUrl string
+param noticeTopicEndpoint string
 param insightsConnection string
 @description('Connection string of the Durable Task Scheduler; empty: orchestrations are kept in the storage account.')
 param schedulerConnection string
@@ -73,6 +74,7 @@ var appSettings = {
   IDENTITY_OBJECT_ID: identityObjectId
   STORAGE_TABLE_ENDPOINT: storage.properties.primaryEndpoints.table
   KEY_VAULT_URL: vaultUrl
+  NOTICE_TOPIC_ENDPOINT: noticeTopicEndpoint
   ALLOWED_SUBSCRIPTIONS: join(allowedSubscriptions, ',')
   ALLOWED_WORKSPACES: join(allowedWorkspaces, ',')
   DEFAULT_WORKSPACE: defaultWorkspace

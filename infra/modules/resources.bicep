@@ -114,6 +114,7 @@ module app 'app.bicep' = {
     storageName: storage.outputs.name
     packageContainer: storage.outputs.packageContainer
     vaultUrl: vault.outputs.url
+    noticeTopicEndpoint: notices.outputs.endpoint
     insightsConnection: monitoring.outputs.connection
     schedulerConnection: durableBackend == 'DurableTaskScheduler'
       ? 'Endpoint=${scheduler!.outputs.endpoint};Authentication=ManagedIdentity;ClientID=${identity.properties.clientId}'
