@@ -1,0 +1,226 @@
+"""A mirrored server of which something else is wanted: other databases, tables, another workspace, a new password."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.scenario import ADMINISTRATOR, Operator, Server, eventually
+from tests.e2e.lifecycle.story import (
+    OTHER_WORKSPACE,
+    ROLE,
+    WORKSPACE,
+    Story,
+    after,
+    calls,
+    codes,
+    dump,
+    fabric,
+    mirrored,
+    new_server,
+    opens,
+    owners,
+    parameter,
+    password,
+    put,
+    query,
+    row,
+    slots,
+    with_shop,
+)
+
+PARAMETERS = ("Configurations_Put", "Configurations_Update")
+STARTS = "Mirroring_StartMirroring"
+
+
+def limits(operator: Operator, server: Server) -> dict[str, int]:
+    names = ("max_worker_processes", "max_replication_slots", "max_wal_senders")
+    return {name: int(parameter(operator, server, name).value or 0) for name in names}
+
+
+def items(operator: Operator, seen: dict[str, Any]) -> dict[str, str]:
+    """The mirrored databases of a server, by database."""
+    return {mirror["database"]: mirror["mirrored_database"] for mirror in seen["mirrors"]}
+
+
+def status(operator: Operator, workspace: str, item: str) -> str:
+    return str(
+        fabric(operator, "POST", f"/workspaces/{workspace}/mirroredDatabases/{item}/getMirroringStatus")["status"]
+    )
+
+
+def starts(operator: Operator, item: str) -> int:
+    """How often the mirrored database was started: each time seeds every table anew."""
+    found = operator.control("fabric", "calls")
+    return sum(call["operation"] == STARTS and item in call["path"] for call in found)
+
+
+def databases_come_and_go(operator: Operator) -> None:
+    server = new_server(operator, "pg-databases", 17, "crm", "hr", "shop")
+    applications = {name: operator.install(server, name) for name in ("crm", "hr", "shop")}
+    first = limits(operator, server)
+    operator.tag(server, fabric_mirror="enabled", fabric_mirror_databases="shop")
+    one = eventually(lambda: operator.mirroring(server), lambda seen: seen.get("phase") == "Mirrored", 90)
+    assert limits(operator, server) == first | {"max_worker_processes": first["max_worker_processes"] + 3}
+    assert owners(operator, server, "crm")["orders"] == "crm_app"
+    untouched = dump(operator, server, ["hr"])
+
+    two = after(
+        operator, server, lambda: operator.tag(server, fabric_mirror="enabled", fabric_mirror_databases="shop, crm")
+    )
+    assert (two["phase"], sorted(items(operator, two))) == ("Mirrored", ["crm", "shop"])
+    assert items(operator, two)["shop"] == items(operator, one)["shop"]
+    assert limits(operator, server) == first | {"max_worker_processes": first["max_worker_processes"] + 6}
+    assert operator.restarts(server) == 2  # for max_worker_processes
+    assert slots(operator, server) == {"crm": True, "shop": True}
+
+    before = limits(operator, server)
+    last = after(
+        operator, server, lambda: operator.tag(server, fabric_mirror="enabled", fabric_mirror_databases="hr,shop")
+    )
+    assert (last["phase"], sorted(items(operator, last))) == ("Mirrored", ["hr", "shop"])
+    assert (limits(operator, server), operator.restarts(server)) == (before, 2)
+    assert slots(operator, server) == {"hr": True, "shop": True}
+    assert set(owners(operator, server, "crm").values()) == {"crm_app"}
+    assert starts(operator, items(operator, last)["shop"]) == 1
+    assert status(operator, WORKSPACE, items(operator, two)["crm"]) in ("Stopping", "Stopped")
+
+    operator.tag(server, fabric_mirror="enabled", fabric_mirror_databases="shop")
+    alone = eventually(lambda: operator.mirroring(server), lambda seen: len(seen["mirrors"]) == 1, 60)
+    assert sorted(items(operator, alone)) == ["shop"]
+    assert {name: app.inabilities() for name, app in applications.items()} == {"crm": {}, "hr": {}, "shop": {}}
+    relations = {line for line in dump(operator, server, ["hr"])["hr"] if not about_the_server(line)}
+    assert relations == {line for line in untouched["hr"] if not about_the_server(line)}
+
+
+def about_the_server(line: str) -> bool:
+    """What is the same in every database, and differs while another one is mirrored."""
+    return line.startswith(("roles", "members"))
+
+
+def a_mirror_moves_to_another_workspace(operator: Operator) -> None:
+    server, _ = with_shop(operator, "pg-moved", 18)
+    operator.tag(server, fabric_mirror="enabled")
+    first = eventually(lambda: operator.mirroring(server), lambda seen: seen.get("phase") == "Mirrored", 90)
+    old = items(operator, first)["shop"]
+    moved = after(
+        operator, server,
+        lambda: operator.tag(server, fabric_mirror="enabled", fabric_mirror_workspace=OTHER_WORKSPACE),
+    )  # fmt: skip
+    [mirror] = moved["mirrors"]
+    assert (moved["phase"], mirror["workspace"]) == ("Mirrored", OTHER_WORKSPACE)
+    assert mirror["mirrored_database"] != old
+    assert status(operator, OTHER_WORKSPACE, mirror["mirrored_database"]) == "Running"
+    assert status(operator, WORKSPACE, old) == "Stopped"
+    assert slots(operator, server) == {"shop": True}
+    identity = operator.management.servers.get(operator.topology.resource_group, server.name).identity
+    roles = fabric(operator, "GET", f"/workspaces/{OTHER_WORKSPACE}/roleAssignments")["value"]
+    assert identity is not None
+    assert [found["role"] for found in roles if found["principal"]["id"] == identity.principal_id] == ["Contributor"]
+    assert operator.restarts(server) == 1
+
+    back = after(operator, server, lambda: operator.tag(server, fabric_mirror="enabled"))
+    assert items(operator, back) == {"shop": old}  # found again, rather than made anew
+    assert status(operator, WORKSPACE, old) == "Running"
+
+
+def the_chosen_tables_alone_are_taken_and_a_narrower_choice_gives_back(operator: Operator) -> None:
+    server, application = with_shop(operator, "pg-chosen", 15)
+    chosen = [{"database": "shop", "schema": "sales", "table": name} for name in ("customers", "orders")]
+    two = mirrored(operator, server, {"databases": ["shop"], "tables": chosen})
+    app = application.role
+    assert owners(operator, server) == {"customers": ROLE, "orders": ROLE, "products": app, "visits": app}
+    assert mirrored_tables(operator, two) == ["customers", "orders"]
+    narrow = mirrored(operator, server, {"databases": ["shop"], "tables": chosen[1:]})
+    assert owners(operator, server) == {"customers": app, "orders": ROLE, "products": app, "visits": app}
+    assert items(operator, narrow) == items(operator, two)
+    assert published(operator, server) == ["orders"]
+    assert application.inabilities() == {}
+    whole = mirrored(operator, server, {"databases": ["shop"]})
+    assert set(owners(operator, server).values()) == {ROLE}
+    eventually(lambda: len(published(operator, server)), lambda count: count == 4, 20)
+    assert starts(operator, items(operator, whole)["shop"]) == operator.restarts(server) == 1
+    assert application.inabilities() == {}
+
+
+def mirrored_tables(operator: Operator, seen: dict[str, Any]) -> list[str]:
+    [mirror] = seen["mirrors"]
+    path = f"/workspaces/{WORKSPACE}/mirroredDatabases/{mirror['mirrored_database']}/getTablesMirroringStatus"
+    return [table["sourceTableName"] for table in fabric(operator, "POST", path)["data"]]
+
+
+def published(operator: Operator, server: Server) -> list[str]:
+    rows = query(operator, server, "SELECT DISTINCT tablename::text FROM pg_publication_tables ORDER BY 1")
+    return [found["tablename"] for found in rows]
+
+
+def a_new_password_is_everywhere_and_the_mirror_goes_on(operator: Operator) -> None:
+    server, application = with_shop(operator, "pg-rotated", 16)
+    item = items(operator, mirrored(operator, server))["shop"]
+    kept = row(operator, "Mirrors", server)
+    assert kept is not None
+    old = password(operator, kept["secret"])
+    assert old
+    assert opens(operator, server, old)
+    answers = []
+    seen = after(
+        operator, server,
+        lambda: answers.append(operator.call("POST", operator.door(server, "mirroring/rotate-password"))),
+    )  # fmt: skip
+    assert [answer.status for answer in answers] == [202]
+    assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])
+    new = password(operator, kept["secret"])
+    assert new not in (None, old)
+    assert opens(operator, server, str(new))
+    assert not opens(operator, server, old)
+    assert (status(operator, WORKSPACE, item), starts(operator, item)) == ("Running", 1)
+    # Fabric logs in anew, with what the connection has by now, when its sessions are cut.
+    query(operator, server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", ROLE)
+    with application.connect() as connection:
+        connection.execute("INSERT INTO sales.products (name, price) VALUES ('After', 1)")
+    eventually(lambda: slots(operator, server), lambda found: found == {"shop": True}, 20)
+    eventually(lambda: status(operator, WORKSPACE, item), lambda found: found == "Running", 20)
+    later = after(operator, server, lambda: put(operator, server))
+    assert (later["phase"], password(operator, kept["secret"])) == ("Mirrored", new)  # once
+
+
+def a_table_out_of_reach_is_told_with_the_statement_that_helps(operator: Operator) -> None:
+    server = new_server(operator, "pg-strict", 18, "shop")
+    query(operator, server, "CREATE ROLE proprietor")
+    query(operator, server, "GRANT proprietor TO CURRENT_USER WITH SET TRUE")
+    query(operator, server, "CREATE TABLE public.orders (id int PRIMARY KEY)")
+    query(operator, server, "GRANT CREATE ON SCHEMA public TO proprietor")
+    query(operator, server, "ALTER TABLE public.orders OWNER TO proprietor")
+    before = {name: parameter(operator, server, name).value for name in ("wal_level", "max_worker_processes")}
+    blocked = after(operator, server, lambda: put(operator, server))
+    assert (blocked["phase"], codes(blocked)) == ("Blocked", ["TableNotTakeable"])
+    [reason] = blocked["reasons"]
+    assert "'proprietor'" in reason["message"]
+    assert reason["remedy"] == f'Run as {ADMINISTRATOR}: GRANT "proprietor" TO "id-fabric-mirror";'
+    assert any(check["id"] == "TableNotTakeable" for check in blocked["report"]["checks"])
+    assert {name: parameter(operator, server, name).value for name in before} == before
+    assert query(operator, server, "SELECT 1 FROM pg_roles WHERE rolname = %s", ROLE) == []
+    assert (operator.restarts(server), blocked["mirrors"]) == (0, [])
+    assert calls(operator, server, "arm", *PARAMETERS) == []
+
+    query(operator, server, 'GRANT "proprietor" TO "id-fabric-mirror"')
+    seen = mirrored(operator, server)
+    assert sorted(items(operator, seen)) == ["shop"]
+    assert published(operator, server) == ["orders"]
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        databases_come_and_go,
+        a_mirror_moves_to_another_workspace,
+        the_chosen_tables_alone_are_taken_and_a_narrower_choice_gives_back,
+        a_new_password_is_everywhere_and_the_mirror_goes_on,
+        a_table_out_of_reach_is_told_with_the_statement_that_helps,
+    ],
+    ids=lambda story: story.__name__,
+)
+def test_a_change(story: Story, at_once: Callable[[Story], None]) -> None:
+    at_once(story)
