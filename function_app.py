@@ -2,8 +2,8 @@
 
 import azure.durable_functions as df
 
-from functions import activities, events, mirrors, orchestrations, servers, timers
+from functions import activities, dashboard, events, mirrors, openapi, orchestrations, servers, timers
 
 app = df.DFApp()
-for module in (events, servers, mirrors, timers, orchestrations, activities):
+for module in (events, servers, mirrors, dashboard, openapi, timers, orchestrations, activities):
     app.register_functions(module.blueprint)

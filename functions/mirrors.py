@@ -16,20 +16,19 @@ blueprint = df.Blueprint()
 @blueprint.route(route="mirrors", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 @told
 async def get_mirrors(req: func.HttpRequest) -> func.HttpResponse:
-    """The latest health of every mirror, worst first; `?health=` and `?workspace=` choose some."""
-    from shared.steps import sweep
+    """The mirrors as they were last seen, worst first; the query chooses some, and a page of them."""
+    from shared.dashboard import listing
 
-    found = await sweep.latest(req.params.get("health"), req.params.get("workspace"))
-    return answer({"value": msgspec.to_builtins(found)})
+    return answer(msgspec.to_builtins(await listing.mirrors(req.params)))
 
 
 @blueprint.route(route="mirrors/{workspace}/{mirror}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 @told
 async def get_mirror(req: func.HttpRequest) -> func.HttpResponse:
     """One mirror with its history, newest first; `?hours=` says how far back (24 unless told)."""
-    from shared.steps import sweep
+    from shared.dashboard import listing
 
-    found = await sweep.one(req.route_params["workspace"], req.route_params["mirror"], req.params.get("hours", "24"))
+    found = await listing.mirror(req.route_params["workspace"], req.route_params["mirror"], req.params)
     return answer(msgspec.to_builtins(found))
 
 

@@ -41,6 +41,8 @@ TITLES = {
     503: "Try again later",
 }
 
+UNEXPECTED = MirrorError("The app failed; its log says why.", remedy="Try again; if it stays, see the log.")
+
 type Door = Callable[..., Awaitable[func.HttpResponse]]
 
 
@@ -54,9 +56,14 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
     )
 
 
+def status_of(error: MirrorError) -> int:
+    """The HTTP status that an error stands for."""
+    return next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+
+
 def problem(error: MirrorError) -> func.HttpResponse:
     """The error as problem details."""
-    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    status = status_of(error)
     body = {
         "type": "about:blank",
         "title": TITLES[status],
@@ -85,8 +92,6 @@ def told(door: Door) -> Door:
             return problem(error)
         except Exception:
             log.exception("%s failed", door.__name__)
-            return problem(
-                MirrorError("The app failed; its log says why.", remedy="Try again; if it stays, see the log.")
-            )
+            return problem(UNEXPECTED)
 
     return guarded

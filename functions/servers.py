@@ -21,6 +21,18 @@ blueprint = df.Blueprint()
 SERVER = "servers/{subscription}/{resource_group}/{server}"
 
 
+@blueprint.route(route="servers", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@blueprint.durable_client_input(client_name="client")
+@told
+async def get_servers(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    """The known servers with phase and progress, those that want attention first."""
+    from shared.dashboard import listing
+
+    found = await listing.servers(req.params)
+    progress = await signals.progress(client, (server.run for server in found.value if server.phase != "Mirrored"))
+    return answer(msgspec.to_builtins(listing.with_progress(found, progress)))
+
+
 @blueprint.route(route=f"{SERVER}/readiness", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 @told
 async def get_readiness(req: func.HttpRequest) -> func.HttpResponse:
