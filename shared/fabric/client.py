@@ -46,6 +46,13 @@ READS = frozenset({"GET"})
 ANY_METHOD = frozenset({"GET", "POST", "PATCH", "DELETE"})
 
 
+_CAPACITY = {
+    "CapacityNotActive": "Resume the capacity of the workspace; the hourly resync then goes on by itself.",
+    "WorkspaceNotAssignedToCapacity": "Assign the workspace to an active Fabric capacity.",
+}
+"""Refusals that have to do with the workspace's capacity, though Fabric gives them as 403, and what to do."""
+
+
 class ErrorDetails(msgspec.Struct, frozen=True, rename="camel"):
     """One of the details behind an error."""
 
@@ -247,6 +254,8 @@ def _refusal(doing: str, response: AsyncHttpResponse) -> MirrorError:
     message = f"Fabric refused {doing}: {error.text} ({error.error_code or status}, request {request})"
     if status in (408, 429) or status >= 500 or error.is_retriable:
         return Unavailable(message, code=error.error_code, retry_after=_retry_after(response) or RETRY_AFTER)
+    if error.error_code in _CAPACITY:
+        return Blocked(message, code=error.error_code, remedy=_CAPACITY[error.error_code])
     if status in (401, 403):
         return NotAllowed(
             message,

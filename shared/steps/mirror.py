@@ -7,12 +7,19 @@ import msgspec
 from shared.fabric import connection as fabric_connection
 from shared.fabric import definition as definitions
 from shared.fabric import mirror as mirrored_database
+from shared.health.classify import failing_tables
 from shared.platform import secrets, store
 from shared.platform.errors import Blocked, Unavailable
+from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import MirrorRow
 from shared.steps.release import leave_workspace
+
+MOST_NAMED = 20
+TABLE_REMEDY = (
+    "The server's readiness says what a table lacks. Where Fabric does not take it up by itself, restart the mirror."
+)
 
 
 class Advance(msgspec.Struct, frozen=True):
@@ -64,14 +71,16 @@ async def ensure_mirror(id: ServerId, database: str, workspace: str, tables: lis
         mark=fabric_connection.name_of(id, database),
         recorded=row.item,
     )
-    if (row.workspace, row.item, row.item_name) != (workspace, found.id, found.name):
-        await store.update_mirror(id, database, workspace=workspace, item=found.id, item_name=found.name)
+    await store.update_mirror(
+        id, database, workspace=workspace, item=found.id, item_name=found.name, everything=tables is None
+    )
 
 
 async def advance(id: ServerId, database: str, started: bool) -> Advance:
     """Look at the mirror and start it if it does not run. `started`: this run has started it already.
 
-    Raises `Blocked` with Fabric's own error when it does not come up.
+    Once it runs, the tables that Fabric can't mirror are noted with it, each with Fabric's own error. Raises `Blocked`
+    with that of the mirror when it does not come up.
     """
     row = await _row(id, database)
     seen = await mirrored_database.status(row.workspace, row.item)
@@ -80,8 +89,9 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
         await store.update_mirror(id, database, phase="Starting", reseed=False)
         return Advance(seen.status, running=False, started=False)
     if seen.status == "Running":
-        if row.phase != "Running" or row.reasons:
-            await store.update_mirror(id, database, phase="Running", reasons=())
+        failing = await _failing(row)
+        if (row.phase, row.reasons) != ("Running", failing):
+            await store.update_mirror(id, database, phase="Running", reasons=failing)
         return Advance(seen.status, running=True, started=False)
     if started and seen.error and seen.status not in ("Starting", "Initializing"):
         raise Blocked(
@@ -89,11 +99,24 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
             code="MirrorNotStarted",
             remedy="See its tables in the Fabric portal; a missing right or an unreachable server is the usual cause.",
         )
+    if started and seen.status == "Paused":
+        raise Blocked(
+            f"Mirrored database {row.item_name!r} was paused while it started, as its capacity was.",
+            code="MirrorPaused",
+            remedy="Resume the capacity; the hourly resync then starts the mirror.",
+        )
     if started:
         return Advance(seen.status, running=False, started=False)
     await store.update_mirror(id, database, phase="Starting")
     now_started = await mirrored_database.start(row.workspace, row.item)
     return Advance(seen.status, running=False, started=now_started)
+
+
+async def _failing(row: MirrorRow) -> tuple[Reason, ...]:
+    found = failing_tables(await mirrored_database.tables_status(row.workspace, row.item))
+    named = tuple(msgspec.structs.replace(reason, remedy=TABLE_REMEDY) for reason in found[:MOST_NAMED])
+    beyond = len(found) - len(named)
+    return (*named, Reason("TablesFailing", f"{beyond} more tables fail.", TABLE_REMEDY)) if beyond else named
 
 
 async def _row(id: ServerId, database: str) -> MirrorRow:

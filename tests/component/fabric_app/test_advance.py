@@ -1,0 +1,146 @@
+"""The way of a mirror to Running, step by step: what is waited for, what is noted, and what a person has to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from local.topology import Topology
+from shared.fabric import connection
+from shared.fabric import mirror as mirrored_database
+from shared.fabric.definition import definition
+from shared.platform import errors, store
+from shared.platform.server_id import ServerId
+from shared.platform.store import MirrorRow
+from shared.steps import mirror
+from tests.component.fabric.callers import Control
+from tests.component.fabric.source import PASSWORD, ROLE, Source
+
+ORDERS = "CREATE TABLE orders (id int PRIMARY KEY)"
+
+type Made = Callable[..., Awaitable[MirrorRow]]
+
+
+@pytest.fixture
+async def made(workspace: str, server: ServerId, source: Source) -> AsyncIterator[Made]:
+    """`made("CREATE TABLE …", tables=…, owner=…)`: a mirrored database that an earlier step has made and noted."""
+    rows = []
+
+    async def make(tables: str = ORDERS, chosen: list[tuple[str, str]] | None = None, owner: str = ROLE) -> MirrorRow:
+        database = source.database(tables, owner)
+        name = connection.name_of(server, database)
+        link = (await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)).id
+        found = await mirrored_database.ensure(workspace, definition(link, database, chosen), name="shop", mark=name)
+        known = {"workspace": workspace, "item": found.id, "item_name": found.name, "phase": "Preparing"}
+        rows.append(await store.update_mirror(server, database, **known))
+        return rows[-1]
+
+    yield make
+    for row in rows:
+        await mirrored_database.delete(row.workspace, row.item)
+
+
+async def until_running(row: MirrorRow) -> MirrorRow:
+    """As the orchestrator does, only faster: the row in the end."""
+    started = False
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                seen = await mirror.advance(row.server, row.database, started)
+            except errors.Unavailable:
+                await asyncio.sleep(0.1)
+                continue
+            started = started or seen.started
+            if seen.running:
+                break
+            await asyncio.sleep(0.1)
+    return await kept(row)
+
+
+async def kept(row: MirrorRow) -> MirrorRow:
+    found = await store.read_mirror(row.server, row.database)
+    assert found
+    return found
+
+
+async def test_a_mirror_comes_up_once_and_is_left_alone(made: Made, calls: Callable[..., list[str]]) -> None:
+    row = await until_running(await made())
+    assert (row.phase, row.reasons) == ("Running", ())
+    again = await until_running(row)
+    assert again.updated_at == row.updated_at
+    assert calls().count("Mirroring_StartMirroring") == 1
+
+
+async def test_tables_that_fail_are_noted_with_fabrics_error(made: Made, source: Source) -> None:
+    row = await until_running(await made(ORDERS, chosen=[("public", "orders"), ("public", "missing")]))
+    assert row.phase == "Running"
+    [reason] = row.reasons
+    assert (reason.code, reason.message) == (
+        "TABLE_DOES_NOT_EXIST", "public.missing: In schema public, table missing does not exist.",
+    )  # fmt: skip
+    assert "readiness says what a table lacks" in reason.remedy
+    with source.connect(row.database, ROLE, PASSWORD) as owner:
+        owner.execute("CREATE TABLE missing (id int PRIMARY KEY)")
+    async with asyncio.timeout(15):
+        while (row := await until_running(row)).reasons:
+            await asyncio.sleep(0.1)
+
+
+async def test_of_many_failing_tables_some_are_named_and_all_are_counted(made: Made) -> None:
+    missing = [("public", f"missing_{number:02}") for number in range(mirror.MOST_NAMED + 5)]
+    row = await until_running(await made(ORDERS, chosen=[("public", "orders"), *missing]))
+    assert len(row.reasons) == mirror.MOST_NAMED + 1
+    assert (row.reasons[-1].code, row.reasons[-1].message) == ("TablesFailing", "5 more tables fail.")
+
+
+async def test_initializing_is_waited_out(made: Made, control: Control, calls: Callable[..., list[str]]) -> None:
+    control("PUT", "behaviour", {"initializingSeconds": 60})
+    row = await made()
+    with pytest.raises(errors.Unavailable, match="is Initializing; it can be started when that is over") as waiting:
+        await mirror.advance(row.server, row.database, False)
+    assert waiting.value.retry_after
+    assert "Mirroring_StartMirroring" not in calls()
+    control("PUT", "behaviour", {"initializingSeconds": 0})
+    assert (await until_running(row)).phase == "Running"
+
+
+async def test_a_mirror_that_does_not_come_up_says_why(made: Made) -> None:
+    row = await made(ORDERS, owner="pgadmin")
+    with pytest.raises(
+        errors.Blocked, match=r"'shop' did not start: Internal error .*must be owner of table"
+    ) as failed:
+        await until_running(row)
+    assert failed.value.code == "MirrorNotStarted"
+    assert "a missing right or an unreachable server" in failed.value.remedy
+
+
+async def test_a_paused_capacity_refuses_the_start(made: Made, stack: Topology, control: Control) -> None:
+    row = await made()
+    control("PUT", f"capacities/{stack.capacity}", {"state": "Inactive"})
+    with pytest.raises(errors.Blocked, match=r"startMirroring: .* is currently paused\. \(CapacityNotActive") as paused:
+        await mirror.advance(row.server, row.database, False)
+    assert paused.value.code == "CapacityNotActive"
+    assert "Resume the capacity" in paused.value.remedy
+
+
+async def test_a_capacity_paused_during_the_start_is_told_and_mended(
+    made: Made, stack: Topology, control: Control
+) -> None:
+    row = await until_running(await made())
+    control("PUT", f"capacities/{stack.capacity}", {"state": "Inactive"})
+    with pytest.raises(errors.Blocked, match="'shop' was paused while it started, as its capacity was") as paused:
+        await mirror.advance(row.server, row.database, True)
+    assert (paused.value.code, "Resume the capacity" in paused.value.remedy) == ("MirrorPaused", True)
+    control("PUT", f"capacities/{stack.capacity}", {"state": "Active"})
+    assert (await until_running(row)).phase == "Running"
+
+
+async def test_a_mirror_that_is_to_be_seeded_anew_is_stopped_first(made: Made, calls: Callable[..., list[str]]) -> None:
+    row = await until_running(await made())
+    await store.update_mirror(row.server, row.database, reseed=True)
+    row = await until_running(row)
+    assert (row.phase, row.reseed) == ("Running", False)
+    assert calls().count("Mirroring_StopMirroring") == 1
+    assert calls().count("Mirroring_StartMirroring") == 2
