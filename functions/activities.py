@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import azure.durable_functions as df
@@ -199,14 +199,22 @@ async def forget_server(payload: dict) -> dict:  # type: ignore[type-arg]
 
 
 @blueprint.activity_trigger(input_name="payload")
-async def list_mirrored_servers(payload: dict) -> dict:  # type: ignore[type-arg]
+async def plan_sweep(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import sweep
 
-    return await answer(sweep.servers())
+    return await answer(sweep.plan())
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def probe_mirrors(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import sweep
 
-    return await answer(sweep.probe([from_key(server) for server in payload["servers"]]))
+    return await answer(sweep.probe(payload["mirrors"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def conclude_sweep(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import sweep
+
+    begun = datetime.fromisoformat(payload["begun"]).replace(tzinfo=UTC)
+    return await answer(sweep.conclude(begun, payload["calls"], payload["failed"]))

@@ -18,8 +18,6 @@ blueprint = df.Blueprint()
 DECISION_EVENT = "restart-decision"
 LOOK_AGAIN_EVENT = "look-again"
 STEP_EVENT = "step-done"
-SERVERS_A_PROBE = 10
-"""Servers that one activity looks at, all at once."""
 
 _STEP_OF = {
     "EnableSystemIdentity": ("identity", "Enabling the server's system-assigned identity"),
@@ -368,17 +366,25 @@ def _ended(outcome: dict[str, Any]) -> progress.Status:
 
 @blueprint.orchestration_trigger(context_name="ctx")
 def sweep_health(ctx: task.OrchestrationContext, _: Any) -> Flow[dict[str, int]]:
-    """Look at every mirror, some servers at a time. The outcome counts the mirrors by level."""
-    servers = yield from call(ctx, "list_mirrored_servers", {})
-    if not servers:
-        return {}
-    chunks = [servers[start : start + SERVERS_A_PROBE] for start in range(0, len(servers), SERVERS_A_PROBE)]
-    probes: list[task.Task[Any]] = [
-        ctx.call_activity("probe_mirrors", input={"servers": chunk}, retry_policy=CRASHED) for chunk in chunks
-    ]
-    answers = yield task.when_all(probes)
-    counts: dict[str, int] = {}
-    for answer in answers:
-        for level, count in answer.get("value", {}).items():
-            counts[level] = counts.get(level, 0) + count
-    return counts
+    """Look at the mirrors, each chunk at its time. The outcome counts them by level.
+
+    A chunk that takes longer, for a server that does not answer, holds up no other.
+    """
+    begun = ctx.current_utc_datetime
+    timetable = yield from call(ctx, "plan_sweep", {})
+    start = ctx.current_utc_datetime
+    probes: list[task.Task[Any]] = []
+    for chunk in timetable["chunks"]:
+        due = start + timedelta(seconds=chunk["after"])
+        if due > ctx.current_utc_datetime:
+            yield ctx.create_timer(due)
+        probes.append(ctx.call_activity("probe_mirrors", input={"mirrors": chunk["mirrors"]}, retry_policy=CRASHED))
+    calls, failed = 0, 0
+    for probe in probes:
+        try:
+            calls += (yield probe)["value"]["calls"]
+        except (task.TaskFailedError, KeyError):
+            failed += 1
+    ended = {"begun": begun.isoformat(), "calls": calls, "failed": failed}
+    levels: dict[str, int] = yield from call(ctx, "conclude_sweep", ended)
+    return levels

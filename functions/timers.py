@@ -21,7 +21,10 @@ SWEEP = "sweep_health"
 async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
     """Start a sweep, unless the last one is still on."""
     if await signals.is_alive(client, SWEEP):
+        from shared.platform import telemetry
+
         log.warning("The last health sweep is still on; this one is left out.")
+        telemetry.skipped()
         return
     await client.purge_orchestration(SWEEP)
     await client.schedule_new_orchestration("sweep_health", instance_id=SWEEP)

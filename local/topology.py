@@ -15,6 +15,7 @@ LISTEN_VARIABLE = "LOCAL_LISTEN_FD"
 # Where Python, Go and OpenSSL's tools, requests (and the az CLI), curl, and Node look for a root certificate.
 TRUST_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 APP = "id-fabric-mirror"
+NOTICE_TOPIC = "notices"
 PLAIN_PARTS = ("front_door", "identity", "host")
 
 
@@ -114,6 +115,8 @@ class Topology(msgspec.Struct, frozen=True):
             "PRUNE_SCHEDULE": "0 30 3 * * *",
             "POLL_SECONDS": "1",
         }
+        if "eventgrid" in self.ports:
+            settings["NOTICE_TOPIC_ENDPOINT"] = self.topic_endpoint(NOTICE_TOPIC)
         if "azurite" in self.ports:
             settings["STORAGE_TABLE_ENDPOINT"] = self.table_endpoint
         return self.environment(APP) | settings

@@ -23,7 +23,6 @@ LONGEST_PAUSE = 5.0
 """Seconds after a 429 that a preparation waits for here."""
 
 
-
 class Spent:
     """How many calls were made."""
 

@@ -15,9 +15,12 @@
 | SlotMissing | Unhealthy | running, but its slot is gone |
 | SlotLost | Unhealthy | the server gave up the WAL that the slot needs |
 | SlotAtRisk | Unhealthy | the next checkpoint may give it up |
-| WalRetained | Unhealthy, Degraded | the slot retains WAL over the critical limit, or over the first one |
+| WalRetained | Unhealthy, Degraded | the slot retains WAL over a limit (GiB, or % of the storage), critical or first |
 | SlotInactive | Degraded | running, but nobody reads its slot |
 | PublicationInactive | Degraded | running, but its publication is not shipped |
+| TablesNotOwned | Degraded | tables that the fabric role does not own, so that PostgreSQL does not publish them |
+| TablesGone | Degraded | tables that Fabric mirrors, and that the database does not have any more |
+| TablesNotEligible | Healthy | a note: tables that the service does not mirror, by its own rules |
 | FabricUnknown, SourceUnknown | Unknown | that side could not be seen |
 
 Within the grace time after its row was last changed, a mirror is not blamed for what only starting explains.
@@ -32,15 +35,15 @@ from typing import Literal
 import msgspec
 
 from shared.fabric.mirror import MirrorStatus, TableStatus
-from shared.health.observation import FabricSide, Observation, SourceSide
+from shared.health.observation import RUNNING, FabricSide, Observation, SourceSide
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings
 from shared.source.slots import Slot
+from shared.source.tables import TableStatus as SourceTable
 
 type Level = Literal["Healthy", "Unknown", "Stopped", "Degraded", "Unhealthy"]
 SEVERITY: tuple[Level, ...] = ("Healthy", "Unknown", "Stopped", "Degraded", "Unhealthy")
 
-RUNNING = "Running"
 STARTING = frozenset({"Initializing", "Starting"})
 STOPPED = frozenset({"Initialized", "Stopping", "Stopped"})
 AT_WORK = frozenset({"Initialized", "Snapshotting", "Replicating", "Reseeding"})
@@ -49,6 +52,8 @@ GIB = 2**30
 WAITING_BYTES = 16 * 2**20
 """One WAL segment: below that, what a slot lags behind is not yet a backlog."""
 NAMED = 5
+LONGEST = 300
+"""Characters of what Fabric says of one table."""
 
 type Finding = tuple[Level, Reason]
 
@@ -64,16 +69,20 @@ def classify(observation: Observation, settings: Settings) -> Assessment:
     """What the observation means under these thresholds."""
     young = observation.at - observation.mirror.updated_at < timedelta(minutes=settings.health_grace_minutes)
     findings = [*_fabric(observation, settings, young), *_source(observation, settings, young)]
+    if not young:
+        findings += _both(observation, settings)
     findings.sort(key=lambda finding: SEVERITY.index(finding[0]), reverse=True)
     return Assessment(findings[0][0] if findings else "Healthy", tuple(reason for _, reason in findings))
 
 
 def failing_tables(tables: tuple[TableStatus, ...]) -> tuple[Reason, ...]:
-    """The tables that don't replicate, by name, each with what Fabric says of it."""
-    failing = sorted((f"{t.schema}.{t.name}", t) for t in tables if t.status not in AT_WORK)
+    """The tables that don't replicate, by name, each with the beginning of what Fabric says of it."""
+    failing = sorted((t for t in tables if t.status not in AT_WORK), key=_name)
     return tuple(
-        Reason(t.error.code if t.error else t.status, f"{name}: {t.error.message if t.error else t.status}")
-        for name, t in failing
+        Reason(
+            t.error.code if t.error else t.status, f"{_name(t)}: {(t.error.message if t.error else t.status)[:LONGEST]}"
+        )
+        for t in failing
     )
 
 
@@ -90,10 +99,10 @@ def _fabric(observation: Observation, settings: Settings, young: bool) -> Iterat
                 "Let the server be looked at again (change its tag, or PUT its mirroring): it is made anew.",
             ),
         )
-    elif side.status:
+    if isinstance(side, FabricSide) and side.status:
         yield from _status(side.status, young)
-        if side.status.status == RUNNING:
-            yield from _tables(side, observation, settings, young)
+    if isinstance(side, FabricSide) and side.runs:
+        yield from _tables(side.tables, observation, settings, young)
 
 
 def _status(status: MirrorStatus, young: bool) -> Iterator[Finding]:
@@ -112,25 +121,27 @@ def _status(status: MirrorStatus, young: bool) -> Iterator[Finding]:
         yield "Unknown", Reason("StatusUnknown", f"Fabric calls the mirror {status.status!r}.")
 
 
-def _tables(side: FabricSide, observation: Observation, settings: Settings, young: bool) -> Iterator[Finding]:
-    failing = failing_tables(side.tables)
+def _tables(
+    tables: tuple[TableStatus, ...], observation: Observation, settings: Settings, young: bool
+) -> Iterator[Finding]:
+    failing = failing_tables(tables)
     if failing:
-        more = f"; and {len(failing) - NAMED} more" if len(failing) > NAMED else ""
-        message = f"{len(failing)} of {len(side.tables)} tables fail. "
-        message += "; ".join(reason.message for reason in failing[:NAMED]) + more
-        yield "Unhealthy" if len(failing) == len(side.tables) else "Degraded", Reason("TablesFailing", message)
-    if not side.tables and not young:
+        message = (
+            f"{len(failing)} of {len(tables)} tables fail. {_listed([reason.message for reason in failing], '; ')}"
+        )
+        yield "Unhealthy" if len(failing) == len(tables) else "Degraded", Reason("TablesFailing", message)
+    if not tables and not young:
         remedy = "Give the database a table that can be mirrored, or release it."
         yield "Degraded", Reason("NoTables", "The mirror runs without a single table.", remedy)
     limit = timedelta(minutes=settings.latency_warn_minutes)
-    slow = [t for t in side.tables if t.status in AT_WORK and (t.latency_seconds or 0) > limit.total_seconds()]
+    slow = [t for t in tables if t.status in AT_WORK and (t.latency_seconds or 0) > limit.total_seconds()]
     if slow:
         worst = max(slow, key=lambda t: t.latency_seconds or 0)
         message = (
             f"{worst.schema}.{worst.name} is {worst.latency_seconds:,.0f} s behind; tables over {limit}: {len(slow)}."
         )
         yield "Degraded", Reason("LatencyHigh", message)
-    synced = max((t.last_sync_at for t in side.tables if t.last_sync_at), default=None)
+    synced = max((t.last_sync_at for t in tables if t.last_sync_at), default=None)
     slot = observation.source.slot if isinstance(observation.source, SourceSide) else None
     if synced and slot and slot.lag_bytes > WAITING_BYTES and observation.at - synced > limit:
         message = f"{_size(slot.lag_bytes)} of WAL wait, and the last sync was at {synced:%Y-%m-%d %H:%M:%S} UTC."
@@ -143,8 +154,8 @@ def _source(observation: Observation, settings: Settings, young: bool) -> Iterat
         yield "Unknown", Reason("SourceUnknown", side.message, side.remedy)
         return
     if side.slot:
-        yield from _retained(side.slot, settings)
-    if not (isinstance(fabric, FabricSide) and fabric.status and fabric.status.status == RUNNING) or young:
+        yield from _retained(side.slot, side.storage_gib, settings)
+    if not (isinstance(fabric, FabricSide) and fabric.runs) or young:
         return
     if side.slot is None:
         remedy = "Restart the mirror; that seeds its tables anew."
@@ -156,7 +167,7 @@ def _source(observation: Observation, settings: Settings, young: bool) -> Iterat
         yield "Degraded", Reason("PublicationInactive", message)
 
 
-def _retained(slot: Slot, settings: Settings) -> Iterator[Finding]:
+def _retained(slot: Slot, storage_gib: int | None, settings: Settings) -> Iterator[Finding]:
     if slot.wal_status == "lost":
         remedy = "Restart the mirror; that seeds its tables anew."
         yield "Unhealthy", Reason("SlotLost", f"The server gave up WAL that the slot {slot.name!r} needs.", remedy)
@@ -165,12 +176,60 @@ def _retained(slot: Slot, settings: Settings) -> Iterator[Finding]:
         message = f"The next checkpoint may remove WAL that the slot {slot.name!r} needs."
         yield "Unhealthy", Reason("SlotAtRisk", message, "Let Fabric catch up, or raise max_slot_wal_keep_size.")
     retained = slot.retained_bytes / GIB
-    if retained >= settings.wal_warn_gib:
-        critical = retained >= settings.wal_critical_gib
-        limit = settings.wal_critical_gib if critical else settings.wal_warn_gib
-        message = f"The slot {slot.name!r} retains {_size(slot.retained_bytes)} of WAL; the limit is {limit:g} GiB."
-        remedy = "Find out why Fabric does not read it. Release a mirror that nobody needs, before the disk is full."
-        yield "Unhealthy" if critical else "Degraded", Reason("WalRetained", message, remedy)
+    percent = 100 * retained / storage_gib if storage_gib else 0
+    limits: tuple[tuple[Level, float, float], ...] = (
+        ("Unhealthy", settings.wal_critical_gib, settings.wal_critical_percent),
+        ("Degraded", settings.wal_warn_gib, settings.wal_warn_percent),
+    )
+    for level, most_gib, most_percent in limits:
+        if retained >= most_gib or percent >= most_percent:
+            share = f", {percent:.0f} % of the server's storage" if storage_gib else ""
+            message = (
+                f"The slot {slot.name!r} retains {_size(slot.retained_bytes)} of WAL{share}; "
+                f"the limit is {most_gib:g} GiB or {most_percent:g} %."
+            )
+            remedy = (
+                "Find out why Fabric does not read it. Release a mirror that nobody needs, before the disk is full."
+            )
+            yield level, Reason("WalRetained", message, remedy)
+            return
+
+
+def _both(observation: Observation, settings: Settings) -> Iterator[Finding]:
+    """What the tables of the database tell beside those that Fabric mirrors."""
+    fabric, source = observation.fabric, observation.source
+    if not isinstance(fabric, FabricSide) or not fabric.runs or not fabric.tables:
+        return
+    if not isinstance(source, SourceSide) or source.tables is None:
+        return
+    there = {_name(table): table for table in source.tables}
+    mirrored = {_name(table) for table in fabric.tables}
+    wanted = [table for name, table in there.items() if observation.mirror.everything or name in mirrored]
+    foreign = [_name(t) for t in wanted if t.status != "ERROR" and t.owner != settings.fabric_role]
+    if foreign:
+        message = f"Role {settings.fabric_role!r} does not own {_counted(foreign)}."
+        remedy = "Let the server be looked at again (PUT its mirroring, or change its tag): it takes them."
+        yield "Degraded", Reason("TablesNotOwned", message, remedy)
+    gone = sorted(mirrored - there.keys())
+    if gone:
+        remedy = "Restart the mirror if they are gone for good, or choose its tables anew."
+        yield "Degraded", Reason("TablesGone", f"The database does not have any more: {_counted(gone)}.", remedy)
+    unfit = [f"{_name(t)} ({', '.join(t.codes)})" for t in wanted if t.status == "ERROR"]
+    if unfit:
+        yield "Healthy", Reason("TablesNotEligible", f"The service does not mirror {_counted(unfit)}.")
+
+
+def _name(table: TableStatus | SourceTable) -> str:
+    return f"{table.schema}.{table.name}"
+
+
+def _counted(names: list[str]) -> str:
+    return f"{len(names)} {'table' if len(names) == 1 else 'tables'}: {_listed(names, ', ')}"
+
+
+def _listed(texts: list[str], separator: str) -> str:
+    more = f"{separator}and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return separator.join(texts[:NAMED]) + more
 
 
 def _size(bytes: int) -> str:

@@ -10,21 +10,34 @@ from shared.fabric.mirror import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.platform.store import MirrorRow
 from shared.source.slots import Slot, TrackedPublication
+from shared.source.tables import TableStatus as SourceTable
+
+RUNNING = "Running"
 
 
 class FabricSide(msgspec.Struct, frozen=True):
-    """The mirrored database and its tables. `gone`: there is no such item any more."""
+    """The mirrored database (None: not looked at) and its tables. `gone`: there is no such item any more."""
 
     status: MirrorStatus | None = None
     tables: tuple[TableStatus, ...] = ()
     gone: bool = False
 
+    @property
+    def runs(self) -> bool:
+        """Whether the mirror runs, as far as is known: who has not asked, has seen nothing that speaks against it."""
+        return not self.gone and (self.status is None or self.status.status == RUNNING)
+
 
 class SourceSide(msgspec.Struct, frozen=True):
-    """The mirror's slot and publication in PostgreSQL; None: there is none."""
+    """The mirror's slot and publication in PostgreSQL; None: there is none.
+
+    `tables` are those of the database (None: not looked at), `storage_gib` is the size of the server's storage.
+    """
 
     slot: Slot | None = None
     publication: TrackedPublication | None = None
+    tables: tuple[SourceTable, ...] | None = None
+    storage_gib: int | None = None
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.data.tables.aio import TableServiceClient
+from azure.eventgrid.aio import EventGridPublisherClient
 from azure.identity.aio import ManagedIdentityCredential
 from azure.keyvault.secrets.aio import SecretClient
 from azure.mgmt.postgresqlflexibleservers.aio import PostgreSQLManagementClient
@@ -67,11 +68,14 @@ def management(subscription: str) -> PostgreSQLManagementClient:
 
 def tables() -> TableServiceClient:
     """Table Storage, opened as the app's identity."""
-    return once(
-        "tables", lambda: TableServiceClient(settings().storage_table_endpoint, credential=credential())
-    )
+    return once("tables", lambda: TableServiceClient(settings().storage_table_endpoint, credential=credential()))
 
 
 def vault() -> SecretClient:
     """The app's Key Vault."""
     return once("vault", lambda: SecretClient(settings().key_vault_url, credential()))
+
+
+def publisher() -> EventGridPublisherClient:
+    """The topic of the notices."""
+    return once("publisher", lambda: EventGridPublisherClient(settings().notice_topic_endpoint, credential()))

@@ -88,8 +88,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sweep_minutes: float = 4.5
     """How long a health sweep may take by Fabric's quota: less than the interval of HEALTH_SCHEDULE. Mirrors that don't
     fit are looked at in turns."""
-    table_details_minutes: float = 15
-    """How old the figures of a healthy mirror's tables may become."""
+    details_minutes: float = 15
+    """How old may become what takes a second call to Fabric, and a connection to the database, of a healthy mirror."""
     health_confirmations: int = 2
     """How many observations in a row a change of level must hold before it counts."""
     health_grace_minutes: float = 15

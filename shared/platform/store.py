@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any, ClassVar
 
 import msgspec
@@ -94,8 +95,8 @@ class HealthRow(_OfServer, frozen=True, kw_only=True):
 
     `pending` counts the last observations, the first at `pending_since`, that had another level which does not hold
     long enough yet; `announced` is the level that was told last. `failing` names tables that don't replicate, at most
-    a few of `tables_failing`; `tables_at` is when the tables were looked at, on both sides. `slot` is the name of the
-    replication slot, `storage_gib` the size of its server's storage.
+    a few of `tables_failing`; `tables_at` is when the tables were looked at, `details_at` when the status was asked for
+    and the database looked at. `slot` is the replication slot's name, `storage_gib` the size of the server's storage.
     """
 
     workspace: str
@@ -118,6 +119,7 @@ class HealthRow(_OfServer, frozen=True, kw_only=True):
     last_sync_at: datetime | None = None
     latency_seconds: float | None = None
     tables_at: datetime | None = None
+    details_at: datetime | None = None
     slot: str = ""
     slot_active: bool | None = None
     wal_status: str = ""
@@ -172,9 +174,9 @@ async def delete_server(id: ServerId) -> None:
     await _servers.delete(*ServerRow(id=id).keys)
 
 
-def list_servers() -> AsyncIterator[ServerRow]:
-    """Every known server."""
-    return _servers.query()
+def list_servers(columns: Iterable[str] | None = None) -> AsyncIterator[ServerRow]:
+    """Every known server; all columns unless some are named."""
+    return _servers.query(select=list(columns) if columns else None)
 
 
 async def read_mirror(server: ServerId, database: str) -> MirrorRow | None:
@@ -223,11 +225,26 @@ async def read_health(workspace: str, item: str) -> HealthRow | None:
     return await _health.read(key(workspace), key(item))
 
 
-def latest(workspace: str | None = None) -> AsyncIterator[HealthRow]:
-    """The latest observation of every mirrored database of a workspace, or of all."""
+STANDING = ("workspace", "item", "server", "database", "level", "pending", "details_at", "updated_at")
+
+
+def latest(workspace: str | None = None, columns: Iterable[str] | None = None) -> AsyncIterator[HealthRow]:
+    """The latest observation of every mirrored database, or of those of a workspace; some columns where named."""
+    select = list(columns) if columns else None
     if workspace is None:
-        return _health.query()
-    return _health.query("PartitionKey eq @partition", partition=key(workspace))
+        return _health.query(select=select)
+    return _health.query("PartitionKey eq @partition", select, partition=key(workspace))
+
+
+async def latest_among(places: Iterable[tuple[str, str]]) -> list[HealthRow]:
+    """The latest observations of some mirrored databases (workspace and item), and of others between them."""
+    found: list[HealthRow] = []
+    for workspace, group in groupby(sorted(places), key=lambda place: place[0]):
+        items = [key(item) for _, item in group]
+        within = "PartitionKey eq @partition and RowKey ge @first and RowKey le @last"
+        rows = _health.query(within, partition=key(workspace), first=items[0], last=items[-1])
+        found += [row async for row in rows]
+    return found
 
 
 async def history(item: str, since: datetime, before: datetime | None = None) -> AsyncIterator[HistoryRow]:

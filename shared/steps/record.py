@@ -9,11 +9,13 @@ import msgspec
 from shared.platform import store
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
+from shared.steps import announce
 
 
 async def outcome(id: ServerId, phase: str, reasons: list[dict[str, Any]]) -> None:
     """The end of a run."""
-    await store.update_server(id, phase=phase, reasons=msgspec.convert(reasons, tuple[Reason, ...]))
+    row = await store.update_server(id, phase=phase, reasons=msgspec.convert(reasons, tuple[Reason, ...]))
+    await announce.tell(row)
 
 
 async def mirror_problem(id: ServerId, database: str, reasons: list[dict[str, Any]]) -> None:

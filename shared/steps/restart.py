@@ -14,6 +14,7 @@ from shared.platform.settings import settings
 from shared.restart_policy import APPROVAL, Verdict, judge
 from shared.source import parameters as server_parameters
 from shared.source import server as flexible_server
+from shared.steps import announce
 from shared.steps import decide as deciding
 
 
@@ -37,10 +38,13 @@ async def decide(id: ServerId, policy: RestartPolicy, waiting: list[str], now: d
 
 async def record_waiting(id: ServerId, verdict: dict[str, Any]) -> None:
     """Note in the server's row what is waited for."""
-    waiting = Reason(
-        "RestartApprovalRequired" if verdict["waiting_for"] == APPROVAL else "WaitingForWindow", verdict["message"]
-    )
-    await store.update_server(id, phase="Waiting", reasons=(waiting,))
+    if verdict["waiting_for"] == APPROVAL:
+        door = f"/api/servers/{id.subscription}/{id.resource_group}/{id.name}/mirroring/restart-decision"
+        remedy = f"Decide with POST {door} before {verdict['wait_until']}."
+        waiting = Reason(announce.APPROVAL_REQUIRED, verdict["message"], remedy)
+    else:
+        waiting = Reason("WaitingForWindow", verdict["message"])
+    await announce.tell(await store.update_server(id, phase="Waiting", reasons=(waiting,)))
 
 
 async def record_refusal(id: ServerId, fingerprint: str, code: str) -> None:

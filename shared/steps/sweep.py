@@ -1,81 +1,91 @@
-"""The health of the mirrors: who is to be looked at, one look, and what was seen."""
+"""The sweep: who is to be looked at and when, one look at a chunk of mirrors, and what it all came to."""
 
 from __future__ import annotations
 
-import asyncio
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from typing import Any
 
 import msgspec
 
-from shared.health import classify, observe
-from shared.platform import store
-from shared.platform.errors import InvalidInput, NotFound
-from shared.platform.server_id import ServerId
+from shared.fabric.quota import background
+from shared.health import plan as planning
+from shared.health.observe import observe
+from shared.health.record import record
+from shared.platform import store, telemetry
 from shared.platform.settings import settings
-from shared.platform.store import HealthRow, HistoryRow
+from shared.platform.store import WATCHED, MirrorRow
+from shared.steps import announce
 
-LONGEST_HOURS = 24 * 90
+MOST_PRUNED = 1_000_000
+"""Observations that one run forgets; what is left is for the next one."""
 
-
-class MirrorHistory(msgspec.Struct, frozen=True):
-    """The latest observation of a mirror and those before it, newest first."""
-
-    latest: HealthRow
-    history: tuple[HistoryRow, ...]
+log = logging.getLogger(__name__)
 
 
-async def servers() -> list[str]:
-    """The keys of the servers that have mirrored databases, in order."""
-    return sorted({row.server.key async for row in store.list_mirrors() if row.item})
+class Probed(msgspec.Struct, frozen=True):
+    """How many mirrors were looked at, and with how many calls to Fabric."""
+
+    mirrors: int
+    calls: int
 
 
-async def probe(ids: Sequence[ServerId]) -> dict[str, int]:
-    """Look at every mirror of these servers, keep what is seen, and count the mirrors by level."""
-    rows = [row for found in await asyncio.gather(*map(store.list_mirrors_of, ids)) for row in found if row.item]
-    seen = await observe.record(await asyncio.gather(*map(observe.observe, rows)))
-    counts: dict[str, int] = {}
-    for health in seen:
-        counts[health.level] = counts.get(health.level, 0) + 1
-    return counts
+async def plan() -> dict[str, Any]:
+    """The timetable: `chunks` of `mirrors`, each `after` so many seconds, and how many mirrors are `left` for later.
+
+    Rows of mirrors that are no more are forgotten.
+    """
+    mirrors = [row async for row in store.list_mirrors() if row.item]
+    seen = [row async for row in store.latest(columns=store.STANDING)]
+    present = {(mirror.workspace, mirror.item) for mirror in mirrors}
+    for row in seen:
+        if (row.workspace, row.item) not in present:
+            await store.delete_health(row.workspace, row.item)
+    timetable = planning.plan(mirrors, {row.item: row for row in seen}, datetime.now(UTC), settings())
+    if timetable.left:
+        log.info("%d of %d mirrors wait for the next health sweep.", timetable.left, len(mirrors))
+    chunks = [{"after": c.after, "mirrors": [_watched(mirror) for mirror in c.mirrors]} for c in timetable.chunks]
+    return {"chunks": chunks, "left": timetable.left}
 
 
-async def latest(level: str | None, workspace: str | None) -> list[HealthRow]:
-    """The latest observation of every mirror, worst first; of one level or one workspace where that is named."""
-    if level is not None and level.lower() not in {known.lower() for known in classify.SEVERITY}:
-        raise InvalidInput(f"Health {level!r} is not one of {', '.join(classify.SEVERITY)}.", code="InvalidQuery")
-    rows = [row async for row in store.latest(_guid(workspace) if workspace else None)]
-    chosen = [row for row in rows if level is None or row.level.lower() == level.lower()]
-    return sorted(chosen, key=lambda row: (-_severity(row), row.server, row.database))
+async def probe(mirrors: Sequence[dict[str, Any]]) -> Probed:
+    """Look at these mirrors of a chunk, keep what is seen, and tell what has changed."""
+    rows = msgspec.convert(mirrors, list[MirrorRow])
+    latest = {row.item: row for row in await store.latest_among((row.workspace, row.item) for row in rows)}
+    with background() as spent:
+        seen = await observe(rows, latest)
+    kept = await record(seen, latest)
+    return Probed(len(kept), spent.calls)
 
 
-async def one(workspace: str, item: str, hours: str) -> MirrorHistory:
-    """One mirror with its observations of the last `hours`. Raises `NotFound` for one that was never looked at."""
-    if not (hours.isascii() and hours.isdecimal() and 0 < int(hours) <= LONGEST_HOURS):
-        raise InvalidInput(f"Hours is {hours!r}, but 1 to {LONGEST_HOURS} was expected.", code="InvalidQuery")
-    found = await store.read_health(_guid(workspace), _guid(item))
-    if found is None:
-        raise NotFound(
-            f"There is no mirror {item} in workspace {workspace}, or it was never looked at.",
-            code="MirrorNotFound",
-            remedy="GET /api/mirrors lists the known ones.",
-        )
-    since = datetime.now(UTC) - timedelta(hours=int(hours))
-    return MirrorHistory(found, tuple([row async for row in store.history(found.item, since)]))
+async def conclude(begun: datetime, calls: int, failed: int) -> dict[str, int]:
+    """Measure what the sweep came to, and tell of servers what could not be told before. Counts the mirrors by level.
+
+    `failed`: chunks that could not be looked at.
+    """
+    now = datetime.now(UTC)
+    rows = [row async for row in store.latest(columns=(*store.STANDING, "retained_wal_bytes"))]
+    levels = Counter(row.level for row in rows)
+    telemetry.swept(
+        levels=levels,
+        seconds=(now - begun).total_seconds(),
+        calls=calls,
+        retained_wal=max((row.retained_wal_bytes or 0 for row in rows), default=0),
+        oldest=max(((now - row.updated_at).total_seconds() for row in rows), default=0),
+    )
+    if failed:
+        log.error("%d chunks of mirrors could not be looked at; the next sweep begins with them.", failed)
+    await announce.outstanding()
+    return dict(levels)
 
 
 async def prune() -> int:
-    """Forget observations older than HISTORY_DAYS; how many there were."""
-    return await store.prune(datetime.now(UTC) - timedelta(days=settings().history_days))
+    """Forget the days of observations that are older than HISTORY_DAYS; how many observations there were."""
+    return await store.prune(datetime.now(UTC) - timedelta(days=settings().history_days), MOST_PRUNED)
 
 
-def _severity(row: HealthRow) -> int:
-    return [str(level) for level in classify.SEVERITY].index(row.level)
-
-
-def _guid(text: str) -> str:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise InvalidInput(f"{text!r} is not a GUID.", code="InvalidQuery") from None
+def _watched(mirror: MirrorRow) -> dict[str, Any]:
+    columns: dict[str, Any] = msgspec.to_builtins(mirror)
+    return {name: columns[name] for name in WATCHED}

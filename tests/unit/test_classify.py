@@ -9,11 +9,13 @@ import pytest
 from shared.fabric.mirror import MirrorStatus, TableStatus
 from shared.health.classify import GIB, SEVERITY, Assessment, classify
 from shared.health.observation import FabricSide, Observation, SourceSide
-from shared.health.observe import MOST_FAILING, pick, row
+from shared.health.observe import pick
+from shared.health.record import MOST_FAILING, row
+from shared.health.standing import settle
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import Settings
-from shared.platform.store import MirrorRow
+from shared.platform.store import HealthRow, MirrorRow
 from shared.source.slots import Slot, TrackedPublication
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -73,6 +75,11 @@ def table(**changes: Any) -> TableStatus:
 
 
 YOUNG = msgspec.structs.replace(MIRROR, updated_at=NOW - timedelta(minutes=14))
+
+
+def kept_of(observation: Observation, previous: HealthRow | None = None) -> HealthRow:
+    standing = settle(previous, classify(observation, SETTINGS), observation.at, 1)
+    return row(observation, standing, previous)
 
 
 def codes(observation: Observation) -> tuple[str, list[str]]:
@@ -197,7 +204,7 @@ def test_failing_tables_are_named_counted_and_capped() -> None:
     (reason,) = classify(seen, SETTINGS).reasons
     assert reason.message.startswith("30 of 31 tables fail. public.t00: no key; public.t01: no key")
     assert reason.message.endswith("; and 25 more")
-    kept = row(seen, classify(seen, SETTINGS), None)
+    kept = kept_of(seen)
     assert (kept.tables, kept.tables_replicating, kept.tables_failing) == (31, 1, 30)
     assert len(kept.failing) == MOST_FAILING
 
@@ -208,18 +215,18 @@ def test_every_level_has_its_place() -> None:
 
 def test_what_is_kept_of_an_observation() -> None:
     seen = look("Running", TABLE, table(name="lines", rows=3, bytes=30, latency_seconds=9), slot=slot(retained_bytes=5))
-    kept = row(seen, classify(seen, SETTINGS), None)
+    kept = kept_of(seen)
     assert (kept.level, kept.since, kept.status) == ("Healthy", NOW, "Running")
     assert (kept.rows, kept.bytes, kept.latency_seconds, kept.last_sync_at) == (10, 100, 9, NOW)
     assert (kept.slot_active, kept.wal_status, kept.retained_wal_bytes) == (True, "reserved", 5)
     later = msgspec.structs.replace(seen, at=NOW + timedelta(minutes=5))
-    assert row(later, classify(later, SETTINGS), kept).since == NOW
-    assert row(later, Assessment("Degraded"), kept).since == later.at
+    assert kept_of(later, kept).since == NOW
+    assert kept_of(msgspec.structs.replace(later, source=SourceSide(slot(active=False))), kept).since == later.at
 
 
 def test_unknown_sides_leave_their_figures_open() -> None:
     seen = look(fabric=Reason("U", "down"), source=Reason("U", "down"))
-    kept = row(seen, classify(seen, SETTINGS), None)
+    kept = kept_of(seen)
     assert (kept.tables, kept.rows, kept.latency_seconds, kept.slot_active, kept.retained_wal_bytes) == (None,) * 5
     assert kept.level == "Unknown"
 

@@ -1,0 +1,118 @@
+"""What is kept of looks at mirrors, and what is told: first the rows are written, then a change is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from shared.health.classify import AT_WORK, classify, failing_tables
+from shared.health.observation import Observation, SourceSide
+from shared.health.standing import Standing, settle
+from shared.platform import notices, store
+from shared.platform.notices import HealthChanged, Notice
+from shared.platform.reasons import Reason
+from shared.platform.settings import settings
+from shared.platform.store import HealthRow
+
+MOST_FAILING = 20
+"""Failing tables that a row names; it counts them all."""
+
+
+async def record(observations: Iterable[Observation], latest: Mapping[str, HealthRow]) -> list[HealthRow]:
+    """Keep observations and tell of changes. `latest`: what was last kept of each mirror, by its item.
+
+    A change that could not be told is told with the next observation, under the same id.
+    """
+    rows = [_judged(observation, latest.get(observation.mirror.item)) for observation in observations]
+    await store.write_health(rows)
+    changed = [row for row in rows if row.announced != row.level]
+    if await notices.publish([notice(row) for row in changed]):
+        await store.write_latest(msgspec.structs.replace(row, announced=row.level) for row in changed)
+    return rows
+
+
+def notice(row: HealthRow) -> Notice:
+    """The notice of a row's level. It has the same id however often it is made."""
+    return Notice(
+        subject=f"{row.server}/databases/{row.database}",
+        change=f"{row.announced} {row.level} {row.since.isoformat()}",
+        at=row.updated_at,
+        data=HealthChanged(
+            server=str(row.server),
+            database=row.database,
+            workspace=row.workspace,
+            mirror=row.item,
+            level=row.level,
+            previous=row.announced,
+            since=row.since,
+            reasons=row.reasons,
+        ),
+    )
+
+
+def row(observation: Observation, standing: Standing, previous: HealthRow | None) -> HealthRow:
+    """What is kept of an observation. `previous`: what was kept before, and still tells of what was not looked at.
+
+    A new mirror is taken to be healthy: that is what the notice of its server said.
+    """
+    mirror = observation.mirror
+    kept = HealthRow(
+        workspace=mirror.workspace,
+        item=mirror.item,
+        server=mirror.server,
+        database=mirror.database,
+        **msgspec.structs.asdict(standing),
+        announced=previous.announced if previous else "Healthy",
+        updated_at=observation.at,
+    )
+    figures = _from_fabric(observation, previous) | _from_source(observation, previous)
+    return msgspec.structs.replace(kept, **figures)
+
+
+_OF_TABLES = (
+    "tables", "tables_replicating", "tables_failing", "failing", "rows", "bytes", "last_sync_at", "latency_seconds",
+    "tables_at", "details_at",
+)  # fmt: skip
+
+
+def _from_fabric(observation: Observation, previous: HealthRow | None) -> dict[str, Any]:
+    """The figures of now; those that could not be seen now stay as they were, and so does when they were seen."""
+    fabric = observation.fabric
+    if isinstance(fabric, Reason) or fabric.gone:
+        return {name: getattr(previous, name) for name in _OF_TABLES} if previous else {}
+    tables, failing = fabric.tables, failing_tables(fabric.tables)
+    at_work = [table for table in tables if table.status in AT_WORK]
+    return {
+        "tables": len(tables),
+        "tables_replicating": sum(table.status == "Replicating" for table in tables),
+        "tables_failing": len(failing),
+        "failing": failing[:MOST_FAILING],
+        "rows": sum(table.rows or 0 for table in tables),
+        "bytes": sum(table.bytes or 0 for table in tables),
+        "last_sync_at": max((table.last_sync_at for table in tables if table.last_sync_at), default=None),
+        "latency_seconds": max((t.latency_seconds for t in at_work if t.latency_seconds is not None), default=None),
+        "tables_at": observation.at,
+        "status": fabric.status.status if fabric.status else previous.status if previous else "",
+        "details_at": observation.at if fabric.status else previous.details_at if previous else None,
+    }
+
+
+def _from_source(observation: Observation, previous: HealthRow | None) -> dict[str, Any]:
+    source = observation.source
+    slot = source.slot if isinstance(source, SourceSide) else None
+    if slot is None:
+        return {"slot": previous.slot, "storage_gib": previous.storage_gib} if previous else {}
+    return {
+        "slot": slot.name,
+        "slot_active": slot.active,
+        "wal_status": slot.wal_status,
+        "retained_wal_bytes": slot.retained_bytes,
+        "storage_gib": source.storage_gib if isinstance(source, SourceSide) else None,
+    }
+
+
+def _judged(observation: Observation, previous: HealthRow | None) -> HealthRow:
+    seen = classify(observation, settings())
+    return row(observation, settle(previous, seen, observation.at, settings().health_confirmations), previous)

@@ -1,0 +1,97 @@
+"""What one flexible server tells of all its mirrors, over one connection at a time.
+
+The slots of all databases come from a single connection; the tables of a database need one of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import psycopg
+
+from shared.platform import reasons
+from shared.platform.errors import MirrorError
+from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
+from shared.source import server as flexible_server
+from shared.source import slots, tables
+from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
+from shared.source.slots import Slot, TrackedPublication
+
+LONGEST_LOOK = 30.0
+"""Seconds after which a server counts as out of reach."""
+
+type Slots = dict[str, tuple[Slot, ...]]
+
+
+class Details(msgspec.Struct, frozen=True):
+    """What only the database itself tells."""
+
+    publications: tuple[TrackedPublication, ...]
+    tables: tuple[tables.TableStatus, ...]
+
+
+class ServerView:
+    """One server during one look. What every mirror of it needs is asked once. What could not be seen is the reason."""
+
+    def __init__(self, id: ServerId, host: str):
+        self.id, self.host = id, host
+        self._turn = asyncio.Lock()
+        self._slots: asyncio.Task[Slots | Reason] | None = None
+        self._size: asyncio.Task[tuple[str, int | None]] | None = None
+
+    async def slots(self) -> Slots | Reason:
+        """The slots of every database. The reason tells the server's state if that explains why not."""
+        if self._slots is None:
+            self._slots = asyncio.create_task(self._look_at_slots())
+        return await self._slots
+
+    async def storage_gib(self) -> int | None:
+        """The size of its storage; None: Azure Resource Manager did not tell."""
+        return (await self._state_and_size())[1]
+
+    async def details(self, database: str) -> Details | Reason:
+        """The tracked publications and the tables of a database."""
+
+        async def look(connection: Connection) -> Details:
+            tracked = await slots.tracked_publications(connection)
+            return Details(tracked, (await tables.report(connection)).tables)
+
+        return await self._ask(database, look)
+
+    async def _look_at_slots(self) -> Slots | Reason:
+        found = await self._ask(MAINTENANCE_DATABASE, slots.slots_by_database)
+        if isinstance(found, Reason):
+            state, _ = await self._state_and_size()
+            if state not in ("", "Ready"):
+                return Reason(
+                    "ServerNotReady", f"Server {self.id.name!r} is {state}.", "Start it, or wait until it is."
+                )
+        return found
+
+    async def _ask[T](self, database: str, look: Callable[[Connection], Awaitable[T]]) -> T | Reason:
+        async with self._turn:
+            try:
+                async with asyncio.timeout(LONGEST_LOOK), connect(self.host, database) as connection:
+                    return await look(connection)
+            except MirrorError as error:
+                return reasons.of(error)
+            except TimeoutError:
+                told = f"did not answer within {LONGEST_LOOK:g} s"
+            except psycopg.Error as error:
+                told = f"did not tell: {str(error).partition('\n')[0]}"
+        return Reason("SourceUnknown", f"PostgreSQL at {self.host} {told}.")
+
+    async def _state_and_size(self) -> tuple[str, int | None]:
+        if self._size is None:
+            self._size = asyncio.create_task(self._ask_azure())
+        return await self._size
+
+    async def _ask_azure(self) -> tuple[str, int | None]:
+        try:
+            state, size = await flexible_server.glance(self.id)
+        except MirrorError:
+            return "", None
+        return state, size or None
