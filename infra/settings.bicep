@@ -32,7 +32,7 @@ type Options = {
   RELEASE_MIRROR: string?
   HISTORY_DAYS: string?
   SWEEP_MINUTES: string?
-  TABLE_DETAILS_MINUTES: string?
+  DETAILS_MINUTES: string?
   HEALTH_CONFIRMATIONS: string?
   HEALTH_GRACE_MINUTES: string?
   LATENCY_WARN_MINUTES: string?

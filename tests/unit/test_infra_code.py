@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import logging
 import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -13,8 +18,12 @@ import yaml
 
 from local.stack import SERVER_CHANGED, make_topology
 from shared.desired import events
-from shared.platform.settings import Settings
+from shared.health.classify import SEVERITY
+from shared.platform import notices
+from shared.platform.reasons import Reason
+from shared.platform.settings import Settings, settings
 from tests import bicep, source
+from tests.unit.facts import ENVIRONMENT
 
 INFRA = source.ROOT / "infra"
 GROUP = "/subscriptions/00000000-0000-0000-0000-0000000000a1/resourcegroups/rg-shop"
@@ -56,6 +65,17 @@ def test_the_local_stack_gives_the_app_settings_that_azure_gives_too(tmp_path: P
     given = set(make_topology(tmp_path, ports).app_settings())
     local = set(make_topology(tmp_path, ports).environment("operator"))
     assert given - local <= options() | computed("appSettings") | computed("schedules")
+
+
+@contextlib.contextmanager
+def settings_of_the_app() -> Iterator[None]:
+    """The environment of an app without a topic."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        settings.cache_clear()
+        yield
+    settings.cache_clear()
 
 
 def passes(event: dict[str, Any]) -> bool:
@@ -132,6 +152,30 @@ def test_queries_name_functions_that_are_there() -> None:
             for name in re.findall(r'"(\w+)"', part)
         }
         assert named <= source.functions(), path.name
+
+
+def test_queries_name_notices_and_codes_that_the_app_gives() -> None:
+    types = {f"FabricMirror.{kind.__name__}" for kind in get_args(notices.Data.__value__)}
+    codes = source.codes()
+    for path in INFRA.glob("queries/*.kql"):
+        text = path.read_text()
+        assert set(re.findall(r'"(FabricMirror\.\w+)"', text)) <= types, path.name
+        asked = [code for part in re.findall(r"has_any \((.*?)\)", text) for code in re.findall(r'"(\w+)"', part)]
+        assert set(asked) <= set(codes), path.name
+    assert set(re.findall(r'told\.level == "(\w+)"', (INFRA / "queries/mirror_unhealthy.kql").read_text())) <= set(
+        SEVERITY
+    )
+
+
+def test_queries_read_a_notice_as_the_app_logs_it(caplog: pytest.LogCaptureFixture) -> None:
+    """The message begins with the type, and its first brace opens the JSON of the data."""
+    told = notices.PreparationBlocked(server=SERVER, run="r", reasons=(Reason("ServerTier", "{Burstable}"),))
+    notice = notices.Notice(subject=SERVER, change="c", at=datetime(2026, 1, 1, tzinfo=UTC), data=told)
+    with caplog.at_level(logging.INFO), settings_of_the_app():
+        asyncio.run(notices.publish([notice]))
+    [message] = [record.getMessage() for record in caplog.records]
+    assert message.startswith("FabricMirror.PreparationBlocked")
+    assert json.loads(message[message.index("{") :])["reasons"][0]["code"] == "ServerTier"
 
 
 def test_the_commands_of_azd_and_of_the_workflows_are_there() -> None:
