@@ -1,5 +1,5 @@
-"""A stack of its own for the lives of servers: with two Fabric workspaces that the app may use, and little patience
-between two looks at a mirror.
+"""A stack of its own for the lives of servers: with two Fabric workspaces that the app may use, and mirrored databases
+that are there at once.
 
 The in-memory backend forgets all runs when its host ends, so that a wait which outlives a redeploy can't be shown here.
 """
@@ -26,6 +26,7 @@ SETTINGS = {
 @pytest.fixture(scope="package")
 def operator(stack_factory: StackFactory) -> Iterator[Operator]:
     stack = stack_factory(*PARTS, settings=SETTINGS)
+    stack.control("fabric", "PUT", "behaviour", {"initializingSeconds": 0})
     for name, workspace in (("Sales", WORKSPACE), ("Archive", OTHER_WORKSPACE)):
         stack.control("fabric", "PUT", f"workspaces/{workspace}", {"displayName": name})
     with acting_as(stack, "operator"):

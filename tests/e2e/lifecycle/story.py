@@ -27,6 +27,7 @@ type Seen = dict[str, Any]
 WORKSPACE, OTHER_WORKSPACE = str(uuid.UUID(int=0xA1)), str(uuid.UUID(int=0xA2))
 FABRIC = "https://api.fabric.microsoft.com/v1"
 ROLE = "fabric_user"
+MAINTENANCE_DATABASE = "postgres"
 SECONDS = 120
 
 
@@ -125,13 +126,13 @@ def query(
 
 def dump(operator: Operator, server: Server, databases: Iterable[str] = ("shop",)) -> dict[str, set[str]]:
     """All that the databases say about roles, owners and privileges."""
-    where = query(operator, server, "SELECT current_setting('server_version_num')::int / 10000 AS major")
-    return {
-        database: catalogue.dump(
-            lambda statement, name=database: query(operator, server, statement, database=name), where[0]["major"]
-        )
-        for database in databases
-    }
+    asked: LiteralString = "SELECT current_setting('server_version_num')::int / 10000 AS major"
+    [version] = query(operator, server, asked, database=MAINTENANCE_DATABASE)
+
+    def of(database: str) -> set[str]:
+        return catalogue.dump(lambda asked: query(operator, server, asked, database=database), version["major"])
+
+    return {database: of(database) for database in databases}
 
 
 def owners(operator: Operator, server: Server, database: str = "shop") -> dict[str, str]:
@@ -143,7 +144,9 @@ def owners(operator: Operator, server: Server, database: str = "shop") -> dict[s
 
 def slots(operator: Operator, server: Server) -> dict[str, bool]:
     """The replication slots of the server by database, and whether each is active."""
-    rows = query(operator, server, "SELECT database::text, active FROM pg_replication_slots")
+    rows = query(
+        operator, server, "SELECT database::text, active FROM pg_replication_slots", database=MAINTENANCE_DATABASE
+    )
     return {row["database"]: row["active"] for row in rows}
 
 
@@ -189,11 +192,11 @@ def opens(operator: Operator, server: Server, password: str) -> bool:
     return True
 
 
-def nothing_of_ours_is_left(operator: Operator, server: Server) -> None:
+def nothing_of_ours_is_left(operator: Operator, server: Server, database: str = "shop") -> None:
     """The server is released: no slot, publication, role, connection, row or secret."""
     assert slots(operator, server) == {}
-    assert query(operator, server, "SELECT 1 FROM pg_publication") == []
-    assert query(operator, server, "SELECT 1 FROM pg_roles WHERE rolname = %s", ROLE) == []
+    assert query(operator, server, "SELECT 1 FROM pg_publication", database=database) == []
+    assert query(operator, server, "SELECT 1 FROM pg_roles WHERE rolname = %s", ROLE, database=database) == []
     assert row(operator, "Mirrors", server) is None
     assert not any(server.name in found["displayName"] for found in fabric(operator, "GET", "/connections")["value"])
 
