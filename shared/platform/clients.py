@@ -20,6 +20,10 @@ from azure.mgmt.postgresqlflexibleservers.aio import PostgreSQLManagementClient
 
 from shared.platform.clouds import CLOUDS, Cloud
 from shared.platform.settings import settings
+from shared.platform.version import VERSION
+
+USER_AGENT = f"fabric-mirror/{VERSION}"
+"""How services know this app and its version."""
 
 logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
 
@@ -62,20 +66,27 @@ def management(subscription: str) -> PostgreSQLManagementClient:
             base_url=cloud().management,
             credential_scopes=[cloud().management_scope],
             polling_interval=1,
+            user_agent=USER_AGENT,
         ),
     )
 
 
 def tables() -> TableServiceClient:
     """Table Storage, opened as the app's identity."""
-    return once("tables", lambda: TableServiceClient(settings().storage_table_endpoint, credential=credential()))
+    return once(
+        "tables",
+        lambda: TableServiceClient(settings().storage_table_endpoint, credential=credential(), user_agent=USER_AGENT),
+    )
 
 
 def vault() -> SecretClient:
     """The app's Key Vault."""
-    return once("vault", lambda: SecretClient(settings().key_vault_url, credential()))
+    return once("vault", lambda: SecretClient(settings().key_vault_url, credential(), user_agent=USER_AGENT))
 
 
 def publisher() -> EventGridPublisherClient:
     """The topic of the notices."""
-    return once("publisher", lambda: EventGridPublisherClient(settings().notice_topic_endpoint, credential()))
+    return once(
+        "publisher",
+        lambda: EventGridPublisherClient(settings().notice_topic_endpoint, credential(), user_agent=USER_AGENT),
+    )
