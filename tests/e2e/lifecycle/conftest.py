@@ -6,13 +6,13 @@ The in-memory backend forgets all runs when its host ends, so that a wait which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from local.scenario import Operator, acting_as
-from local.stack import PARTS
+from local.stack import PARTS, Stack
 from tests.conftest import StackFactory
 from tests.e2e.lifecycle.story import OTHER_WORKSPACE, WORKSPACE, Story
 
@@ -23,12 +23,18 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="package")
-def operator(stack_factory: StackFactory) -> Iterator[Operator]:
-    stack = stack_factory(*PARTS, settings=SETTINGS)
+def prepared_stack(stack_factory: StackFactory, settings: Mapping[str, str] | None = None) -> Stack:
+    """A stack of this kind, with some more app settings."""
+    stack = stack_factory(*PARTS, settings={**SETTINGS, **(settings or {})})
     stack.control("fabric", "PUT", "behaviour", {"initializingSeconds": 0})
     for name, workspace in (("Sales", WORKSPACE), ("Archive", OTHER_WORKSPACE)):
         stack.control("fabric", "PUT", f"workspaces/{workspace}", {"displayName": name})
+    return stack
+
+
+@pytest.fixture(scope="package")
+def operator(stack_factory: StackFactory) -> Iterator[Operator]:
+    stack = prepared_stack(stack_factory)
     with acting_as(stack, "operator"):
         person = Operator(stack)
         yield person

@@ -1,7 +1,7 @@
 """The schema of MusicBrainz, the open music encyclopedia, as its own scripts make it (from the package `mbdata`).
 
-375 tables (two of them partitioned) with sequences, foreign keys, views, triggers and types of their own. Needs PostgreSQL 15, and the extensions
-`cube` and `unaccent`.
+375 tables (two of them partitioned) with sequences, foreign keys, views, triggers and types of their own. Needs
+PostgreSQL 15, and the extensions `cube` and `unaccent`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,107 @@
+"""Servers that are busy, stopped, deleted, or come to bear an old name, while they are mirrored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from local.scenario import Operator, eventually
+from tests.e2e.lifecycle.story import (
+    ROLE,
+    WORKSPACE,
+    Story,
+    after,
+    calls,
+    codes,
+    fabric,
+    mirrored,
+    new_server,
+    password,
+    put,
+    query,
+    row,
+    waiting,
+    with_shop,
+)
+
+
+def a_deleted_server_is_forgotten_and_its_name_means_nothing(operator: Operator) -> None:
+    server, _ = with_shop(operator, "pg-deleted", 17)
+    [mirror] = mirrored(operator, server)["mirrors"]
+    kept = row(operator, "Mirrors", server)
+    assert kept is not None
+    group = operator.topology.resource_group
+    seen = after(operator, server, lambda: operator.management.servers.begin_delete(group, server.name).result())
+    assert (seen["phase"], seen["reasons"], seen["mirrors"], seen["report"]) == ("Deleted", [], [], None)
+    assert row(operator, "Mirrors", server) is None
+    assert password(operator, kept["secret"]) is None
+    path = f"/workspaces/{WORKSPACE}/mirroredDatabases/{mirror['mirrored_database']}"
+    assert fabric(operator, "GET", path)["displayName"] == "pg-deleted-shop"
+    assert fabric(operator, "GET", f"/connections/{kept['connection']}") is None
+
+    namesake = new_server(operator, "pg-deleted", 18, "shop")
+    eventually(lambda: operator.mailbox(namesake), lambda box: not box["running"])
+    assert operator.mirroring(namesake)["phase"] == "Deleted"
+    query(operator, namesake, "CREATE ROLE fabric_user")
+    refused = after(operator, namesake, lambda: put(operator, namesake))
+    assert codes(refused) == ["RoleNotOurs"]  # the role of this name was ours on the other server
+
+
+def a_server_deleted_while_a_decision_is_awaited_ends_the_wait(operator: Operator) -> None:
+    server, _ = with_shop(operator, "pg-short", 18)
+    put(operator, server, {"restart": "approval"})
+    waiting(operator, server)
+    group = operator.topology.resource_group
+    seen = after(operator, server, lambda: operator.management.servers.begin_delete(group, server.name).result())
+    assert (seen["phase"], seen["reasons"]) == ("Deleted", [])
+
+
+def a_busy_server_is_waited_for(operator: Operator) -> None:
+    server, _ = with_shop(operator, "pg-busy", 16)
+    busy = {
+        "operation": "Configurations_Put", "path": server.name, "status": 409, "code": "ServerIsBusy", "times": 2,
+        "retry_after": 1,
+    }  # fmt: skip
+    operator.stack.control("arm", "POST", "faults", busy)
+    operator.stack.control("arm", "POST", "faults", busy | {"operation": "Servers_Restart"})
+    mirrored(operator, server)
+    assert operator.restarts(server) == 1
+    assert len(calls(operator, server, "arm", "Servers_Restart")) == 3
+
+
+def an_operation_that_fails_is_told_and_the_next_look_goes_on(operator: Operator) -> None:
+    server, _ = with_shop(operator, "pg-failing", 15)
+    fault = {"operation": "Servers_Restart", "path": server.name, "fail_operation": True}
+    operator.stack.control("arm", "POST", "faults", fault)
+    blocked = after(operator, server, lambda: put(operator, server))
+    assert blocked["phase"] == "Blocked"
+    assert "Restarting server 'pg-failing'" in blocked["reasons"][0]["message"]
+    mirrored(operator, server)
+    assert operator.restarts(server) == 1
+
+
+def a_server_stopped_and_started_is_mirrored_on(operator: Operator) -> None:
+    server, application = with_shop(operator, "pg-paused", 14)
+    mirrored(operator, server)
+    group = operator.topology.resource_group
+    operator.management.servers.begin_stop(group, server.name).result()
+    seen = after(operator, server, lambda: operator.management.servers.begin_start(group, server.name).result())
+    assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])
+    assert query(operator, server, "SELECT 1 AS there FROM pg_roles WHERE rolname = %s", ROLE) == [{"there": 1}]
+    assert application.inabilities() == {}
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        a_deleted_server_is_forgotten_and_its_name_means_nothing,
+        a_server_deleted_while_a_decision_is_awaited_ends_the_wait,
+        a_busy_server_is_waited_for,
+        an_operation_that_fails_is_told_and_the_next_look_goes_on,
+        a_server_stopped_and_started_is_mirrored_on,
+    ],
+    ids=lambda story: story.__name__,
+)
+def test_a_server(story: Story, at_once: Callable[[Story], None]) -> None:
+    at_once(story)
