@@ -17,6 +17,7 @@ from shared.platform.server_id import ServerId
 from shared.platform.settings import Settings
 from shared.platform.store import HealthRow, MirrorRow
 from shared.source.slots import Slot, TrackedPublication
+from shared.source.tables import TableStatus as SourceTable
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GUID = "11111111-1111-1111-1111-111111111111"
@@ -39,6 +40,7 @@ MIRROR = MirrorRow(
     updated_at=NOW - timedelta(hours=1),
 )  # fmt: skip
 SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0, safe_wal_bytes=None)
+CHOSEN = msgspec.structs.replace(MIRROR, everything=False)
 PUBLICATION = TrackedPublication(
     name="s", owner="fabric_user", destination_path="https://onelake/w/i/", active=True, snapshot_done=True,
     snapshot_percent="100", stream_start_time=None,
@@ -46,6 +48,10 @@ PUBLICATION = TrackedPublication(
 TABLE = TableStatus(
     schema="public", name="orders", status="Replicating", rows=7, bytes=70, last_sync_at=NOW, latency_seconds=2
 )
+OWNED = SourceTable(
+    schema="public", name="orders", status="OK", codes=("HAS_PRIMARY_KEY",), message="", owner="fabric_user",
+    bytes_estimate=0,
+)  # fmt: skip
 FAILED = TableStatus(schema="public", name="bad", status="Failed", error=Reason("X", "no key"))
 
 
@@ -72,6 +78,14 @@ def slot(**changes: Any) -> Slot:
 
 def table(**changes: Any) -> TableStatus:
     return msgspec.structs.replace(TABLE, **changes)
+
+
+def owned(**changes: Any) -> SourceTable:
+    return msgspec.structs.replace(OWNED, **changes)
+
+
+def in_database(*tables: SourceTable) -> SourceSide:
+    return SourceSide(SLOT, PUBLICATION, tables)
 
 
 YOUNG = msgspec.structs.replace(MIRROR, updated_at=NOW - timedelta(minutes=14))
@@ -120,6 +134,12 @@ def test_a_mirror_that_replicates_is_healthy() -> None:
         (look(slot=slot(retained_bytes=5 * GIB)), "Degraded", "WalRetained"),
         (look(slot=slot(retained_bytes=20 * GIB)), "Unhealthy", "WalRetained"),
         (look(slot=slot(active=False)), "Degraded", "SlotInactive"),
+        (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=30)), "Degraded", "WalRetained"),
+        (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=10)), "Unhealthy", "WalRetained"),
+        (look(source=in_database(owned(owner="app"))), "Degraded", "TablesNotOwned"),
+        (look(source=in_database(OWNED, owned(name="new", owner="app"))), "Degraded", "TablesNotOwned"),
+        (look(source=in_database()), "Degraded", "TablesGone"),
+        (look(source=in_database(OWNED, owned(name="v", status="ERROR"))), "Healthy", "TablesNotEligible"),
         (
             look(publication=msgspec.structs.replace(PUBLICATION, active=False)),
             "Degraded",
@@ -146,6 +166,10 @@ def test_each_rule(observation: Observation, level: str, code: str) -> None:
         look(slot=slot(retained_bytes=5 * GIB - 1)),
         look(slot=slot(wal_status="extended")),
         look(publication=None),
+        look(fabric=FabricSide(None, (TABLE,))),  # its status was not asked for: nothing spoke against it
+        look(source=in_database(OWNED)),
+        look(source=in_database(OWNED, owned(name="other", owner="app")), mirror=CHOSEN),  # it is not chosen
+        look(source=SourceSide(slot(retained_bytes=GIB), storage_gib=11)),
     ],
 )
 def test_what_is_still_fine(observation: Observation) -> None:
@@ -162,6 +186,7 @@ def test_what_is_still_fine(observation: Observation) -> None:
         look(mirror=YOUNG, slot=None),
         look(mirror=YOUNG, slot=slot(active=False)),
         look(mirror=YOUNG, fabric=FabricSide(MirrorStatus("Running"))),
+        look(mirror=YOUNG, source=SourceSide(SLOT, PUBLICATION, ())),
     ],
 )
 def test_a_mirror_that_just_started_is_not_blamed_for_starting(observation: Observation) -> None:
@@ -180,10 +205,41 @@ def test_but_for_everything_else_it_is(observation: Observation, level: str) -> 
     assert codes(observation)[0] == level
 
 
+def test_what_the_database_tells_says_which_tables_and_what_to_do() -> None:
+    strangers = [owned(name=f"t{n}", owner="app") for n in range(7)]
+    unfit = owned(name="parts", status="ERROR", codes=("NOT_REGULAR_TABLE",))
+    reasons = classify(look(source=in_database(OWNED, *strangers, unfit)), SETTINGS).reasons
+    assert [reason.message for reason in reasons] == [
+        "Role 'fabric_user' does not own 7 tables: public.t0, public.t1, public.t2, public.t3, public.t4, and 2 more.",
+        "The service does not mirror 1 table: public.parts (NOT_REGULAR_TABLE).",
+    ]
+    assert "it takes them" in reasons[0].remedy
+    (gone,) = classify(look(source=in_database()), SETTINGS).reasons
+    assert gone.message == "The database does not have any more: 1 table: public.orders."
+
+
+def test_what_fabric_says_of_a_table_is_cut() -> None:
+    seen = look("Running", TABLE, msgspec.structs.replace(FAILED, error=Reason("X", "e" * 5000)))
+    assert len(classify(seen, SETTINGS).reasons[0].message) < 400
+    assert len(kept_of(seen).failing[0].message) < 400
+
+
+def test_figures_that_were_not_looked_at_stay_as_they_were() -> None:
+    first = kept_of(look(source=SourceSide(slot(retained_bytes=5), PUBLICATION, (OWNED,), 128)))
+    assert (first.status, first.details_at, first.slot, first.storage_gib) == ("Running", NOW, "s", 128)
+    later = NOW + timedelta(minutes=5)
+    glance = look(at=later, fabric=FabricSide(None, (table(rows=9),)), source=SourceSide(SLOT, storage_gib=128))
+    second = kept_of(glance, first)
+    assert (second.status, second.details_at, second.rows, second.tables_at) == ("Running", NOW, 9, later)
+    away = kept_of(look(at=later, fabric=Reason("U", "down"), source=Reason("U", "down")), first)
+    assert (away.level, away.rows, away.tables_at, away.slot, away.storage_gib) == ("Unknown", 7, NOW, "s", 128)
+    assert (away.slot_active, away.retained_wal_bytes, away.updated_at) == (None, None, later)
+
+
 def test_a_stopped_mirror_that_fills_the_disk_is_unhealthy() -> None:
     seen = look("Stopped", slot=slot(active=False, retained_bytes=30 * GIB))
     assert codes(seen) == ("Unhealthy", ["WalRetained", "MirrorStopped"])
-    assert "retains 30.0 GiB of WAL; the limit is 20 GiB" in classify(seen, SETTINGS).reasons[0].message
+    assert "retains 30.0 GiB of WAL; the limit is 20 GiB or 30 %." in classify(seen, SETTINGS).reasons[0].message
 
 
 def test_the_weightiest_reason_comes_first() -> None:
@@ -238,3 +294,5 @@ def test_the_slot_bears_the_name_of_the_items_publication() -> None:
     assert pick("i", (slot(name="o"),), (others, PUBLICATION)) == SourceSide(None, PUBLICATION)
     assert pick("i", slots, (others,)) == SourceSide(None, None)
     assert pick("i", (SLOT,), ()) == SourceSide(SLOT, None)
+    assert pick("i", slots, (), known="s") == SourceSide(SLOT, None)
+    assert pick("i", (SLOT,), (), known="gone") == SourceSide(None, None)
