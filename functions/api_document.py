@@ -74,7 +74,7 @@ class Parameter(msgspec.Struct, frozen=True):
 
     name: str
     description: str
-    schema: dict[str, Any] = {"type": "string"}
+    schema: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "string"})
 
 
 class Door(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,7 +227,8 @@ def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
     kinds = {kind for door in DOORS for kind in (door.body, door.answer) if isinstance(kind, type)} | {Problem}
     ordered = sorted(kinds, key=lambda kind: kind.__name__)
     schemas, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
-    return dict(zip(ordered, schemas, strict=True)), dict(components)
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(components))
+    return dict(zip(ordered, schemas, strict=True)), plain
 
 
 def _operation(door: Door) -> dict[str, Any]:

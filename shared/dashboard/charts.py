@@ -1,7 +1,7 @@
 """Charts as SVG: a sparkline, a line over time, a band of levels. Pure.
 
 They carry no text and no style of their own: labels stand beside them as HTML, colours come from the page's style
-sheet, and what they show is also said in words (`aria-label`) or in a table.
+sheet, and what the large ones show is also said in words (`aria-label`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from statistics import median
 
 import msgspec
 from markupsafe import Markup
+
+from shared.dashboard.query import LEVELS
 
 type Point = tuple[datetime, float | None]
 """A moment and a figure; None: not known then."""
@@ -58,9 +60,8 @@ def band(levels: Sequence[tuple[datetime, str]], span: Span, label: str) -> Mark
     blocks = []
     for begin, end, level in _stretches(levels, usual * LONGEST_GAP):
         left, right = span.share(begin) * WIDTH, span.share(end + usual) * WIDTH
-        blocks.append(
-            f'<rect class="{level.lower()}" x="{left:.1f}" width="{max(1.0, right - left):.1f}" height="16"/>'
-        )
+        shade = level.lower() if level in LEVELS else "unknown"
+        blocks.append(f'<rect class="{shade}" x="{left:.1f}" width="{max(1.0, right - left):.1f}" height="16"/>')
     return _svg("band", WIDTH, 16, "".join(blocks), label)
 
 

@@ -1,0 +1,200 @@
+"""The pages as HTML: what they say, that everything is escaped, where they link to, and their headers."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+
+from shared import progress
+from shared.dashboard import detail, links, overview, page
+from shared.dashboard.listing import PHASES, Server
+from shared.dashboard.query import LEVELS, Query
+from shared.platform.errors import InvalidInput
+from shared.platform.glance import Observation
+from shared.platform.reasons import Reason
+from shared.platform.server_id import ServerId
+from shared.platform.store import HealthRow
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SERVER = ServerId("22222222-2222-2222-2222-222222222222", "rg-one", "pg-shop")
+HOSTILE = """<script>alert('x')</script>"><img src=x onerror=alert(1)>{{ 7*7 }}"""
+API = "https://mirrors.example/api/"
+
+
+def row(**changes: Any) -> HealthRow:
+    values = {
+        "workspace": "w1", "item": "i1", "server": SERVER, "database": "shop", "level": "Healthy",
+        "since": NOW - timedelta(hours=3), "updated_at": NOW - timedelta(minutes=2), "status": "Running",
+        "tables": 3, "tables_replicating": 3, "tables_failing": 0, "rows": 1_234_567, "latency_seconds": 2.5,
+        "retained_wal_bytes": 2**25,
+    }  # fmt: skip
+    return HealthRow(**values | changes)
+
+
+def server(phase: str, run: str = "", *reasons: Reason) -> Server:
+    return Server(server=str(SERVER), phase=phase, reasons=reasons, run=run, updated_at=NOW - timedelta(hours=1))
+
+
+def shown(
+    *rows: HealthRow, waiting: tuple[Server, ...] = (), blocked: tuple[Server, ...] = (),
+    working: tuple[Server, ...] = (), status: progress.Status | None = None, address: str = f"{API}dashboard",
+    parameters: dict[str, str] | None = None, phases: dict[str, int] | None = None, pages: tuple[int, int] = (1, 1),
+) -> str:  # fmt: skip
+    counts = {level: sum(one.level == level for one in rows) for level in LEVELS}
+    found = overview.Overview(
+        query=Query(), now=NOW, counts=counts, total=len(rows), lines=tuple(overview.Line(one, ()) for one in rows),
+        page=pages[0], pages=pages[1], servers=dict.fromkeys(PHASES, 0) | (phases or {}), waiting=waiting,
+        blocked=blocked, working=working, names=("pg-shop",), workspaces=("w1",),
+    )  # fmt: skip
+    at = links.of(address, parameters or {}, depth=0)
+    return page.overview(found, {"run-1": status} if status else {}, at, API)
+
+
+def text(html: str) -> str:
+    """What a reader sees, with single spaces."""
+    body = re.sub(r"<(style|script|svg)\b.*?</\1>", " ", html, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def test_a_mirror_is_told_in_words():
+    reason = Reason("LatencyHigh", "public.orders is 1,200 s behind.", "Look at Fabric's capacity.")
+    said = text(shown(row(level="Degraded", reasons=(reason,), tables_replicating=2)))
+    assert "1 Degraded" in said
+    for part in ("Degraded for 3 h", "shop on pg-shop", "2 of 3", "1,234,567", "2.5 s", "32 MiB", "2 min ago"):
+        assert part in said
+    assert "LatencyHigh public.orders is 1,200 s behind. Look at Fabric's capacity." in said
+
+
+def test_a_server_being_prepared_has_a_bar():
+    status = progress.at_server("parameters", ["shop"], "Setting the server parameter wal_level to logical")
+    html = shown(working=(server("Preparing", "run-1"),), status=status, phases={"Preparing": 1})
+    assert f'<progress max="100" value="{status.percent}"' in html
+    assert "pg-shop rg-one Setting the server parameter wal_level to logical" in text(html)
+    assert f"{status.steps_done} of {status.steps_total} steps" in text(html)
+
+
+def test_a_server_that_waits_for_a_restart_says_what_to_do_and_until_when():
+    base = progress.at_server("restart", ["shop"], "Waiting for a decision")
+    until = (NOW + timedelta(hours=70)).isoformat()
+    status = progress.waiting(base, "restart-decision", (NOW - timedelta(hours=2)).isoformat(), until)
+    reason = Reason("RestartApprovalRequired", "Waiting for a decision to restart server 'pg-shop' for wal_level")
+    html = shown(waiting=(server("Waiting", "run-1", reason),), status=status, phases={"Waiting": 1})
+    said = text(html)
+    assert "Waiting for a decision to restart server 'pg-shop' for wal_level." in said
+    assert "until 4 Mar 2026, 10:00:00 UTC (in 2 d 22 h)" in said
+    door = f"{API}servers/{SERVER.subscription}/rg-one/pg-shop/mirroring/restart-decision"
+    assert f"curl -X POST '{door}'" in said
+    assert """-d '{"restart": true}'""" in said
+
+
+def test_a_wait_for_the_maintenance_window_asks_nobody():
+    base = progress.at_server("restart", ["shop"], "Waiting")
+    status = progress.waiting(base, "maintenance-window", NOW.isoformat(), (NOW + timedelta(hours=7)).isoformat())
+    reason = Reason("WaitingForWindow", "Waiting for the maintenance window")
+    html = shown(waiting=(server("Waiting", "run-1", reason),), status=status, phases={"Waiting": 1})
+    assert "Waiting for the maintenance window." in text(html)
+    assert "curl" not in html
+
+
+def test_blocked_servers_say_why_and_the_rest_is_counted():
+    blocked = tuple(
+        server("Blocked", "", Reason("TierNotSupported", "Burstable.", "Change the tier.")) for _ in "12345678"
+    )
+    said = text(shown(blocked=blocked, phases={"Blocked": 11}))
+    assert "TierNotSupported Burstable. Change the tier." in said
+    assert "and 3 servers more" in said
+
+
+def test_nothing_yet_says_how_to_begin():
+    assert "No mirror was looked at yet" in text(shown())
+    assert 'id="servers" data-live aria-labelledby="servers-title" hidden' in shown()
+
+
+@pytest.mark.parametrize("where", ["overview", "detail", "problem"])
+def test_what_others_wrote_is_shown_harmlessly(where: str):
+    bad = row(
+        database=HOSTILE, level=HOSTILE, status=HOSTILE, reasons=(Reason(HOSTILE, HOSTILE, HOSTILE),), tables_failing=1,
+        failing=(Reason(HOSTILE, HOSTILE),), wal_status=HOSTILE, item=HOSTILE, workspace=HOSTILE,
+    )  # fmt: skip
+    parameters = {"code": HOSTILE, "search": HOSTILE, "server": HOSTILE}
+    at = links.of(f"{API}dashboard", parameters, depth=0)
+    if where == "overview":
+        html = shown(bad, blocked=(server("Blocked", HOSTILE, Reason(HOSTILE, HOSTILE)),), parameters=parameters)
+    elif where == "detail":
+        html = page.mirror(found(bad, HOSTILE), at)
+    else:
+        html = page.problem("Not found", InvalidInput(HOSTILE, remedy=HOSTILE), at)
+    rest = html.replace(page.SCRIPT, "").replace(page.STYLE, "")
+    assert rest.count("<script>") == 1, "its own"
+    assert "<img" not in rest
+    assert "onerror=alert(1)>" not in rest
+    assert HOSTILE in unescape(rest)
+    assert not re.search(r"<[^>]*\son[a-z]+\s*=", re.sub(r'"[^"]*"', '""', rest)), "no inline handler"
+    assert not re.search(r"<[^>]*\sstyle\s*=", rest), "no inline style"
+
+
+def found(one: HealthRow, *levels: str) -> detail.Detail:
+    history = tuple(
+        Observation(level=level, updated_at=NOW - timedelta(hours=len(levels) - n), latency_seconds=float(n), rows=n)
+        for n, level in enumerate(levels)
+    )
+    return detail.Detail(row=one, recorded=None, now=NOW, hours=24, history=history)
+
+
+def test_the_page_of_a_mirror_tells_its_history_and_its_failing_tables():
+    failing = Reason("ReplicaIdentityChanged", "public.parcels: The replica identity was changed.")
+    one = found(row(level="Degraded", tables_failing=25, failing=(failing,)), "Healthy", "Healthy", "Degraded")
+    html = page.mirror(one, links.of(f"{API}dashboard/w1/i1", {}, depth=2))
+    assert "ReplicaIdentityChanged public.parcels: The replica identity was changed." in text(html)
+    assert "and 24 tables more" in text(html)
+    assert "1 Mar 2026, 11:00:00 UTC Healthy to Degraded" in text(html)
+    assert 'aria-label="Latency over the last 24 hours: 0 s at least, 2 s at most, 2 s at last."' in html
+    assert "WAL retained for the mirror" not in html, "nothing is known of it"
+
+
+def test_changes_of_level_are_told_newest_first_and_no_more_than_some():
+    many = found(row(), *["Healthy", "Degraded"] * 30)
+    assert len(many.changes) == detail.MOST_CHANGES
+    assert many.changes[0].at == many.history[-1].updated_at
+    assert found(row(), "Healthy", "Healthy").changes == []
+
+
+def hrefs(html: str) -> list[str]:
+    return [unescape(href) for href in re.findall(r'href="([^"#][^"]*)"', html) if not href.startswith("data:")]
+
+
+def test_links_are_relative_and_carry_the_key_and_what_was_asked_for():
+    html = shown(row(), parameters={"code": "k&y", "search": "a b", "page": "2", "other": "x"}, pages=(2, 3))
+    assert hrefs(html)
+    assert all(href.startswith("./dashboard") and "code=k%26y" in href for href in hrefs(html))
+    assert "./dashboard/w1/i1?code=k%26y&search=a+b&page=2" in hrefs(html)
+    assert "./dashboard?code=k%26y&search=a+b&page=3" in hrefs(html)
+    assert "./dashboard?code=k%26y&search=a+b&health=Degraded" in hrefs(html), "another filter begins at page 1"
+    assert "other" not in "".join(hrefs(html))
+    assert '<input type="hidden" name="code" value="k&amp;y">' in html
+
+
+@pytest.mark.parametrize(
+    ("address", "depth", "root"),
+    [("/api/dashboard", 0, "./"), ("/api/dashboard/", 0, "../"), ("/api/dashboard/w/i", 2, "../../")],
+)
+def test_links_lead_to_the_same_folder_from_everywhere(address: str, depth: int, root: str):
+    assert links.of(f"https://x{address}", {}, depth).overview() == f"{root}dashboard"
+
+
+def test_without_a_key_none_is_carried():
+    assert "code" not in "".join(hrefs(shown(row())))
+
+
+def test_nothing_is_loaded_from_anywhere_and_nothing_told():
+    html = shown(row())
+    assert not re.search(r"""\b(src|srcset|action)\s*=\s*["']?\s*(https?:)?//""", html)
+    assert page.HEADERS["Referrer-Policy"] == "no-referrer"
+    assert page.HEADERS["Cache-Control"] == "no-store"
+    policy = page.HEADERS["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
