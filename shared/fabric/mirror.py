@@ -126,6 +126,8 @@ async def ensure(workspace: str, wanted: Definition, *, name: str, mark: str, re
     existing = await _definition(workspace, id)
     if existing and wanted.satisfied_by(existing):
         return MirrorResult(id, found_name, "unchanged")
+    if existing and (existing.connection.lower(), existing.database) != (wanted.connection.lower(), wanted.database):
+        await stop(workspace, id)  # a running mirror can't be led to another source
     body = {"definition": parts(wanted)}
     await write(msgspec.Raw, "POST", _path(workspace, id, "updateDefinition"), body, repeatable=True)
     return MirrorResult(id, found_name, "updated")

@@ -110,7 +110,7 @@ class Counter:
 
     def _commit(self, end: int, committed: float) -> None:
         now = time.time()
-        for key in self._touched:
+        for key in self._touched & self.tables.keys():
             self.tables[key].synced = now
             self.tables[key].latency = max(0, round(now - committed))
         self._touched.clear()
@@ -277,7 +277,7 @@ class Mirror:
                         look_at = time.monotonic() + LOOK_SECONDS
 
     async def _look(self, sql: psycopg.AsyncConnection[Any]) -> None:
-        """Compare the publication with the tables that there are now: new, gone, spoilt, mended."""
+        """Compare the publication with the tables that are wanted now: new, gone, spoilt, mended."""
         await self.publication.require(sql)
         wanted = self._choose(await self.publication.tables(sql))
         published = await self.publication.members(sql)
@@ -291,7 +291,10 @@ class Mirror:
                 table.replicate()
         keys = {source.key for source in wanted}
         for key in self.tables.keys() - keys:
-            self.tables[key].fail(*SourceTable.gone(*key))
+            if self.chosen is None:
+                self.tables[key].fail(*SourceTable.gone(*key))
+            else:
+                del self.tables[key]  # it is not chosen any more
         await self.publication.withdraw(sql, published - keys)
 
     async def _add(self, sql: psycopg.AsyncConnection[Any], source: SourceTable, table: Table) -> None:

@@ -109,7 +109,7 @@ class Workspaces:
 
     def add(self, id: str, new: NamedWorkspace) -> str:
         """Make a workspace like the first one, with this id, on a capacity of its own; the capacity's id."""
-        capacity = Capacity(str(uuid.uuid4()), f"Capacity of {new.display_name}", self.topology.location)
+        capacity = Capacity(str(uuid.uuid4()), f"Capacity of {new.display_name}", REGION)
         self.capacities[capacity.id] = capacity
         self._add(id, new.display_name, capacity.id)
         return capacity.id

@@ -121,6 +121,7 @@ def test_chosen_tables_and_no_others(mirror_of: Callable[..., Mirror], source: S
         lambda: [row["tablename"] for row in source.server.execute(published, database=database)],
         lambda names: names == ["other"],
     )
+    assert list(mirror.tables()) == ["other"]
 
 
 def test_new_gone_and_spoilt_tables(mirror_of: Callable[..., Mirror], source: Source) -> None:

@@ -182,6 +182,21 @@ async def test_life_of_a_mirror(
     assert gone.value.code == "ItemNotFound"
 
 
+async def test_a_running_mirror_is_stopped_before_it_is_led_elsewhere(
+    workspace: str, link: str, database: str, mark: str, source: Source
+) -> None:
+    item = (await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)).id
+    await mirror.start(workspace, item)
+    await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Running")
+    other = (await connection.ensure(f"{mark} 2", source.server.address, database, ROLE, PASSWORD)).id
+    led = await mirror.ensure(workspace, definition(other, database), name="shop", mark=mark, recorded=item)
+    assert (led.id, led.change) == (item, "updated")
+    await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Stopped")
+    assert await mirror.start(workspace, item)
+    await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Running")
+    await mirror.delete(workspace, item)
+
+
 async def test_a_start_that_fails_shows_fabrics_error(
     workspace: str, server: ServerId, source: Source, control: Control
 ) -> None:

@@ -1,0 +1,137 @@
+"""What Fabric, and those who run it, do to a mirror: seeded anew, paused with its capacity, reached by a gateway."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.scenario import Answer, Operator, eventually
+from tests.e2e.lifecycle.story import (
+    OTHER_WORKSPACE,
+    WORKSPACE,
+    Story,
+    after,
+    calls,
+    codes,
+    fabric,
+    mirrored,
+    nothing_of_ours_is_left,
+    put,
+    row,
+    slots,
+    with_shop,
+)
+
+STARTS_AND_STOPS = ("Mirroring_StartMirroring", "Mirroring_StopMirroring")
+
+
+def item_of(seen: dict[str, Any]) -> str:
+    """The id of the server's one mirrored database."""
+    [mirror] = seen["mirrors"]
+    return str(mirror["mirrored_database"])
+
+
+def started_and_stopped(operator: Operator, item: str) -> list[str]:
+    """Every start and stop of a mirrored database, in order."""
+    made = operator.control("fabric", "calls")
+    return [call["operation"] for call in made if call["operation"] in STARTS_AND_STOPS and item in call["path"]]
+
+
+def status(operator: Operator, workspace: str, item: str) -> str:
+    path = f"/workspaces/{workspace}/mirroredDatabases/{item}/getMirroringStatus"
+    return str(fabric(operator, "POST", path)["status"])
+
+
+def resync(operator: Operator) -> None:
+    fired = operator.call("POST", "/admin/functions/resync_servers", {"input": ""}, key="_master")
+    assert fired.status == 202
+
+
+def a_mirror_is_seeded_anew_only_when_that_is_meant(operator: Operator) -> None:
+    server, application = with_shop(operator, "pg-reseeded", 18)
+    item = item_of(mirrored(operator, server))
+    operator.sweep()
+
+    def restart(item: str, body: Any) -> Answer:
+        return operator.call("POST", f"/api/mirrors/{WORKSPACE}/{item}/restart", body)
+
+    for body in (None, {}, {"reseed": False}):
+        unsure = restart(item, body)
+        assert (unsure.status, unsure.body["code"]) == (400, "ReseedNotConfirmed")
+        assert "copies every table anew" in unsure.body["detail"]
+        assert '{"reseed": true}' in unsure.body["remedy"]
+    unknown = restart(str(uuid.uuid4()), {"reseed": True})
+    assert (unknown.status, unknown.body["code"]) == (404, "MirrorNotFound")
+    assert started_and_stopped(operator, item) == ["Mirroring_StartMirroring"]
+
+    seen = after(operator, server, lambda: restart(item, {"reseed": True}))
+    assert (seen["phase"], seen["reasons"], item_of(seen)) == ("Mirrored", [], item)
+    start, stop = STARTS_AND_STOPS
+    assert started_and_stopped(operator, item) == [start, stop, start]
+    assert slots(operator, server) == {"shop": True}
+    after(operator, server, lambda: put(operator, server))
+    assert started_and_stopped(operator, item) == [start, stop, start]  # once
+    assert operator.restarts(server) == 1  # of the server
+    assert application.inabilities() == {}
+
+
+def a_paused_capacity_is_told_and_its_mirror_starts_again_after_it(operator: Operator) -> None:
+    server, application = with_shop(operator, "pg-paused", 16)
+    wish = {"workspace": OTHER_WORKSPACE}
+    item = item_of(mirrored(operator, server, wish))
+    capacity = fabric(operator, "GET", f"/workspaces/{OTHER_WORKSPACE}")["capacityId"]
+    operator.stack.control("fabric", "PUT", f"capacities/{capacity}", {"state": "Inactive"})
+    try:
+        eventually(lambda: status(operator, OTHER_WORKSPACE, item), lambda seen: seen == "Paused")
+        seen = after(operator, server, lambda: put(operator, server, wish))
+        assert (seen["phase"], codes(seen)) == ("Blocked", ["CapacityActive"])
+        assert "is Inactive, not Active" in seen["reasons"][0]["message"]
+        assert "Resume the capacity" in seen["reasons"][0]["remedy"]
+        assert slots(operator, server) == {"shop": False}  # and so it retains WAL
+    finally:
+        operator.stack.control("fabric", "PUT", f"capacities/{capacity}", {"state": "Active"})
+    assert status(operator, OTHER_WORKSPACE, item) == "Paused"
+    seen = after(operator, server, lambda: resync(operator))
+    assert (seen["phase"], seen["reasons"], item_of(seen)) == ("Mirrored", [], item)
+    start, stop = STARTS_AND_STOPS
+    assert started_and_stopped(operator, item) == [start, stop, start]
+    assert slots(operator, server) == {"shop": True}
+    assert application.inabilities() == {}
+
+
+def a_private_server_is_refused_untouched_and_mirrored_through_a_gateway(operator: Operator) -> None:
+    server, application = with_shop(operator, "pg-private", 17, network={"publicNetworkAccess": "Disabled"})
+    seen = after(operator, server, lambda: put(operator, server))
+    assert (seen["phase"], codes(seen)) == ("Blocked", ["Network"])
+    [reason] = seen["reasons"]
+    assert "public access is disabled, and no virtual network data gateway is named" in reason["message"]
+    assert "FABRIC_GATEWAY" in reason["remedy"]
+    assert calls(operator, server, "arm", "Servers_Update", "Configurations_Put", "Servers_Restart") == []
+    nothing_of_ours_is_left(operator, server)
+
+    gateway = operator.stack.control("fabric", "POST", "gateways", {"displayName": "vnet"})["id"]
+    nowhere = after(operator, server, lambda: put(operator, server, {"gateway": str(uuid.uuid4())}))
+    assert nowhere["phase"] == "Blocked"
+    assert "gateway" in str(nowhere["reasons"])
+    assert status(operator, WORKSPACE, item_of(mirrored(operator, server, {"gateway": gateway}))) == "Running"
+    known = row(operator, "Mirrors", server)
+    assert known
+    link = fabric(operator, "GET", f"/connections/{known['connection']}")
+    assert (link["connectivityType"], link["gatewayId"]) == ("VirtualNetworkGateway", gateway)
+    assert application.inabilities() == {}
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        a_mirror_is_seeded_anew_only_when_that_is_meant,
+        a_paused_capacity_is_told_and_its_mirror_starts_again_after_it,
+        a_private_server_is_refused_untouched_and_mirrored_through_a_gateway,
+    ],
+    ids=lambda story: story.__name__,
+)
+def test_fabric(story: Story, at_once: Callable[[Story], None]) -> None:
+    at_once(story)
