@@ -63,7 +63,7 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
   }
 ]
 
-resource endpoints 'Microsoft.Network/privateEndpoints@2024-05-01' = [
+resource privateEndpoints 'Microsoft.Network/privateEndpoints@2024-05-01' = [
   for target in targets: {
     name: 'pe-${name}-${target.part}'
     location: location
@@ -82,7 +82,7 @@ resource endpoints 'Microsoft.Network/privateEndpoints@2024-05-01' = [
 
 resource names 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-05-01' = [
   for (target, i) in targets: {
-    parent: endpoints[i]
+    parent: privateEndpoints[i]
     name: 'default'
     properties: {
       privateDnsZoneConfigs: [{ name: target.part, properties: { privateDnsZoneId: zones[i].id } }]
