@@ -72,8 +72,8 @@ def test_the_zip_has_the_app_at_its_root_and_nothing_else(unpacked: Path) -> Non
 def test_the_zip_has_every_file_of_the_app(unpacked: Path) -> None:
     there = {path.relative_to(unpacked) for path in unpacked.rglob("*")}
     for folder in ("functions", "shared"):
-        files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-        wanted = {path.relative_to(ROOT) for path in files if path.name != ".ruff.toml"}
+        files = [path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file()]
+        wanted = {path for path in files if not any(part.startswith((".", "__pycache__")) for part in path.parts)}
         assert wanted - there == set()
 
 
