@@ -60,7 +60,21 @@ class _Connection(msgspec.Struct, frozen=True, rename="camel"):
     id: str
     connectivity_type: str
     display_name: str | None = None
+    gateway_id: str | None = None
     connection_details: _Details = _Details()
+
+    def comes_in_by(self, gateway: str) -> bool:
+        if self.connectivity_type == "ShareableCloud":
+            return not gateway
+        return (self.gateway_id or "").lower() == gateway.lower()
+
+
+class _Principal(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _Assignment(msgspec.Struct, frozen=True):
+    principal: _Principal
 
 
 def name_of(server: ServerId, database: str) -> str:
@@ -95,16 +109,22 @@ async def ensure(
     """The connection called `name` (see `name_of`) to a database; made, and tested by Fabric, when there is none.
 
     `recorded` is the id that an earlier run noted. A connection that is found without it gets these credentials, as
-    nobody knows which it has. Raises `Blocked` when Fabric can't log in or can't reach the server, `Conflict` when
-    somebody else holds the name.
+    nobody knows which it has. One that comes in by another way than `gateway` (empty: Fabric's shared cloud) is made
+    anew, since that can't be changed.
+
+    Raises `Blocked` when Fabric can't log in or can't reach the server, `Conflict` when somebody else holds the name,
+    `NotAllowed` when the app may not make or manage the connection.
     """
     found = await _recorded(recorded) or await _named(name)
     if found:
         _require_path(found, name, host, database)
+    if found and found.comes_in_by(gateway):
         if found.id != recorded:
             await update_credentials(found.id, user, password, host=host)
         return ConnectionResult(found.id, created=False)
     kind = await discover(gateway)
+    if found:
+        await remove(found.id)
     body = {
         "displayName": name,
         "connectionDetails": {
@@ -139,9 +159,13 @@ async def update_credentials(id: str, user: str, password: str, *, host: str) ->
 
 async def share(id: str, group: str) -> bool:
     """Let a group (object id) see and use the connection. Returns whether anything was changed."""
+    roles = f"/connections/{id}/roleAssignments"
+    async for assignment in pages(_Assignment, roles):
+        if assignment.principal.id.lower() == group.lower():
+            return False
     body = {"principal": {"id": group, "type": "Group"}, "role": "User"}
     try:
-        await write(msgspec.Raw, "POST", f"/connections/{id}/roleAssignments", body, repeatable=True)
+        await write(msgspec.Raw, "POST", roles, body, repeatable=True)
     except Conflict:
         return False
     return True
@@ -224,6 +248,12 @@ def _explained(error: MirrorError, name: str, host: str, user: str, gateway: str
             "a virtual network data gateway."
         )
         return Blocked(f"Fabric could not reach {host}. {error.message}", code="ServerUnreachable", remedy=remedy)
+    if error.code == "InsufficientPermissionsToManageConnection":
+        return NotAllowed(
+            f"The Fabric connection {name!r} is not the app's to manage. {error.message}",
+            code=error.code,
+            remedy="Make the app's identity Owner of that connection, or rename or delete it.",
+        )
     if isinstance(error, NotAllowed):
         return NotAllowed(
             error.message,

@@ -22,7 +22,9 @@ from shared.platform.server_id import ServerId
 LONGEST_NAME = 200
 NAME_TAKEN = "ItemDisplayNameAlreadyInUse"
 SETTLE_SECONDS = 5.0
-"""Pause before a mirror is looked at again that is initializing or stopping."""
+"""Pause before a mirror is looked at again that can't be started yet."""
+STARTABLE = frozenset({"Initialized", "Stopped"})
+"""A mirror in any other status, also one that is not known yet, might be at work, and starting would seed it anew."""
 
 
 class MirrorResult(msgspec.Struct, frozen=True):
@@ -156,7 +158,7 @@ async def start(workspace: str, item: str) -> bool:
         return False
     if now == "Paused":
         await write(msgspec.Raw, "POST", _path(workspace, item, "stopMirroring"))
-    if now in ("Initializing", "Stopping", "Paused"):
+    if now not in STARTABLE:
         raise Unavailable(
             f"The mirrored database {item} is {now}; it can be started when that is over.",
             code="MirrorNotReady",

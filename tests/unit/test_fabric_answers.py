@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from azure.core.rest import HttpRequest
 
-from shared.fabric import client, connection
+from shared.fabric import client, connection, mirror
 from shared.platform import errors
 
 
@@ -119,6 +119,15 @@ async def test_a_failed_operation_says_whether_it_may_be_tried_again(
     with pytest.raises(error, match=r"An operation of Fabric failed: M \(E, operation o-1\)") as failed:
         await client.write(msgspec.Raw, "POST", "/x", {})
     assert type(failed.value) is error
+
+
+async def test_a_mirror_in_a_status_that_is_not_known_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Answer(200, b'{"status": "Rebalancing", "since": "yesterday"}')
+    asked = one_after_the_other(monkeypatch, answer, answer)
+    assert await mirror.status("w", "i") == mirror.MirrorStatus("Rebalancing")
+    with pytest.raises(errors.Unavailable, match="The mirrored database i is Rebalancing; it can be started when"):
+        await mirror.start("w", "i")
+    assert asked == ["/workspaces/w/mirroredDatabases/i/getMirroringStatus"] * 2
 
 
 async def test_pages_are_not_followed_to_another_host(

@@ -110,6 +110,37 @@ async def test_through_a_gateway(source: Source, database: str, name: str, contr
     await connection.update_credentials(made.id, ROLE, PASSWORD, host=source.server.address)
 
 
+async def test_another_way_in_is_another_connection(
+    source: Source, database: str, name: str, control: Control, myself: Caller
+) -> None:
+    gateways = [control("POST", "gateways", {"displayName": f"way-{number}"})["id"] for number in range(2)]
+    known = ""
+    for gateway in ("", *gateways, ""):
+        made = await connection.ensure(
+            name, source.server.address, database, ROLE, PASSWORD, gateway=gateway, recorded=known
+        )
+        assert made.created
+        if known:
+            assert myself.call("GET", f"/connections/{known}").status_code == 404
+        known = made.id
+        again = await connection.ensure(
+            name, source.server.address, database, ROLE, PASSWORD, gateway=gateway.upper(), recorded=known
+        )
+        assert again == connection.ConnectionResult(known, created=False)
+
+
+async def test_one_that_is_not_the_apps_to_manage(
+    source: Source, database: str, name: str, operator: Caller, myself: Caller
+) -> None:
+    theirs = connection_body(name, source.server.address, database, ROLE, PASSWORD)
+    held = operator.call("POST", "/connections", theirs).json()["id"]
+    user = {"principal": {"id": myself.object_id, "type": "ServicePrincipal"}, "role": "User"}
+    assert operator.call("POST", f"/connections/{held}/roleAssignments", user).ok
+    with pytest.raises(errors.NotAllowed, match=f"'{name}' is not the app's to manage") as refused:
+        await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+    assert "identity Owner of that connection" in refused.value.remedy
+
+
 async def test_a_name_that_somebody_else_holds(source: Source, database: str, name: str, operator: Caller) -> None:
     theirs = connection_body(name, source.server.address, database, ROLE, PASSWORD)
     assert operator.call("POST", "/connections", theirs).status_code == 201
@@ -133,11 +164,14 @@ async def test_new_credentials_are_tested(source: Source, database: str, name: s
         await connection.update_credentials(made.id, ROLE, "not yet", host=source.server.address)
 
 
-async def test_shared_with_a_group(source: Source, database: str, name: str, myself: Caller) -> None:
+async def test_shared_with_a_group_once(
+    source: Source, database: str, name: str, myself: Caller, calls: Callable[..., list[str]]
+) -> None:
     made = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
     group = str(uuid.uuid4())
     assert await connection.share(made.id, group)
-    assert not await connection.share(made.id, group)
+    assert not await connection.share(made.id, group.upper())
+    assert calls(writes=True) == ["Connections_CreateConnection", "Connections_AddConnectionRoleAssignment"]
     assert myself.call("GET", f"/connections/{made.id}/roleAssignments/{group}").json()["role"] == "User"
 
 
