@@ -23,6 +23,7 @@ ALIVE = (
     OrchestrationStatus.CONTINUED_AS_NEW,
 )
 """A run in one of these has not ended."""
+ENDED = (OrchestrationStatus.COMPLETED, OrchestrationStatus.FAILED, OrchestrationStatus.TERMINATED)
 MAILBOXES = "@server_mailbox@"
 TO_BE_CREATED = timedelta(minutes=5)
 """Between what a mailbox says and the beginning of the run there is some time."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime, timedelta
 
 import azure.durable_functions as df
 import azure.functions as func
 
 from functions import signals
 from functions.orchestrations import mailbox
+from shared.platform.settings import settings
 
 blueprint = df.Blueprint()
 log = logging.getLogger(__name__)
@@ -45,8 +47,11 @@ async def resync_servers(timer: func.TimerRequest, client: df.DurableFunctionsCl
 
 
 @blueprint.timer_trigger(schedule="%PRUNE_SCHEDULE%", arg_name="timer")
-async def prune_history(timer: func.TimerRequest) -> None:
-    """Forget observations that are older than HISTORY_DAYS."""
+@blueprint.durable_client_input(client_name="client")
+async def prune_history(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
+    """Forget observations, and runs that have ended, that are older than HISTORY_DAYS."""
     from shared.steps import sweep
 
     await sweep.prune()
+    oldest = datetime.now(UTC) - timedelta(days=settings().history_days)
+    await client.purge_orchestrations_by(created_time_to=oldest, runtime_status=list(signals.ENDED))
