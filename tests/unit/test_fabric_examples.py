@@ -1,4 +1,4 @@
-"""Every example answer of Fabric's published specifications that the app reads parses, in the form that the app reads."""
+"""Every example answer in Fabric's published specifications that the app reads parses, in the form that it reads."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ Besides what every stand-in has (see `local.cloud.web`), its control answers
     GET/PUT /.control/quota              {"calls": 200, "seconds": 60}; GET also counts the calls of each caller
     GET/PUT /.control/behaviour          see `protocol.Behaviour`
     PUT     /.control/capacities/{id}    {"state": "Active" | "Inactive"}
-    PUT     /.control/workspaces/{id}    {"displayName": "…"}: a workspace on a capacity of its own, whose id is answered
+    PUT     /.control/workspaces/{id}    {"displayName": "…"}: a workspace on a capacity of its own; its id
     POST    /.control/gateways           {"displayName": "…"}: a virtual network data gateway
     POST    /.control/seed               {"mirrors": 1000, "tables": 3}: mirrors without a source; answers their ids
 """
