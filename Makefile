@@ -29,6 +29,7 @@ stop: $(PYTHON_READY) ## Stop a stack that `make start` runs elsewhere
 ##@ Check it
 .PHONY: test
 test: $(PYTHON_READY) $(NODE_READY) ## Run the tests (PYTEST_ARGS="-k …" chooses)
+	@$(PYTHON) -m local.chromium
 	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: test-unit
@@ -37,6 +38,7 @@ test-unit: $(PYTHON_READY) ## Run the pure tests only: no processes, seconds
 
 .PHONY: test-all
 test-all: $(PYTHON_READY) $(NODE_READY) ## Run the tests in full: every PostgreSQL version, 14 to 18
+	@$(PYTHON) -m local.chromium
 	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile -m "" $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -50,6 +52,11 @@ lint: $(PYTHON_READY) ## Check style, format, types and which module may import 
 .PHONY: bench
 bench: $(PYTHON_READY) $(NODE_READY) ## Run the benchmarks
 	@if [ -f bench/__main__.py ]; then $(PYTHON) -m bench; else echo "There are no benchmarks yet: bench/ is empty."; fi
+
+.PHONY: screenshot
+screenshot: $(PYTHON_READY) $(NODE_READY) ## Take the picture of the page for the documents anew
+	@$(PYTHON) -m local.chromium
+	@$(PYTHON) -m local.screenshot
 
 ##@ Ship it
 .PHONY: package

@@ -1,0 +1,104 @@
+"""The pages for everybody: keyboard, screen reader (by axe's rules), dark mode, a phone, large letters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from local.example import FLEET
+from tests.browser.conftest import AXE, Watched
+from tests.seeded import Seeded
+
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+def findings(page: Page) -> list[str]:
+    """What axe finds that is serious or critical, with the elements. It runs beside the page, not within its policy."""
+    page.context.new_cdp_session(page).send("Page.setBypassCSP", {"enabled": True})
+    page.reload()
+    page.add_script_tag(path=AXE)
+    found: Any = page.evaluate("rules => axe.run(document, rules)", RULES)
+    assert found["passes"], "axe looked at nothing"
+    return [
+        f"{one['id']}: {node['target']} {node['failureSummary']}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+def of(app: Seeded, name: str) -> str:
+    paths = {"list": "", "mirror": f"/{app.operator.topology.workspace}/{FLEET[1].item}"}
+    return f"/api/dashboard{paths[name]}"
+
+
+@pytest.fixture(autouse=True)
+def servers(app: Seeded) -> None:
+    app.fleet.server("pg-reports", "Blocked", ("TierNotSupported", "The tier is Burstable.", "Change it."), age=3)
+    app.fleet.server("pg-new", "New")
+
+
+@pytest.mark.parametrize("name", ["list", "mirror"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(app: Seeded, tab: Watched, name: str, scheme: Any):
+    tab.page.emulate_media(color_scheme=scheme)
+    assert findings(tab.open(of(app, name))) == []
+
+
+@pytest.mark.parametrize("name", ["list", "mirror"])
+def test_a_dark_phone_shows_it_all_without_scrolling_sideways(app: Seeded, phone: Watched, name: str):
+    page = phone.open(of(app, name))
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert findings(page) == []
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, background.removeprefix("rgb(").removesuffix(")").split(","))) < 60
+    outside = page.evaluate(
+        "[...document.querySelectorAll('main *:not(.unseen, .unseen *, thead, thead *, option)')]"
+        ".filter(e => e.getClientRects().length && e.getBoundingClientRect().right > innerWidth + 1)"
+        ".map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert outside == []
+
+
+def test_a_table_is_still_one_on_a_phone(app: Seeded, phone: Watched):
+    page = phone.open(of(app, "list"))
+    assert page.get_by_role("table").get_by_role("row").count() > 5
+    expect(page.get_by_role("rowheader").first).to_contain_text("invoices")
+
+
+def test_letters_twice_as_large_fit(app: Seeded, tab: Watched):
+    page = tab.open(of(app, "list"))
+    page.set_viewport_size({"width": 640, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_it_is_used_with_the_keyboard_alone(app: Seeded, tab: Watched):
+    page = tab.open(of(app, "list"), workspace=app.operator.topology.workspace)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.locator("#level-unhealthy")).to_be_focused()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('th')"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("products on pg-catalog")
+
+
+def test_a_level_is_told_by_word_and_shape_not_by_colour_alone(app: Seeded, tab: Watched):
+    page = tab.open(of(app, "list"))
+    shapes = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('tbody .level')]"
+        ".map(e => [e.innerText.trim(), e.querySelector('use').getAttribute('href')]))"
+    )
+    assert set(shapes) >= {"Unhealthy", "Degraded", "Stopped", "Healthy"}
+    assert len(set(shapes.values())) == len(shapes)
