@@ -17,6 +17,8 @@ from shared.platform.server_id import ServerId
 
 PREFERENCE = ("azurepostgresql", "postgresql")
 """Connection types that lead to a flexible server, by lower-case name, the best one first."""
+CREDENTIALS = "Basic"
+"""Fabric logs in with the fabric role's name and password."""
 PREFIX = "fabric-mirror"
 _UNREACHABLE = frozenset({"CreateGatewayConnectionFailed", "UpdateGatewayConnectionFailed"})
 
@@ -50,6 +52,7 @@ class _Method(msgspec.Struct, frozen=True):
 class _Type(msgspec.Struct, frozen=True, rename="camel"):
     type: str
     creation_methods: tuple[_Method, ...] = ()
+    supported_credential_types: tuple[str, ...] = (CREDENTIALS,)
 
 
 class _Details(msgspec.Struct, frozen=True):
@@ -89,7 +92,8 @@ async def discover(gateway: str = "") -> ConnectionType:
     Raises `Blocked` when there is none.
     """
     query = {"showAllCreationMethods": "true"} | ({"gatewayId": gateway} if gateway else {})
-    offered = {t.type.lower(): t async for t in pages(_Type, "/connections/supportedConnectionTypes", **query)}
+    types = pages(_Type, "/connections/supportedConnectionTypes", **query)
+    offered = {t.type.lower(): t async for t in types if CREDENTIALS in t.supported_credential_types}
     for name in PREFERENCE:
         for method in offered[name].creation_methods if name in offered else ():
             parameters = _server_and_database(method)
@@ -97,7 +101,7 @@ async def discover(gateway: str = "") -> ConnectionType:
                 return ConnectionType(offered[name].type, method.name, *parameters)
     where = f"The gateway {gateway}" if gateway else "Fabric"
     raise Blocked(
-        f"{where} offers no PostgreSQL connection that takes a server and a database.",
+        f"{where} offers no PostgreSQL connection that takes a server and a database, and a role's name and password.",
         code="NoPostgreSqlConnections",
         remedy="Update the gateway." if gateway else "Ask your Fabric administrator whether PostgreSQL is available.",
     )
@@ -187,7 +191,7 @@ def _credentials(user: str, password: str) -> dict[str, Any]:
         "singleSignOnType": "None",
         "connectionEncryption": "Encrypted",
         "skipTestConnection": False,
-        "credentials": {"credentialType": "Basic", "username": user, "password": password},
+        "credentials": {"credentialType": CREDENTIALS, "username": user, "password": password},
     }
 
 

@@ -150,19 +150,24 @@ async def test_pages_are_not_followed_to_another_host(
     assert asked == [("/x", {}), ("/x", {"continuationToken": "a="}), ("https://f/x?continuationToken=b", {})]
 
 
-def offered(*types: tuple[str, list[tuple[str, list[tuple[str, bool]]]]]) -> Callable[..., AsyncIterator[Any]]:
+def offered(*types: tuple[Any, ...]) -> Callable[..., AsyncIterator[Any]]:
+    """Answers the question for connection types. `types`: name, creation methods, and what more is said of it."""
+
     async def pages(kind: type[Any], *_: Any, **__: Any) -> AsyncIterator[Any]:
-        for name, methods in types:
+        for name, methods, *more in types:
             made = [
                 {"name": method, "parameters": [{"name": p, "required": required} for p, required in parameters]}
                 for method, parameters in methods
             ]
-            yield msgspec.convert({"type": name, "creationMethods": made, "new": 1}, kind)
+            said = {"type": name, "creationMethods": made, "new": 1, **dict(*more)}
+            yield msgspec.convert(said, kind)
 
     return pages
 
 
 BOTH = [("Server", True), ("Database", True)]
+ENTRA_ONLY = {"supportedCredentialTypes": ["OAuth2", "ServicePrincipal"]}
+BASIC_TOO = {"supportedCredentialTypes": ["OAuth2", "Basic"]}
 
 
 @pytest.mark.parametrize(
@@ -170,6 +175,10 @@ BOTH = [("Server", True), ("Database", True)]
     [
         ([("PostgreSQL", [("P", BOTH)]), ("AzurePostgreSql", [("A", BOTH)])], ("AzurePostgreSql", "A")),
         ([("SQL", [("S", BOTH)]), ("postgresql", [("P", BOTH)])], ("postgresql", "P")),
+        (
+            [("AzurePostgreSQL", [("A", BOTH)], ENTRA_ONLY), ("PostgreSQL", [("P", BOTH)], BASIC_TOO)],
+            ("PostgreSQL", "P"),
+        ),
         (
             [("AzurePostgreSQL", [("A", [("server", True)])]), ("PostgreSQL", [("P", [*BOTH, ("option", False)])])],
             ("PostgreSQL", "P"),
