@@ -85,8 +85,14 @@ def vault() -> SecretClient:
 
 
 def publisher() -> EventGridPublisherClient:
-    """The topic of the notices."""
+    """The topic of the notices. What it does not take within seconds is told later."""
     return once(
         "publisher",
-        lambda: EventGridPublisherClient(settings().notice_topic_endpoint, credential(), user_agent=USER_AGENT),
+        lambda: EventGridPublisherClient(
+            settings().notice_topic_endpoint,
+            credential(),
+            user_agent=USER_AGENT,
+            retry_total=2,
+            retry_backoff_factor=0.5,
+        ),
     )

@@ -125,5 +125,5 @@ def _event(notice: Notice) -> CloudEvent[Any]:
         id=notice.id,
         time=notice.at,
         datacontenttype="application/json",
-        data=msgspec.to_builtins(notice.data),
+        data=msgspec.json.decode(msgspec.json.encode(notice.data)),  # the SDK writes tuples as text
     )

@@ -1,0 +1,265 @@
+"""Notices to the Event Grid stand-in, and what is remembered of them in Azurite: once for a change, and never lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from local.stack import Stack
+from local.topology import NOTICE_TOPIC
+from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.health import record as keeping
+from shared.health.observation import FabricSide, Observation, SourceSide
+from shared.platform import clients, errors, store
+from shared.platform.server_id import ServerId
+from shared.platform.settings import settings
+from shared.platform.store import HealthRow, MirrorRow, ServerRow
+from shared.source.slots import Slot
+from shared.steps import announce, record, restart
+from tests.component.app import app_environment
+
+NOW = datetime.now(UTC)
+SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0, safe_wal_bytes=None)
+WORKSPACE = "00000000-0000-0000-0000-0000000000b1"
+
+
+@pytest.fixture(scope="module")
+def stack(stack_factory: Callable[..., Stack]) -> Stack:
+    return stack_factory("front_door", "identity", "azurite", "eventgrid")
+
+
+@pytest.fixture(autouse=True)
+async def app(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    endpoint = stack.topology.topic_endpoint(NOTICE_TOPIC)
+    app_environment(stack.topology, monkeypatch, NOTICE_TOPIC_ENDPOINT=endpoint, HEALTH_GRACE_MINUTES="0.001")
+    stack.control("eventgrid", "DELETE", "faults")
+    stack.control("eventgrid", "DELETE", "events")
+    yield
+    await clients.close()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def told(stack: Stack) -> Callable[[], list[dict[str, Any]]]:
+    """`told()`: the notices that arrived, in order."""
+    return lambda: stack.control("eventgrid", "GET", f"events?topic={NOTICE_TOPIC}")  # type: ignore[return-value]
+
+
+def topic_fails(stack: Stack, times: int) -> None:
+    stack.control("eventgrid", "POST", "faults", {"operation": "Events_Publish", "status": 503, "times": times})
+
+
+@pytest.fixture
+def server() -> ServerId:
+    return ServerId("11111111-1111-1111-1111-111111111111", "rg-shop", f"pg-{uuid4().hex[:8]}")
+
+
+async def ended(id: ServerId, phase: str, *codes: str, run: int = 1, fingerprint: str = "f1") -> None:
+    """The end of a run, as the run itself records it."""
+    await store.update_server(id, run=f"{id.key}:{run}", fingerprint=fingerprint)
+    await record.outcome(id, phase, [{"code": code, "message": "m", "remedy": "r"} for code in codes])
+
+
+def mirror(server: ServerId) -> MirrorRow:
+    item = str(uuid4())
+    return MirrorRow(server=server, database="shop", workspace=WORKSPACE, item=item, updated_at=NOW - timedelta(days=1))
+
+
+class Mirror:
+    """A mirror that is looked at again and again."""
+
+    def __init__(self, server: ServerId):
+        self.row, self.looks = mirror(server), 0
+
+    async def seen(self, status: str = "Running") -> HealthRow:
+        """What is kept after it was seen with this status."""
+        self.looks += 1
+        table = TableStatus(schema="public", name="t", status="Replicating", rows=1, last_sync_at=NOW)
+        observation = Observation(
+            mirror=self.row,
+            at=NOW + timedelta(minutes=5 * self.looks),
+            fabric=FabricSide(MirrorStatus(status), (table,)),
+            source=SourceSide(SLOT),
+        )
+        await keeping.record([observation], await self.latest())
+        return (await self.latest())[self.row.item]
+
+    async def latest(self) -> dict[str, HealthRow]:
+        row = await store.read_health(self.row.workspace, self.row.item)
+        return {self.row.item: row} if row else {}
+
+
+async def test_a_notice_is_a_cloud_event_of_the_documented_form(
+    server: ServerId, told: Callable[[], list[dict[str, Any]]]
+) -> None:
+    watched = Mirror(server)
+    for status in ("Running", "Stopped", "Stopped"):
+        row = await watched.seen(status)
+    [event] = told()
+    assert {name: event[name] for name in ("specversion", "type", "source", "subject", "datacontenttype")} == {
+        "specversion": "1.0",
+        "type": "FabricMirror.HealthChanged",
+        "source": "/fabric-mirror",
+        "subject": f"{server}/databases/shop",
+        "datacontenttype": "application/json",
+    }
+    assert event["data"] == {
+        "server": str(server),
+        "database": "shop",
+        "workspace": WORKSPACE,
+        "mirror": watched.row.item,
+        "level": "Stopped",
+        "previous": "Healthy",
+        "since": msgspec.to_builtins(row.since),
+        "reasons": [
+            {"code": "MirrorStopped", "message": "The mirror is Stopped.", "remedy": "Start it, or release it."}
+        ],
+    }
+    assert row.announced == "Stopped"
+
+
+async def test_a_level_that_stays_is_told_once_and_each_change_anew(
+    server: ServerId, told: Callable[[], list[dict[str, Any]]]
+) -> None:
+    watched = Mirror(server)
+    for status in ("Running", *("Stopped",) * 4, *("Running",) * 3, *("Stopped",) * 3):
+        await watched.seen(status)
+    assert [event["data"]["level"] for event in told()] == ["Stopped", "Healthy", "Stopped"]
+    assert len({event["id"] for event in told()}) == 3
+
+
+async def test_a_new_mirror_is_told_of_only_when_it_is_not_healthy(
+    server: ServerId, told: Callable[[], list[dict[str, Any]]]
+) -> None:
+    await Mirror(server).seen("Running")
+    assert told() == []
+    await Mirror(server).seen("Paused")
+    assert [event["data"]["level"] for event in told()] == ["Unhealthy"]
+
+
+async def test_what_a_topic_did_not_take_is_told_with_the_next_look(
+    stack: Stack, server: ServerId, told: Callable[[], list[dict[str, Any]]]
+) -> None:
+    watched = Mirror(server)
+    await watched.seen("Running")
+    await watched.seen("Paused")
+    topic_fails(stack, 20)
+    kept = await watched.seen("Paused")
+    assert (kept.level, kept.announced) == ("Unhealthy", "Healthy")
+    assert told() == []
+    stack.control("eventgrid", "DELETE", "faults")
+    await watched.seen("Paused")
+    await watched.seen("Paused")
+    assert [event["data"]["level"] for event in told()] == ["Unhealthy"]
+
+
+async def test_a_crash_between_telling_and_noting_gives_the_same_id_again(
+    server: ServerId, told: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Mirror(server)
+    await watched.seen("Running")
+    await watched.seen("Paused")
+    with monkeypatch.context() as crash:
+
+        async def die(_: object) -> None:
+            raise errors.Unavailable("Table Storage is out of reach.")
+
+        crash.setattr(store, "write_latest", die)
+        with pytest.raises(errors.Unavailable):
+            await watched.seen("Paused")
+    await watched.seen("Paused")
+    first, second = told()
+    assert first["id"] == second["id"]
+
+
+async def test_phases_of_a_server_are_told_once(server: ServerId, told: Callable[[], list[dict[str, Any]]]) -> None:
+    made = mirror(server)
+    await store.update_mirror(server, "shop", workspace=made.workspace, item=made.item)
+    for run, (phase, *codes) in enumerate(
+        [
+            ("Blocked", "ServerTier"), ("Blocked", "ServerTier"), ("Blocked", "Network", "ServerTier"),
+            ("Mirrored",), ("Mirrored",), ("Blocked", "ServerTier"), ("Mirrored",), ("Released",),
+        ]
+    ):  # fmt: skip
+        await ended(server, phase, *codes, run=run)
+    names = [event["type"].removeprefix("FabricMirror.") for event in told()]
+    assert names == [
+        "PreparationBlocked", "PreparationBlocked", "ServerPrepared", "PreparationBlocked", "ServerPrepared",
+        "ServerReleased",
+    ]  # fmt: skip
+    assert len({event["id"] for event in told()}) == len(names)
+    assert {event["subject"] for event in told()} == {str(server)}
+    prepared = told()[2]["data"]
+    assert prepared["mirrors"] == [{"database": "shop", "workspace": WORKSPACE, "mirror": made.item}]
+    assert prepared["run"] == f"{server.key}:3"
+    assert [reason["code"] for reason in told()[1]["data"]["reasons"]] == ["Network", "ServerTier"]
+
+
+async def test_another_wish_that_is_fulfilled_is_told(
+    server: ServerId, told: Callable[[], list[dict[str, Any]]]
+) -> None:
+    await ended(server, "Mirrored", fingerprint="one")
+    await ended(server, "Mirrored", fingerprint="two", run=2)
+    assert [event["type"] for event in told()] == ["FabricMirror.ServerPrepared"] * 2
+
+
+async def test_a_restart_decision_is_asked_for_once_a_run(
+    server: ServerId, told: Callable[[], list[dict[str, Any]]]
+) -> None:
+    verdict = {"waiting_for": "restart-decision", "message": "Waiting for a decision", "wait_until": "2026-12-01T00:00"}
+    for run in (1, 1, 2):
+        await store.update_server(server, run=f"{server.key}:{run}")
+        await restart.record_waiting(server, verdict)
+    await restart.record_waiting(server, verdict | {"waiting_for": "maintenance-window"})
+    assert [event["type"] for event in told()] == ["FabricMirror.RestartApprovalRequired"] * 2
+    [reason] = told()[0]["data"]["reasons"]
+    assert (
+        f"POST /api/servers/{server.subscription}/{server.resource_group}/{server.name}/mirroring" in reason["remedy"]
+    )
+    assert "2026-12-01T00:00" in reason["remedy"]
+
+
+async def test_a_run_ends_even_if_the_topic_is_out_of_reach_and_the_sweep_tells_later(
+    stack: Stack,
+    server: ServerId,
+    told: Callable[[], list[dict[str, Any]]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topic_fails(stack, 20)
+    await ended(server, "Mirrored")
+    row = await store.read_server(server)
+    assert row is not None
+    assert (row.phase, row.announced) == ("Mirrored", "")
+    assert "did not take 1 notices; they are told again" in caplog.text
+    stack.control("eventgrid", "DELETE", "faults")
+    await announce.outstanding()
+    assert told() == []  # its own run may still be telling it
+    monkeypatch.setattr(announce, "SETTLED", timedelta(0))
+    await announce.outstanding()
+    await announce.outstanding()
+    assert [event["type"] for event in told() if event["subject"] == str(server)] == ["FabricMirror.ServerPrepared"]
+
+
+async def test_without_a_topic_they_are_logged(
+    stack: Stack, server: ServerId, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app_environment(stack.topology, monkeypatch, NOTICE_TOPIC_ENDPOINT="")
+    caplog.set_level(logging.INFO)
+    await ended(server, "Blocked", "ServerTier")
+    row = await store.read_server(server)
+    assert row is not None
+    assert row.announced == announce.change_of(row)
+    assert f"FabricMirror.PreparationBlocked {server}: " in caplog.text
+    assert '"code":"ServerTier"' in caplog.text
+
+
+@pytest.mark.parametrize("phase", ["New", "Preparing", "Waiting", "Releasing", "Deleted"])
+def test_nothing_is_told_of_what_is_under_way(phase: str, server: ServerId) -> None:
+    assert announce.change_of(ServerRow(id=server, phase=phase)) == ""
