@@ -7,8 +7,8 @@ import ast
 import inspect
 import sys
 import uuid
-from collections.abc import Awaitable, Iterator
-from types import FrameType, ModuleType
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -32,6 +32,7 @@ pytestmark = specification.needed
 
 TABLES = "CREATE TABLE orders (id int PRIMARY KEY); CREATE TABLE lines (id int PRIMARY KEY)"
 CALLERS = (connection, mirror, workspace)
+CLIENT = {"read", "write", "pages"}
 BRIEF = {"initializingSeconds": 0, "operationSeconds": 0, "pageSize": 1}
 LONG_RUNNING = [
     "Connections_TestConnection",
@@ -62,17 +63,19 @@ def recorder(seen: list[Exchange], monkeypatch: pytest.MonkeyPatch) -> None:
 def call_sites(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, int]]:
     """From where in the Fabric modules the client was called: module and line."""
     sites: set[tuple[str, int]] = set()
-    send = client._send
 
-    def noting(*arguments: Any, **named: Any) -> Awaitable[Any]:
-        frame: FrameType | None = sys._getframe()
-        while frame and frame.f_globals["__name__"] not in {module.__name__ for module in CALLERS}:
-            frame = frame.f_back
-        if frame:
-            sites.add((frame.f_globals["__name__"], frame.f_lineno))
-        return send(*arguments, **named)
+    def note(module: ModuleType, name: str) -> None:
+        real = getattr(module, name)
 
-    monkeypatch.setattr(client, "_send", noting)
+        def called(*arguments: Any, **named: Any) -> Any:
+            sites.add((module.__name__, sys._getframe(1).f_lineno))
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(module, name, called)
+
+    for module in CALLERS:
+        for name in CLIENT & vars(module).keys():
+            note(module, name)
     return sites
 
 
@@ -282,7 +285,7 @@ def _calls_of_the_client(module: ModuleType) -> Iterator[tuple[str, int, int]]:
     """Where the module calls Fabric: its name, and the first and last line."""
     for node in ast.walk(ast.parse(inspect.getsource(module))):
         called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id
-        if called in ("read", "write", "pages"):
+        if called in CLIENT:
             yield module.__name__, node.lineno, node.end_lineno or node.lineno
 
 

@@ -10,7 +10,7 @@ from local.topology import APP
 from shared.fabric.connection import name_of
 from shared.platform import server_id
 from tests.component.fabric.callers import Caller, connection_body
-from tests.e2e.lifecycle.story import ROLE, after, codes, mirrored, put, row, with_shop
+from tests.e2e.lifecycle.story import after, codes, mirrored, put, row, with_shop
 
 
 def refuse(operator: Operator, operation: str, **fault: Any) -> None:
@@ -54,15 +54,6 @@ def test_each_refusal_is_told_and_the_next_look_goes_on(operator: Operator) -> N
     assert "0.0.0.0" in remedy
     assert "virtual network data gateway" in remedy
     assert connection_of(operator, server) == ""
-
-    refuse(operator, "Connections_CreateConnection", status=400, code="IncorrectCredentials")
-    code, message, remedy = blocked(operator, server)
-    assert (code, f"Fabric could not log in to {server.address} as '{ROLE}'. " in message) == (code, True)
-    assert "password authentication is enabled" in remedy
-
-    refuse(operator, "Connections_CreateConnection", status=403, code="Forbidden")
-    code, message, remedy = blocked(operator, server)
-    assert "'Service principals can create workspaces, connections, and deployment pipelines'" in remedy
 
     refuse(operator, "Items_CreateMirroredDatabase", status=403, code="InsufficientPrivileges")
     code, message, remedy = blocked(operator, server)
