@@ -1,5 +1,5 @@
-"""A stack of its own for the lives of servers: with two Fabric workspaces that the app may use, and mirrored databases
-that are there at once.
+"""A stack of its own for the lives of servers: with several Fabric workspaces that the app may use, a large quota, and
+mirrored databases that are there at once.
 
 The in-memory backend forgets all runs when its host ends, so that a wait which outlives a redeploy can't be shown here.
 """
@@ -14,21 +14,27 @@ import pytest
 from local.scenario import Operator, acting_as
 from local.stack import PARTS, Stack
 from tests.conftest import StackFactory
-from tests.e2e.lifecycle.story import OTHER_WORKSPACE, WORKSPACE, Story
+from tests.e2e.lifecycle.story import WORKSPACE, WORKSPACES, Story
 
+QUOTA = 10_000
+"""Calls to Fabric a minute: twenty-five servers at the same time are more than what is usual."""
 SETTINGS = {
-    "ALLOWED_WORKSPACES": f"{WORKSPACE},{OTHER_WORKSPACE}",
+    "ALLOWED_WORKSPACES": ",".join(WORKSPACES),
     "DEFAULT_WORKSPACE": WORKSPACE,
+    "FABRIC_CALLS_PER_MINUTE": str(QUOTA),
     "POLL_SECONDS": "0.3",
 }
+AT_ONCE = 12
+"""Stories; more of them would wait for the processor."""
 
 
 def prepared_stack(stack_factory: StackFactory, settings: Mapping[str, str] | None = None) -> Stack:
     """A stack of this kind, with some more app settings."""
     stack = stack_factory(*PARTS, settings={**SETTINGS, **(settings or {})})
     stack.control("fabric", "PUT", "behaviour", {"initializingSeconds": 0})
-    for name, workspace in (("Sales", WORKSPACE), ("Archive", OTHER_WORKSPACE)):
-        stack.control("fabric", "PUT", f"workspaces/{workspace}", {"displayName": name})
+    stack.control("fabric", "PUT", "quota", {"calls": QUOTA, "seconds": 60})
+    for number, workspace in enumerate(WORKSPACES):
+        stack.control("fabric", "PUT", f"workspaces/{workspace}", {"displayName": f"Workspace {number}"})
     return stack
 
 
@@ -41,15 +47,20 @@ def operator(stack_factory: StackFactory) -> Iterator[Operator]:
         person.close()
 
 
-@pytest.fixture(scope="module")
-def at_once(request: pytest.FixtureRequest, operator: Operator) -> Iterator[Callable[[Story], None]]:
-    """`at_once(story)`: how a story ended. The chosen stories of a module are all told at the same time, each with a
-    server of its own: most of their time is waiting."""
+@pytest.fixture(scope="package")
+def at_once(request: pytest.FixtureRequest, operator: Operator) -> Callable[[Story], None]:
+    """`at_once(story)`: how a story ended. All stories that were chosen are told at the same time, each with a server
+    of its own, since most of their time is waiting. They are over before any test goes on."""
+    return told(request, "at_once", operator)
+
+
+def told(request: pytest.FixtureRequest, fixture: str, operator: Operator) -> Callable[[Story], None]:
+    """Tell the stories of all tests that use `fixture`."""
     stories: list[Story] = [
         item.callspec.params["story"]
         for item in request.session.items
-        if isinstance(item, pytest.Function) and item.module is request.module and "at_once" in item.fixturenames
+        if isinstance(item, pytest.Function) and fixture in item.fixturenames
     ]
-    with ThreadPoolExecutor(len(stories)) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         running = {story: pool.submit(story, operator) for story in stories}
-        yield lambda story: running[story].result()
+    return lambda story: running[story].result()

@@ -24,7 +24,9 @@ from tests import catalogue, real_parts
 type Story = Callable[[Operator], None]
 type Seen = dict[str, Any]
 
-WORKSPACE, OTHER_WORKSPACE = str(uuid.UUID(int=0xA1)), str(uuid.UUID(int=0xA2))
+WORKSPACES = tuple(str(uuid.UUID(int=0xA1 + number)) for number in range(3))
+WORKSPACE, OTHER_WORKSPACE, PAUSED_WORKSPACE = WORKSPACES
+"""Each is on a capacity of its own. Only the last one's is ever paused."""
 FABRIC = "https://api.fabric.microsoft.com/v1"
 ROLE = "fabric_user"
 MAINTENANCE_DATABASE = "postgres"
@@ -32,7 +34,8 @@ SECONDS = 120
 
 
 def new_server(operator: Operator, name: str, version: int, *databases: str, **properties: Any) -> Server:
-    """A server that the app has looked at once already, because it was made."""
+    """A server that the app has looked at once already, because it was made. The stack is shared: so is the name."""
+    assert name not in {found["name"] for found in operator.control("arm", "servers")}
     server = operator.create_server(name, version, *databases, **properties)
     eventually(lambda: operator.mailbox(server), lambda box: box["runs"] and not box["running"], SECONDS)
     return server

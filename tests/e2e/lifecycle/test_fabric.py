@@ -10,7 +10,7 @@ import pytest
 
 from local.scenario import Answer, Operator, eventually
 from tests.e2e.lifecycle.story import (
-    OTHER_WORKSPACE,
+    PAUSED_WORKSPACE,
     WORKSPACE,
     Story,
     after,
@@ -80,12 +80,12 @@ def a_mirror_is_seeded_anew_only_when_that_is_meant(operator: Operator) -> None:
 
 def a_paused_capacity_is_told_and_its_mirror_starts_again_after_it(operator: Operator) -> None:
     server, application = with_shop(operator, "pg-paused", 16)
-    wish = {"workspace": OTHER_WORKSPACE}
+    wish = {"workspace": PAUSED_WORKSPACE}
     item = item_of(mirrored(operator, server, wish))
-    capacity = fabric(operator, "GET", f"/workspaces/{OTHER_WORKSPACE}")["capacityId"]
+    capacity = fabric(operator, "GET", f"/workspaces/{PAUSED_WORKSPACE}")["capacityId"]
     operator.stack.control("fabric", "PUT", f"capacities/{capacity}", {"state": "Inactive"})
     try:
-        eventually(lambda: status(operator, OTHER_WORKSPACE, item), lambda seen: seen == "Paused")
+        eventually(lambda: status(operator, PAUSED_WORKSPACE, item), lambda seen: seen == "Paused")
         seen = after(operator, server, lambda: put(operator, server, wish))
         assert (seen["phase"], codes(seen)) == ("Blocked", ["CapacityActive"])
         assert "is Inactive, not Active" in seen["reasons"][0]["message"]
@@ -93,7 +93,7 @@ def a_paused_capacity_is_told_and_its_mirror_starts_again_after_it(operator: Ope
         assert slots(operator, server) == {"shop": False}  # and so it retains WAL
     finally:
         operator.stack.control("fabric", "PUT", f"capacities/{capacity}", {"state": "Active"})
-    assert status(operator, OTHER_WORKSPACE, item) == "Paused"
+    assert status(operator, PAUSED_WORKSPACE, item) == "Paused"
     seen = after(operator, server, lambda: resync(operator))
     assert (seen["phase"], seen["reasons"], item_of(seen)) == ("Mirrored", [], item)
     start, stop = STARTS_AND_STOPS

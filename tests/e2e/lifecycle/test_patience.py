@@ -9,7 +9,7 @@ import pytest
 
 from local.scenario import Operator, acting_as, eventually
 from tests.conftest import StackFactory
-from tests.e2e.lifecycle.conftest import prepared_stack
+from tests.e2e.lifecycle.conftest import prepared_stack, told
 from tests.e2e.lifecycle.story import (
     WORKSPACE,
     Story,
@@ -39,6 +39,11 @@ def operator(stack_factory: StackFactory) -> Iterator[Operator]:
         person = Operator(stack)
         yield person
         person.close()
+
+
+@pytest.fixture(scope="module")
+def impatiently(request: pytest.FixtureRequest, operator: Operator) -> Callable[[Story], None]:
+    return told(request, "impatiently", operator)
 
 
 def an_old_server_is_asked_about_once(operator: Operator) -> None:
@@ -92,5 +97,5 @@ def a_stopped_server_is_given_up_and_taken_up_again_when_it_starts(operator: Ope
     [an_old_server_is_asked_about_once, a_stopped_server_is_given_up_and_taken_up_again_when_it_starts],
     ids=lambda story: story.__name__,
 )
-def test_patience(story: Story, at_once: Callable[[Story], None]) -> None:
-    at_once(story)
+def test_patience(story: Story, impatiently: Callable[[Story], None]) -> None:
+    impatiently(story)

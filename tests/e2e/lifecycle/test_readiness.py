@@ -13,7 +13,7 @@ from azure.mgmt.postgresqlflexibleservers import models
 from local.application import Application
 from local.scenario import Operator, Server
 from local.topology import APP
-from tests.e2e.lifecycle.story import OTHER_WORKSPACE, after, fabric, new_server, put, with_shop
+from tests.e2e.lifecycle.story import PAUSED_WORKSPACE, after, fabric, new_server, put, with_shop
 
 WRITES = (
     "Servers_Update", "AdministratorsMicrosoftEntra_CreateOrUpdate", "Configurations_Put", "Configurations_Update",
@@ -98,10 +98,10 @@ class TestBeforehand:
         assert remedy
 
     def test_a_workspace_on_a_paused_capacity(self, operator: Operator, fresh: tuple[Server, Application]) -> None:
-        capacity = fabric(operator, "GET", f"/workspaces/{OTHER_WORKSPACE}")["capacityId"]
+        capacity = fabric(operator, "GET", f"/workspaces/{PAUSED_WORKSPACE}")["capacityId"]
         operator.stack.control("fabric", "PUT", f"capacities/{capacity}", {"state": "Inactive"})
         try:
-            found = failures(readiness(operator, fresh[0], f"?workspace={OTHER_WORKSPACE}"))
+            found = failures(readiness(operator, fresh[0], f"?workspace={PAUSED_WORKSPACE}"))
         finally:
             operator.stack.control("fabric", "PUT", f"capacities/{capacity}", {"state": "Active"})
         assert list(found) == ["CapacityActive"]

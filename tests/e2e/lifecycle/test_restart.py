@@ -59,7 +59,7 @@ def an_approved_restart_is_made_once(operator: Operator) -> None:
 
 
 def a_refused_restart_leaves_a_server_that_works_as_before(operator: Operator) -> None:
-    server, application = with_shop(operator, "pg-refused", 16)
+    server, application = with_shop(operator, "pg-declined", 16)
     operator.tag(server, fabric_mirror="enabled", fabric_mirror_restart="approval")
     waiting(operator, server)
     refused = after_decision(operator, server, restart=False)

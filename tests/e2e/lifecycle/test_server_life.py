@@ -82,7 +82,7 @@ def an_operation_that_fails_is_told_and_the_next_look_goes_on(operator: Operator
 
 
 def a_server_stopped_and_started_is_mirrored_on(operator: Operator) -> None:
-    server, application = with_shop(operator, "pg-paused", 14)
+    server, application = with_shop(operator, "pg-interrupted", 14)
     mirrored(operator, server)
     group = operator.topology.resource_group
     operator.management.servers.begin_stop(group, server.name).result()
