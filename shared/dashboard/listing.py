@@ -161,9 +161,9 @@ def with_progress(found: Servers, progress: Mapping[str, Status]) -> Servers:
     return msgspec.structs.replace(found, value=tuple(value))
 
 
-async def known_servers() -> list[ServerGlance]:
-    """All servers that somebody asked for, by phase and name."""
-    return sorted(await glance.servers(settings().allowed_subscriptions), key=_standing)
+async def known_servers(without_phase: str = "") -> list[ServerGlance]:
+    """The servers that somebody asked for, but those in one phase; by phase and name."""
+    return sorted(await glance.servers(settings().allowed_subscriptions, without_phase), key=_standing)
 
 
 async def read(workspace: str, mirrored_database: str) -> HealthRow:

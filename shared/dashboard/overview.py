@@ -26,6 +26,8 @@ MOST_SERVERS = 8
 """Servers that are shown of each kind; they are all counted."""
 MOST_SUGGESTED = 300
 REMEMBERED = 1000
+MIRRORED = "Mirrored"
+"""The phase of servers that need nobody: the page leaves them out."""
 AT_WORK = ("Preparing", "Releasing", "New")
 
 
@@ -43,8 +45,8 @@ class Line(msgspec.Struct, frozen=True):
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """What the page shows. `counts` by level; `page` of `pages`; `total`: mirrors that fit the query.
 
-    `waiting`, `blocked` and `working` are servers, the first few of `servers` counted by phase. `names` and
-    `workspaces` are offered to choose from.
+    `waiting`, `blocked` and `working` are servers, the first few of `servers` counted by phase. `mirrored_servers`
+    counts those that have mirrors; `names` and `workspaces` are offered to choose from.
     """
 
     query: Query
@@ -55,6 +57,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     page: int
     pages: int
     servers: dict[str, int]
+    mirrored_servers: int
     waiting: tuple[Server, ...]
     blocked: tuple[Server, ...]
     working: tuple[Server, ...]
@@ -78,7 +81,7 @@ _remembered: dict[tuple[str, str], tuple[str, Line]] = {}
 async def look(parameters: Mapping[str, str]) -> Overview:
     """What an address asks for. Raises `InvalidInput` naming the parameter that is wrong."""
     query, page = queries.read(parameters), queries.count(parameters, "page", 1, MOST_PAGES)
-    everything, known = await asyncio.gather(glance.mirrors(query.workspace or None), listing.known_servers())
+    everything, known = await asyncio.gather(glance.mirrors(query.workspace or None), listing.known_servers(MIRRORED))
     chosen = queries.choose(query, everything)
     pages = max(1, math.ceil(len(chosen.mirrors) / PAGE))
     page = min(page, pages)
@@ -97,7 +100,8 @@ async def look(parameters: Mapping[str, str]) -> Overview:
         lines=tuple(line for line in lines if line),
         page=page,
         pages=pages,
-        servers={phase: sum(row.phase == phase for row in known) for phase in listing.PHASES},
+        servers={phase: sum(row.phase == phase for row in known) for phase in listing.PHASES if phase != MIRRORED},
+        mirrored_servers=len({mirror.server for mirror in everything}),
         waiting=of_phase("Waiting"),
         blocked=of_phase("Blocked"),
         working=of_phase(*AT_WORK),

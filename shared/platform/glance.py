@@ -80,11 +80,12 @@ async def mirrors(workspace: str | None = None) -> list[MirrorGlance]:
     return [row async for row in found]
 
 
-async def servers(subscriptions: Iterable[str]) -> list[ServerGlance]:
-    """The known servers of some subscriptions, in no particular order."""
+async def servers(subscriptions: Iterable[str], without_phase: str = "") -> list[ServerGlance]:
+    """The known servers of some subscriptions, but those in one phase, in no particular order."""
+    chosen = "PartitionKey eq @partition and phase ne @phase"
 
     async def of(subscription: str) -> list[ServerGlance]:
-        found = _servers.query("PartitionKey eq @partition", _columns(ServerGlance), partition=subscription)
+        found = _servers.query(chosen, _columns(ServerGlance), partition=subscription, phase=without_phase)
         return [row async for row in found]
 
     return [row for rows in await asyncio.gather(*map(of, subscriptions)) for row in rows]

@@ -47,8 +47,8 @@ def shown(
     counts = {level: sum(one.level == level for one in rows) for level in LEVELS}
     found = overview.Overview(
         query=Query(), now=NOW, counts=counts, total=len(rows), lines=tuple(overview.Line(one, ()) for one in rows),
-        page=pages[0], pages=pages[1], servers=dict.fromkeys(PHASES, 0) | (phases or {}), waiting=waiting,
-        blocked=blocked, working=working, names=("pg-shop",), workspaces=("w1",),
+        page=pages[0], pages=pages[1], servers=dict.fromkeys(PHASES, 0) | (phases or {}), mirrored_servers=1,
+        waiting=waiting, blocked=blocked, working=working, names=("pg-shop",), workspaces=("w1",),
     )  # fmt: skip
     at = links.of(address, parameters or {}, depth=0)
     return page.overview(found, {"run-1": status} if status else {}, at, API)
