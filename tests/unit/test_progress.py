@@ -1,0 +1,58 @@
+"""How far along a run is."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import progress
+from shared.progress import DATABASE_STEPS, SERVER_STEPS
+
+
+def test_the_steps_of_the_server_come_first() -> None:
+    seen = progress.at_server("parameters", ("crm", "shop"), "Setting wal_level")
+    assert (seen.phase, seen.step, seen.steps_done, seen.steps_total) == ("Preparing", "parameters", 3, 15)
+    assert (seen.percent, seen.message, seen.waiting_for) == (20, "Setting wal_level", None)
+
+
+def test_the_slowest_database_says_what_is_being_done() -> None:
+    seen = progress.at_databases({"crm": 4, "shop": 1, "hr": 2})
+    assert (seen.step, seen.steps_done, seen.steps_total) == ("connection", 7 + 7, 7 + 12)
+    assert seen.message == "1 of 3 databases are done; shop: making the connection"
+    assert progress.at_databases({"crm": 4}).message == "1 of 1 databases are done"
+
+
+@given(st.dictionaries(st.text(min_size=1), st.integers(0, len(DATABASE_STEPS)), min_size=1, max_size=9), st.data())
+def test_it_never_goes_back_and_ends_at_a_hundred(done: dict[str, int], data: st.DataObject) -> None:
+    databases = tuple(done)
+    last_of_the_server = progress.at_server(SERVER_STEPS[-1], databases, "")
+    seen = progress.at_databases(done)
+    assert last_of_the_server.percent <= seen.percent <= 100
+    assert seen.steps_total == last_of_the_server.steps_total
+    if any(count < len(DATABASE_STEPS) for count in done.values()):
+        ahead = data.draw(st.sampled_from([name for name, count in done.items() if count < len(DATABASE_STEPS)]))
+        assert progress.at_databases({**done, ahead: done[ahead] + 1}).percent >= seen.percent
+        assert seen.percent < 100
+    else:
+        assert seen.percent == 100
+
+
+def test_waiting_says_for_what_since_when_and_until_when() -> None:
+    status = progress.at_server("restart", ("shop",), "Waiting for a decision")
+    seen = progress.waiting(status, "restart-decision", "2026-01-01T00:00:00+00:00", "2026-01-04T00:00:00+00:00")
+    assert (seen.phase, seen.step, seen.percent) == ("Waiting", "restart", status.percent)
+    assert (seen.waiting_for, seen.since, seen.until) == (
+        "restart-decision", "2026-01-01T00:00:00+00:00", "2026-01-04T00:00:00+00:00",
+    )  # fmt: skip
+
+
+def test_a_release_counts_its_databases_and_the_role() -> None:
+    percents = [progress.releasing(done, 2, "").percent for done in range(3)]
+    assert percents == [0, 33, 66]
+    assert progress.releasing(0, 0, "").percent == 0
+    assert progress.releasing(1, 2, "Releasing database 'shop'").phase == "Releasing"
+
+
+def test_only_a_run_that_reached_its_goal_ends_at_a_hundred_percent() -> None:
+    percents = {phase: progress.ended(phase, "", 0).percent for phase in ("Mirrored", "Released", "Blocked")}
+    assert percents == {"Mirrored": 100, "Released": 100, "Blocked": 0}
