@@ -87,6 +87,7 @@ def _introduce(stack: Stack, written: Path, seconds: float) -> None:
     addresses = Table(title=f"The stack is up, in {seconds:.1f} s", title_justify="left", box=None, show_header=False)
     for name, value in {
         "function app": app,
+        "its page": f"{app}/api/dashboard?code={key}",
         "its host key": key,
         "its master key": topology.host_keys["_master"],
         "Table Storage": topology.table_endpoint,

@@ -28,6 +28,7 @@ from local.stack import ROOT, Stack
 from local.watch import Course, follow
 
 HEALTH_SECONDS = 20.0
+PAGE = "/api/dashboard"
 console = Console(highlight=False)
 
 
@@ -105,7 +106,7 @@ def _play(operator: Operator) -> bool:
         actor.restarts = operator.restarts(actor.server)
     _show_mirrors(actors)
     _show_seconds(courses)
-    verdicts = [verdict for actor in actors for verdict in _judge(actor)]
+    verdicts = [*(verdict for actor in actors for verdict in _judge(actor)), _judge_page(operator, actors)]
     for good, text in verdicts:
         _tell(good, text)
     return all(good for good, _ in verdicts)
@@ -175,6 +176,17 @@ def _judge(actor: Actor) -> Iterator[tuple[bool, str]]:
     )
     for ability, error in actor.inabilities.items():
         yield False, f"{name}: the application can't {ability}: {error}"
+
+
+def _judge_page(operator: Operator, actors: list[Actor]) -> tuple[bool, str]:
+    """Whether the page that people look at shows every mirror as healthy."""
+    mirrors = operator.call("GET", "/api/mirrors").body["value"]
+    healthy = {mirror["server"].lower() for mirror in mirrors if mirror["level"] == "Healthy"}
+    page = operator.call("GET", PAGE)
+    shown = page.status == 200 and all(f">{actor.server.name}</a>" in page.body for actor in actors)
+    good = shown and {actor.server.id.lower() for actor in actors} <= healthy
+    address = f"{operator.topology.address('host')}{PAGE}"
+    return good, f"The page {address} showed {len(healthy)} healthy mirrors; `make start` keeps one open."
 
 
 def _show_mirrors(actors: list[Actor]) -> None:
