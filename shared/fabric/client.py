@@ -166,7 +166,8 @@ class _Client:
     """The pipeline of one event loop, and its quota."""
 
     def __init__(self) -> None:
-        self.quota = Quota(settings().fabric_calls_per_minute)
+        seconds = settings().fabric_window_seconds
+        self.quota = Quota(max(1, round(settings().fabric_calls_per_minute * seconds / 60)), seconds)
         self.pipeline: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
             cloud().fabric,
             policies=[

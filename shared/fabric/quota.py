@@ -16,6 +16,8 @@ from contextvars import ContextVar
 from shared.platform.errors import Unavailable
 
 SHARE_KEPT_BACK = 0.02
+LATENESS = 0.1
+"""Share of the window by which the background may be late and still make up for it, at once."""
 CUT = 0.75
 RECOVERY_SECONDS = 300.0
 YIELD_SECONDS = 0.02
@@ -78,7 +80,8 @@ class Quota:
                 await asyncio.sleep(wait)
             if lane:
                 now = asyncio.get_running_loop().time()
-                self._next_background = max(now, self._next_background + self.window / self._allowed(now, lane))
+                late = max(self._next_background, now - LATENESS * self.window)
+                self._next_background = late + self.window / self._allowed(now, lane)
             self._under_way += 1
         if spent:
             spent.calls += 1

@@ -53,7 +53,7 @@ def notice(row: HealthRow) -> Notice:
 
 
 def row(observation: Observation, standing: Standing, previous: HealthRow | None) -> HealthRow:
-    """What is kept of an observation. `previous`: what was kept before, and still tells of what was not looked at.
+    """What is kept of an observation. `previous`: what was kept before. What could not be seen is None.
 
     A new mirror is taken to be healthy: that is what the notice of its server said.
     """
@@ -71,17 +71,14 @@ def row(observation: Observation, standing: Standing, previous: HealthRow | None
     return msgspec.structs.replace(kept, **figures)
 
 
-_OF_TABLES = (
-    "tables", "tables_replicating", "tables_failing", "failing", "rows", "bytes", "last_sync_at", "latency_seconds",
-    "tables_at", "details_at",
-)  # fmt: skip
-
-
 def _from_fabric(observation: Observation, previous: HealthRow | None) -> dict[str, Any]:
-    """The figures of now; those that could not be seen now stay as they were, and so does when they were seen."""
+    """The figures of now. The status stays as it was known where nothing spoke against it."""
     fabric = observation.fabric
+    known = {"status": previous.status, "details_at": previous.details_at} if previous else {}
     if isinstance(fabric, Reason) or fabric.gone:
-        return {name: getattr(previous, name) for name in _OF_TABLES} if previous else {}
+        return {"details_at": known.get("details_at")}
+    if fabric.status:
+        known = {"status": fabric.status.status, "details_at": observation.at}
     tables, failing = fabric.tables, failing_tables(fabric.tables)
     at_work = [table for table in tables if table.status in AT_WORK]
     return {
@@ -94,8 +91,7 @@ def _from_fabric(observation: Observation, previous: HealthRow | None) -> dict[s
         "last_sync_at": max((table.last_sync_at for table in tables if table.last_sync_at), default=None),
         "latency_seconds": max((t.latency_seconds for t in at_work if t.latency_seconds is not None), default=None),
         "tables_at": observation.at,
-        "status": fabric.status.status if fabric.status else previous.status if previous else "",
-        "details_at": observation.at if fabric.status else previous.details_at if previous else None,
+        **known,
     }
 
 

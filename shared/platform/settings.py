@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Pause between two looks at a mirror that is starting."""
     fabric_calls_per_minute: int = 200
     """Fabric's quota for this identity."""
+    fabric_window_seconds: float = 60
+    """In how many seconds no more than that may be called; fewer, where Fabric refuses bursts."""
     fabric_gateway: Guid = ""
     """The virtual network data gateway by which Fabric reaches servers without public access. Empty: none."""
     connection_group: Guid = ""

@@ -226,6 +226,9 @@ async def read_health(workspace: str, item: str) -> HealthRow | None:
 
 
 STANDING = ("workspace", "item", "server", "database", "level", "pending", "details_at", "updated_at")
+"""What a sweep is planned by."""
+REMEMBERED = (*STANDING, "reasons", "since", "pending_since", "announced", "status", "slot", "storage_gib")
+"""What the next observation is judged with."""
 
 
 def latest(workspace: str | None = None, columns: Iterable[str] | None = None) -> AsyncIterator[HealthRow]:
@@ -237,12 +240,12 @@ def latest(workspace: str | None = None, columns: Iterable[str] | None = None) -
 
 
 async def latest_among(places: Iterable[tuple[str, str]]) -> list[HealthRow]:
-    """The latest observations of some mirrored databases (workspace and item), and of others between them."""
+    """What is `REMEMBERED` of some mirrored databases (workspace and item), and of others between them."""
     found: list[HealthRow] = []
     for workspace, group in groupby(sorted(places), key=lambda place: place[0]):
         items = [key(item) for _, item in group]
         within = "PartitionKey eq @partition and RowKey ge @first and RowKey le @last"
-        rows = _health.query(within, partition=key(workspace), first=items[0], last=items[-1])
+        rows = _health.query(within, list(REMEMBERED), partition=key(workspace), first=items[0], last=items[-1])
         found += [row async for row in rows]
     return found
 

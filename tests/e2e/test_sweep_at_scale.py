@@ -1,0 +1,40 @@
+"""A sweep of a thousand mirrors with Fabric's quota enforced: as fast as the quota lets it, and cheap."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import sweep
+from bench.sweep import MOST_MIB, MOST_SECONDS, Result
+from local.stack import PARTS
+from tests import real_parts
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    """Quota and time are scaled together, so that it takes one minute instead of five."""
+    real_parts.used_stack(PARTS)
+    return sweep.measure()
+
+
+def test_every_mirror_is_looked_at_with_one_call(result: Result) -> None:
+    assert result.levels == {"Healthy": 1000}
+    assert result.calls == 1000
+    assert result.written == 2000
+
+
+def test_fabric_refuses_none_of_them(result: Result) -> None:
+    assert result.refused == 0
+
+
+def test_it_ends_within_five_percent_of_the_time_that_the_quota_allows(result: Result) -> None:
+    assert result.seconds <= MOST_SECONDS * result.allowed
+
+
+def test_a_transaction_writes_a_hundred_rows(result: Result) -> None:
+    assert result.writes <= result.written / 100
+    assert result.transactions <= 2 * result.written / 100
+
+
+def test_the_host_stays_small(result: Result) -> None:
+    assert 0 < result.mib < MOST_MIB
