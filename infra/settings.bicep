@@ -25,6 +25,7 @@ type Options = {
   MIRROR_START_LIMIT_MINUTES: string?
   POLL_SECONDS: string?
   FABRIC_CALLS_PER_MINUTE: string?
+  FABRIC_WINDOW_SECONDS: string?
   FABRIC_GATEWAY: string?
   CONNECTION_GROUP: string?
   RETENTION_DAYS: string?
