@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import logging
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,15 +16,22 @@ from shared.platform.server_id import ServerId, from_key
 blueprint = df.Blueprint()
 
 
-async def answer(work: Awaitable[Any]) -> dict[str, Any]:
+async def answer(payload: dict[str, Any], work: Coroutine[Any, Any, Any]) -> dict[str, Any]:
     """What the orchestrator gets: the value, or why there is none and whether waiting helps (see `flow`)."""
-    try:
-        return {"value": msgspec.to_builtins(await work)}
-    except MirrorError as error:
-        reason = {"code": error.code, "message": error.message, "remedy": error.remedy}
-        if error.retryable:
-            return {"later": {**reason, "retry_after": error.retry_after, "patience": error.patience}}
-        return {"problem": reason}
+    from shared.platform import logs, telemetry
+
+    step = getattr(work, "__name__", "step")
+    place = {name: str(payload.get(name, "")) for name in ("server", "run", "database")}
+    with logs.about(**place), telemetry.step(step, place):
+        try:
+            return {"value": msgspec.to_builtins(await work)}
+        except MirrorError as error:
+            level = logging.INFO if error.retryable else logging.WARNING
+            logs.logger(__name__).log(level, "%s: %s: %s", step, error.code, error.message)
+            reason = {"code": error.code, "message": error.message, "remedy": error.remedy}
+            if error.retryable:
+                return {"later": {**reason, "retry_after": error.retry_after, "patience": error.patience}}
+            return {"problem": reason}
 
 
 def _server(payload: dict[str, Any]) -> ServerId:
@@ -44,14 +52,14 @@ def _tables(payload: dict[str, Any]) -> list[tuple[str, str]] | None:
 async def decide_server(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import decide
 
-    return await answer(decide.decide(_server(payload), payload["run"]))
+    return await answer(payload, decide.decide(_server(payload), payload["run"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def start_operation(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.source import server
 
-    return await answer(server.begin(_server(payload), msgspec.convert(payload["change"], server.Change)))
+    return await answer(payload, server.begin(_server(payload), msgspec.convert(payload["change"], server.Change)))
 
 
 @blueprint.activity_trigger(input_name="payload")
@@ -59,14 +67,14 @@ async def poll_operation(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.source import server
 
     change = msgspec.convert(payload["change"], server.Change)
-    return await answer(server.poll(_server(payload), change, payload["token"]))
+    return await answer(payload, server.poll(_server(payload), change, payload["token"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def find_pending_restart(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import restart
 
-    return await answer(restart.pending(_server(payload)))
+    return await answer(payload, restart.pending(_server(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")
@@ -74,56 +82,56 @@ async def decide_restart(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import restart
 
     now = datetime.fromisoformat(payload["now"])
-    return await answer(restart.decide(_server(payload), payload["policy"], payload["pending"], now))
+    return await answer(payload, restart.decide(_server(payload), payload["policy"], payload["pending"], now))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def record_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import restart
 
-    return await answer(restart.record_waiting(_server(payload), payload["verdict"]))
+    return await answer(payload, restart.record_waiting(_server(payload), payload["verdict"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def record_refusal(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import restart
 
-    return await answer(restart.record_refusal(_server(payload), payload["fingerprint"], payload["code"]))
+    return await answer(payload, restart.record_refusal(_server(payload), payload["fingerprint"], payload["code"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def is_still_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import restart
 
-    return await answer(restart.is_still_waiting(_server(payload), payload["fingerprint"]))
+    return await answer(payload, restart.is_still_waiting(_server(payload), payload["fingerprint"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def ensure_role(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import prepare
 
-    return await answer(prepare.ensure_role(_server(payload), payload["host"], payload["rotate"]))
+    return await answer(payload, prepare.ensure_role(_server(payload), payload["host"], payload["rotate"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def ensure_workspace_access(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import prepare
 
-    return await answer(prepare.ensure_workspace_access(_server(payload), payload["workspace"]))
+    return await answer(payload, prepare.ensure_workspace_access(_server(payload), payload["workspace"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def prepare_database(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import prepare
 
-    return await answer(prepare.prepare_database(*_place(payload), _tables(payload)))
+    return await answer(payload, prepare.prepare_database(*_place(payload), _tables(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def ensure_connection(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
-    return await answer(mirror.ensure_connection(*_place(payload), payload["gateway"], payload["rotate"]))
+    return await answer(payload, mirror.ensure_connection(*_place(payload), payload["gateway"], payload["rotate"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
@@ -131,7 +139,7 @@ async def ensure_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
     return await answer(
-        mirror.ensure_mirror(_server(payload), payload["database"], payload["workspace"], _tables(payload))
+        payload, mirror.ensure_mirror(_server(payload), payload["database"], payload["workspace"], _tables(payload))
     )
 
 
@@ -139,77 +147,77 @@ async def ensure_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
 async def advance_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
-    return await answer(mirror.advance(_server(payload), payload["database"], payload["started"]))
+    return await answer(payload, mirror.advance(_server(payload), payload["database"], payload["started"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def give_back_surplus(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import prepare
 
-    return await answer(prepare.give_back_surplus(*_place(payload), _tables(payload)))
+    return await answer(payload, prepare.give_back_surplus(*_place(payload), _tables(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def record_rotation(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import record
 
-    return await answer(record.rotated(_server(payload)))
+    return await answer(payload, record.rotated(_server(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def record_mirror_problem(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import record
 
-    return await answer(record.mirror_problem(_server(payload), payload["database"], payload["reasons"]))
+    return await answer(payload, record.mirror_problem(_server(payload), payload["database"], payload["reasons"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def record_outcome(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import record
 
-    return await answer(record.outcome(_server(payload), payload["phase"], payload["reasons"]))
+    return await answer(payload, record.outcome(_server(payload), payload["phase"], payload["reasons"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def release_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import release
 
-    return await answer(release.release_mirror(_server(payload), payload["database"]))
+    return await answer(payload, release.release_mirror(_server(payload), payload["database"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def release_database(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import release
 
-    return await answer(release.release_database(_server(payload), payload["database"]))
+    return await answer(payload, release.release_database(_server(payload), payload["database"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def release_server(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import release
 
-    return await answer(release.release_server(_server(payload)))
+    return await answer(payload, release.release_server(_server(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def forget_server(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import release
 
-    return await answer(release.forget_server(_server(payload)))
+    return await answer(payload, release.forget_server(_server(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def plan_sweep(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import sweep
 
-    return await answer(sweep.plan())
+    return await answer(payload, sweep.plan())
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def probe_mirrors(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import sweep
 
-    return await answer(sweep.probe(payload["mirrors"]))
+    return await answer(payload, sweep.probe(payload["mirrors"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
@@ -217,4 +225,4 @@ async def conclude_sweep(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import sweep
 
     begun = datetime.fromisoformat(payload["begun"]).replace(tzinfo=UTC)
-    return await answer(sweep.conclude(begun, payload["calls"], payload["failed"]))
+    return await answer(payload, sweep.conclude(begun, payload["calls"], payload["failed"]))

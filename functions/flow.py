@@ -49,7 +49,7 @@ def call(
     begun = ctx.current_utc_datetime
     pause = FIRST_PAUSE
     while True:
-        answer = yield ctx.call_activity(activity, input=payload, retry_policy=CRASHED)
+        answer = yield ctx.call_activity(activity, input={"run": ctx.instance_id, **payload}, retry_policy=CRASHED)
         if "value" in answer:
             return answer["value"]
         if "problem" in answer:

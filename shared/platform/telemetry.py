@@ -5,7 +5,8 @@ Instruments are named after what they measure, in the units of OpenTelemetry's s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from opentelemetry import metrics, trace
 
@@ -14,7 +15,7 @@ from shared.platform.version import VERSION
 NAME = "fabric_mirror"
 LEVELS = ("Healthy", "Unknown", "Stopped", "Degraded", "Unhealthy")
 
-tracer = trace.get_tracer(NAME, VERSION)
+_tracer = trace.get_tracer(NAME, VERSION)
 _meter = metrics.get_meter(NAME, VERSION)
 _mirrors = _meter.create_gauge("fabric_mirror.mirrors", "{mirror}", "Mirrors, by level of health")
 _duration = _meter.create_histogram("fabric_mirror.sweep.duration", "s", "How long a health sweep took")
@@ -22,6 +23,14 @@ _calls = _meter.create_counter("fabric_mirror.sweep.fabric_calls", "{call}", "Ca
 _skipped = _meter.create_counter("fabric_mirror.sweep.skipped", "{sweep}", "Sweeps left out, as the last was still on")
 _retained = _meter.create_gauge("fabric_mirror.wal.retained", "By", "The most WAL that one mirror's slot retains")
 _oldest = _meter.create_gauge("fabric_mirror.figures.age", "s", "Age of the oldest observation of a mirror")
+
+
+@contextmanager
+def step(name: str, about: Mapping[str, str]) -> Iterator[None]:
+    """A span of one step of a run, with the server and the run that it is about. What is empty is left out."""
+    attributes = {f"{NAME}.{key}": value for key, value in about.items() if value}
+    with _tracer.start_as_current_span(f"{NAME}.{name}", attributes=attributes):
+        yield
 
 
 def swept(*, levels: Mapping[str, int], seconds: float, calls: int, retained_wal: int, oldest: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from shared.fabric.quota import background
 from shared.health import plan as planning
 from shared.health.observe import observe
 from shared.health.record import record
-from shared.platform import store, telemetry
+from shared.platform import logs, store, telemetry
 from shared.platform.settings import settings
 from shared.platform.store import WATCHED, MirrorRow
 from shared.steps import announce
@@ -22,7 +21,7 @@ from shared.steps import announce
 MOST_PRUNED = 1_000_000
 """Observations that one run forgets; what is left is for the next one."""
 
-log = logging.getLogger(__name__)
+log = logs.logger(__name__)
 
 
 class Probed(msgspec.Struct, frozen=True):

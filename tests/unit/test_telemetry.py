@@ -1,0 +1,129 @@
+"""What the app measures and traces, read through OpenTelemetry's own SDK, and what its log lines are about."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from functions.activities import answer
+from shared.platform import errors, logs, telemetry
+
+PAYLOAD = {"server": "s:rg:pg-1", "run": "s:rg:pg-1:7", "database": "50%s", "password": "hunter2"}
+
+
+@pytest.fixture(scope="module")
+def reader() -> InMemoryMetricReader:
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader]))
+    return reader
+
+
+@pytest.fixture(scope="module")
+def exporter() -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter
+
+
+@pytest.fixture
+def spans(exporter: InMemorySpanExporter) -> InMemorySpanExporter:
+    exporter.clear()
+    return exporter
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def measured(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
+    """Data points by instrument."""
+    data = reader.get_metrics_data()
+    found = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics] if data else []
+    return {metric.name: list(metric.data.data_points) for metric in found}
+
+
+def test_a_sweep_is_measured(reader: InMemoryMetricReader) -> None:
+    telemetry.swept(levels={"Healthy": 7, "Degraded": 2}, seconds=12.5, calls=11, retained_wal=2**31, oldest=900.0)
+    telemetry.swept(levels={"Healthy": 9}, seconds=7.5, calls=9, retained_wal=5, oldest=300.0)
+    telemetry.skipped()
+    found = measured(reader)
+    levels = {point.attributes["level"]: point.value for point in found["fabric_mirror.mirrors"]}
+    assert levels == {"Healthy": 9, "Unknown": 0, "Stopped": 0, "Degraded": 0, "Unhealthy": 0}
+    [took] = found["fabric_mirror.sweep.duration"]
+    assert (took.count, took.sum) == (2, 20.0)
+    values = {
+        name: points[0].value for name, points in found.items() if len(points) == 1 and hasattr(points[0], "value")
+    }
+    assert values == {
+        "fabric_mirror.sweep.fabric_calls": 20,
+        "fabric_mirror.sweep.skipped": 1,
+        "fabric_mirror.wal.retained": 5,
+        "fabric_mirror.figures.age": 300.0,
+    }
+
+
+async def work(result: object) -> object:
+    logs.logger("shared.somewhere").info("at work, 100%% of %s", "it")
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+async def test_a_step_has_a_span_and_its_lines_say_what_they_are_about(
+    spans: InMemorySpanExporter, lines: pytest.LogCaptureFixture
+) -> None:
+    assert await answer(PAYLOAD, work({"done": True})) == {"value": {"done": True}}
+    [span] = spans.get_finished_spans()
+    assert span.name == "fabric_mirror.work"
+    assert span.attributes == {
+        "fabric_mirror.server": "s:rg:pg-1", "fabric_mirror.run": "s:rg:pg-1:7", "fabric_mirror.database": "50%s",
+    }  # fmt: skip
+    [record] = lines.records
+    assert record.getMessage() == "at work, 100% of it [server=s:rg:pg-1 run=s:rg:pg-1:7 database=50%s]"
+    assert (record.server, record.run) == ("s:rg:pg-1", "s:rg:pg-1:7")  # type: ignore[attr-defined]
+    assert "hunter2" not in f"{lines.text} {span.to_json()}"
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "key"),
+    [
+        (errors.Blocked("No right.", code="RightsMissing"), logging.WARNING, "problem"),
+        (errors.Unavailable("Busy."), logging.INFO, "later"),
+    ],
+)
+async def test_what_stands_in_the_way_is_logged_with_its_code(
+    error: errors.MirrorError, level: int, key: str, lines: pytest.LogCaptureFixture
+) -> None:
+    assert set(await answer(PAYLOAD, work(error))) == {key}
+    record = lines.records[-1]
+    assert record.levelno == level
+    assert record.getMessage().startswith(f"work: {error.code}: {error.message} [server=s:rg:pg-1 run=")
+
+
+async def test_a_step_that_crashes_leaves_its_exception_in_the_span(spans: InMemorySpanExporter) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await answer(PAYLOAD, work(ZeroDivisionError("1/0")))
+    [span] = spans.get_finished_spans()
+    assert not span.status.is_ok
+    assert span.events[0].attributes["exception.type"] == "ZeroDivisionError"  # type: ignore[index]
+
+
+async def test_lines_of_steps_at_the_same_time_are_told_apart(lines: pytest.LogCaptureFixture) -> None:
+    await asyncio.gather(*(answer({"server": name}, work(None)) for name in ("a", "b")))
+    logs.logger("x").info("outside")
+    told = [record.getMessage() for record in lines.records]
+    assert [text.partition(" [")[2] for text in told] == ["server=a]", "server=b]", ""]
