@@ -144,24 +144,31 @@ def test_hostile_names_and_errors_are_shown_and_do_nothing(app: Seeded, tab: Wat
     assert page.locator("script").count() == 1
 
 
-def test_it_refreshes_itself_and_the_reader_stays(app: Seeded, tab: Watched, large: str):
+@pytest.mark.parametrize("anchoring", ["auto", "none"])
+def test_it_refreshes_itself_and_the_reader_stays(app: Seeded, tab: Watched, large: str, anchoring: str):
+    """Also in a browser that does not keep the place by itself (`overflow-anchor: none`)."""
     tab.page.clock.install()
     page = tab.open(workspace=large)
+    page.evaluate(
+        "value => document.querySelectorAll('html, body').forEach(e => e.style.overflowAnchor = value)", anchoring
+    )
     link = page.locator("tbody .name > a").nth(12)
     link.focus()
     page.mouse.wheel(0, 500)
     page.wait_for_function("scrollY > 300")
     identity, top = link.get_attribute("id"), link.bounding_box()["y"]
-    app.fleet.server("pg-appears", "Blocked", ("TierNotSupported", "Burstable.", "Change it."))
+    newcomer = f"pg-appears-{anchoring}"
+    app.fleet.server(newcomer, "Blocked", ("TierNotSupported", "Burstable.", "Change it."))
     changed = list(many(60))
-    changed[1] = msgspec.structs.replace(changed[1], rows=777_777_777)
+    rows = {"auto": 777_777_777, "none": 888_888_888}[anchoring]
+    changed[1] = msgspec.structs.replace(changed[1], rows=rows)
     app.fleet.mirrors(changed, timedelta(0), large)
     page.clock.fast_forward(16_000)
-    expect(page.locator("#servers")).to_contain_text("pg-appears")
+    expect(page.locator("#servers")).to_contain_text(newcomer)
     after = page.locator(f"[id='{identity}']")
     expect(after).to_be_focused()
     assert after.bounding_box()["y"] == pytest.approx(top, abs=2), "the list did not move under the reader"
-    expect(page.locator("#list")).to_contain_text("777,777,777")
+    expect(page.locator("#list")).to_contain_text(f"{rows:,}")
 
 
 def test_what_was_opened_stays_open(app: Seeded, tab: Watched):
