@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import msgspec
 from opentelemetry import metrics, trace
 
 from shared.platform.version import VERSION
@@ -33,14 +34,25 @@ def step(name: str, about: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def swept(*, levels: Mapping[str, int], seconds: float, calls: int, retained_wal: int, oldest: float) -> None:
-    """Measure a sweep: mirrors by level, how long it took, calls to Fabric, bytes of WAL, age in seconds."""
+class Sweep(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sweep came to: mirrors by level, how long it took, its calls to Fabric, the most bytes of WAL that one
+    mirror's slot retains, and the age in seconds of the oldest observation."""
+
+    levels: dict[str, int]
+    seconds: float
+    calls: int
+    retained_wal: int
+    oldest: float
+
+
+def swept(sweep: Sweep) -> None:
+    """Measure a sweep."""
     for level in LEVELS:
-        _mirrors.set(levels.get(level, 0), {"level": level})
-    _duration.record(seconds)
-    _calls.add(calls)
-    _retained.set(retained_wal)
-    _oldest.set(oldest)
+        _mirrors.set(sweep.levels.get(level, 0), {"level": level})
+    _duration.record(sweep.seconds)
+    _calls.add(sweep.calls)
+    _retained.set(sweep.retained_wal)
+    _oldest.set(sweep.oldest)
 
 
 def skipped() -> None:

@@ -66,18 +66,19 @@ async def conclude(begun: datetime, calls: int, failed: int) -> dict[str, int]:
     """
     now = datetime.now(UTC)
     rows = [row async for row in store.latest(columns=(*store.STANDING, "retained_wal_bytes"))]
-    levels = Counter(row.level for row in rows)
-    telemetry.swept(
-        levels=levels,
+    sweep = telemetry.Sweep(
+        levels=dict(Counter(row.level for row in rows)),
         seconds=(now - begun).total_seconds(),
         calls=calls,
         retained_wal=max((row.retained_wal_bytes or 0 for row in rows), default=0),
         oldest=max(((now - row.updated_at).total_seconds() for row in rows), default=0),
     )
+    telemetry.swept(sweep)
+    log.info("Health sweep: %s", msgspec.json.encode(sweep).decode())
     if failed:
         log.error("%d chunks of mirrors could not be looked at; the next sweep begins with them.", failed)
     await announce.outstanding()
-    return dict(levels)
+    return sweep.levels
 
 
 async def prune() -> int:

@@ -20,11 +20,15 @@ def result() -> Result:
 def test_every_mirror_is_looked_at_with_one_call(result: Result) -> None:
     assert result.levels == {"Healthy": 1000}
     assert result.calls == 1000
-    assert result.written == 2000
 
 
 def test_fabric_refuses_none_of_them(result: Result) -> None:
     assert result.refused == 0
+
+
+def test_a_sweep_that_is_due_meanwhile_is_left_out_with_a_note(result: Result) -> None:
+    assert result.left_out == 1
+    assert result.written == 2000
 
 
 def test_it_ends_within_five_percent_of_the_time_that_the_quota_allows(result: Result) -> None:

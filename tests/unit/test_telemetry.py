@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from functions.activities import answer
 from shared.platform import errors, logs, telemetry
+from shared.platform.telemetry import Sweep
 
 PAYLOAD = {"server": "s:rg:pg-1", "run": "s:rg:pg-1:7", "database": "50%s", "password": "hunter2"}
 
@@ -57,8 +58,9 @@ def measured(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
 
 
 def test_a_sweep_is_measured(reader: InMemoryMetricReader) -> None:
-    telemetry.swept(levels={"Healthy": 7, "Degraded": 2}, seconds=12.5, calls=11, retained_wal=2**31, oldest=900.0)
-    telemetry.swept(levels={"Healthy": 9}, seconds=7.5, calls=9, retained_wal=5, oldest=300.0)
+    first = Sweep(levels={"Healthy": 7, "Degraded": 2}, seconds=12.5, calls=11, retained_wal=2**31, oldest=900.0)
+    telemetry.swept(first)
+    telemetry.swept(Sweep(levels={"Healthy": 9}, seconds=7.5, calls=9, retained_wal=5, oldest=300.0))
     telemetry.skipped()
     found = measured(reader)
     levels = {point.attributes["level"]: point.value for point in found["fabric_mirror.mirrors"]}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +15,7 @@ from psycopg import sql
 from local.topology import Topology
 from shared.fabric import connection, mirror
 from shared.fabric.definition import definition
+from shared.health import server_view
 from shared.health.observation import FabricSide, Observation, SourceSide
 from shared.health.observe import observe
 from shared.health.record import record
@@ -21,6 +24,7 @@ from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import HealthRow, MirrorRow
+from shared.source.connection import connect
 from tests.component.fabric.callers import Control
 from tests.component.fabric.source import PASSWORD, ROLE, Source
 
@@ -118,6 +122,63 @@ async def test_a_stopped_and_a_deleted_mirror(row: MirrorRow) -> None:
     await mirror.delete(row.workspace, row.item)
     gone = await until(row, "Unhealthy")
     assert (gone.level, gone.reasons[0].code) == ("Unhealthy", "MirrorMissing")
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The databases that are connected to, as it happens."""
+    made: list[str] = []
+
+    def counted(host: str, database: str) -> Any:
+        made.append(database)
+        return connect(host, database)
+
+    monkeypatch.setattr(server_view, "connect", counted)
+    return made
+
+
+async def test_healthy_mirrors_take_one_call_each_and_one_connection_for_their_server(
+    row: MirrorRow, control: Control, calls: Callable[..., list[str]], connections: list[str]
+) -> None:
+    """Two mirrors that share a slot stand for two databases of a server."""
+    control("PUT", "behaviour", {"initializingSeconds": 0, "operationSeconds": 0.1, "pageSize": 100})
+    kept = await until(row, "Healthy")
+    twins = [row, msgspec.structs.replace(row, updated_at=row.updated_at - timedelta(hours=1))]
+    connections.clear()
+    control("DELETE", "calls")
+    glances = await observe(twins, {row.item: kept})
+    assert calls() == ["Mirroring_GetTablesMirroringStatus"] * 2
+    assert connections == ["postgres"]
+    for glance in glances:
+        assert isinstance(glance.source, SourceSide)
+        assert glance.source.slot is not None
+    old = msgspec.structs.replace(kept, details_at=kept.updated_at - timedelta(minutes=16))
+    connections.clear()
+    (full,) = await observe([row], {row.item: old})
+    assert calls()[2:] == ["Mirroring_GetTablesMirroringStatus", "Mirroring_GetMirroringStatus"]
+    assert connections == ["postgres", row.database]
+    assert isinstance(full.source, SourceSide)
+    assert {table.name for table in full.source.tables or ()} == {"a", "b"}
+
+
+async def test_a_server_that_does_not_answer_is_given_up_and_stalls_nobody(
+    row: MirrorRow, server: ServerId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_view, "LONGEST_LOOK", 1.0)
+    kept = await until(row, "Healthy")
+    with socket.socket() as silent:  # it takes connections, and says nothing
+        silent.bind(("127.0.0.246", 5432))
+        silent.listen()
+        other = ServerId(server.subscription, "rg-silent", server.name)
+        away = msgspec.structs.replace(row, server=other, host="127.0.0.246")
+        begun = asyncio.get_running_loop().time()
+        good, bad = await observe([row, away], {row.item: kept})
+        assert asyncio.get_running_loop().time() - begun < 5
+    assert isinstance(good.source, SourceSide)
+    assert (bad.at - good.at).total_seconds() > 0.5
+    assert bad.source == Reason("SourceUnknown", "PostgreSQL at 127.0.0.246 did not answer within 1 s.")
+    assert isinstance(bad.fabric, FabricSide)
+    assert bad.fabric.status is not None
 
 
 async def test_each_side_is_unknown_for_itself(stack: Topology, row: MirrorRow, control: Control) -> None:
