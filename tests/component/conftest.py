@@ -17,6 +17,8 @@ from local.postgres import PostgresServer
 from tests import real_parts
 
 ADMINISTRATOR = "pgadmin"
+VERSIONS = [14, 18, *(pytest.param(version, marks=pytest.mark.exhaustive) for version in (15, 16, 17))]
+"""The oldest and the newest PostgreSQL; `make test-all` adds those between."""
 
 
 class Postgres(msgspec.Struct, frozen=True):

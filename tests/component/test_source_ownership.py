@@ -18,9 +18,8 @@ from shared.source.connection import Connection
 from shared.source.ownership import Takeover
 from shared.source.tables import TableName
 from tests.component.application import IDENTITY, LONG, ODD, PASSWORD, Application, create_application, dump
-from tests.component.conftest import Postgres
+from tests.component.conftest import VERSIONS, Postgres
 
-VERSIONS = [14, 18, *(pytest.param(version, marks=pytest.mark.exhaustive) for version in (15, 16, 17))]
 SCHEMAS = ("sales", ODD)
 FABRIC_PASSWORD = "f" * 40
 
@@ -211,7 +210,7 @@ def copy_of(app: Application) -> Application:
     return second
 
 
-@pytest.mark.parametrize("app", [14, 18], indirect=True)
+@pytest.mark.parametrize("app", VERSIONS, indirect=True)
 async def test_databases_of_one_server_that_share_owners_can_be_taken_at_the_same_time(app: Application) -> None:
     second = copy_of(app)
     before = dump(app), dump(second)
@@ -226,7 +225,7 @@ async def test_databases_of_one_server_that_share_owners_can_be_taken_at_the_sam
     assert sorted(dump(second) ^ before[1]) == []
 
 
-@pytest.mark.parametrize("app", [14, 18], indirect=True)
+@pytest.mark.parametrize("app", VERSIONS, indirect=True)
 async def test_former_owners_leave_the_fabric_role_with_their_last_table_and_not_before(app: Application) -> None:
     second = copy_of(app)
     first_taken = await prepare(app)
@@ -262,7 +261,7 @@ async def test_the_record_of_500_tables_stays_small(
         await ownership.give_back(found, takeover)
 
 
-@pytest.mark.parametrize("app", [14, 18], indirect=True)
+@pytest.mark.parametrize("app", VERSIONS, indirect=True)
 async def test_a_busy_table_delays_the_taking_and_not_the_application(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,7 +348,7 @@ async def test_tables_of_the_servers_own_administrator_are_taken_once_it_hands_t
     assert sorted(dump(app) ^ before) == []
 
 
-@pytest.mark.parametrize("app", [14, 18], indirect=True)
+@pytest.mark.parametrize("app", VERSIONS, indirect=True)
 async def test_tables_of_the_identity_itself_are_taken_and_given_back(app: Application) -> None:
     async with creator(app) as found:
         await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)

@@ -13,12 +13,12 @@ from shared.source import connection, role, slots
 from shared.source.connection import Connection
 from shared.source.parameters import Used
 from tests.component.application import IDENTITY, PASSWORD, prepare_server
-from tests.component.conftest import Postgres
+from tests.component.conftest import VERSIONS, Postgres
 
 FIRST, SECOND = secrets.token_urlsafe(30), secrets.token_urlsafe(30)
 
 
-@pytest.fixture(params=[14, 18])
+@pytest.fixture(params=VERSIONS)
 def postgres(
     request: pytest.FixtureRequest, postgres_server: Callable[[int], Postgres], monkeypatch: pytest.MonkeyPatch
 ) -> Postgres:

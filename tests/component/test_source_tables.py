@@ -11,11 +11,11 @@ from shared.source import connection, tables
 from shared.source.connection import Connection
 from shared.source.tables import TableName
 from tests.component.application import IDENTITY, PASSWORD, prepare_server
-from tests.component.conftest import Postgres
+from tests.component.conftest import VERSIONS, Postgres
 from tests.component.test_azure_cdc import EXPECTED, TABLES
 
 
-@pytest.fixture(params=[14, 18])
+@pytest.fixture(params=VERSIONS)
 async def found(
     request: pytest.FixtureRequest, postgres_server: Callable[[int], Postgres], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Connection]:
