@@ -26,6 +26,13 @@ SETTINGS = {
 }
 AT_ONCE = 12
 """Stories; more of them would wait for the processor."""
+ALL_SECONDS = 480
+"""For all of them, on a slow machine. Each wait within a story has a limit of its own."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if "at_once" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.timeout(ALL_SECONDS))
 
 
 def prepared_stack(stack_factory: StackFactory, settings: Mapping[str, str] | None = None) -> Stack:

@@ -144,7 +144,7 @@ def opting_out_before_the_wait_begins_is_not_overlooked(operator: Operator) -> N
     [
         an_approved_restart_is_made_once,
         a_refused_restart_leaves_a_server_that_works_as_before,
-        an_open_window_is_used_at_once,
+        pytest.param(an_open_window_is_used_at_once, marks=pytest.mark.exhaustive),
         another_policy_counts_at_once,
         somebody_elses_restart_ends_the_wait,
         opting_out_ends_the_wait,
