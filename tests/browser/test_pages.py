@@ -154,8 +154,7 @@ def test_it_refreshes_itself_and_the_reader_stays(app: Seeded, tab: Watched, lar
     )
     link = page.locator("tbody .name > a").nth(12)
     link.focus()
-    page.mouse.wheel(0, 500)
-    page.wait_for_function("scrollY > 300")
+    page.evaluate("scrollTo(0, 400)")
     identity, top = link.get_attribute("id"), link.bounding_box()["y"]
     newcomer = f"pg-appears-{anchoring}"
     app.fleet.server(newcomer, "Blocked", ("TierNotSupported", "Burstable.", "Change it."))
