@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from functions.activities import answer
 from shared.platform import errors, logs, telemetry
 from shared.platform.telemetry import Sweep
+from tests.source import ROOT
 
 PAYLOAD = {"server": "s:rg:pg-1", "run": "s:rg:pg-1:7", "database": "50%s", "password": "hunter2"}
 
@@ -129,3 +131,10 @@ async def test_lines_of_steps_at_the_same_time_are_told_apart(lines: pytest.LogC
     logs.logger("x").info("outside")
     told = [record.getMessage() for record in lines.records]
     assert [text.partition(" [")[2] for text in told] == ["server=a]", "server=b]", ""]
+
+
+def test_every_measurement_is_described(reader: InMemoryMetricReader) -> None:
+    telemetry.swept(Sweep(levels={}, seconds=1, calls=1, retained_wal=1, oldest=1))
+    telemetry.skipped()
+    section = (ROOT / "docs/operations.md").read_text().partition("## Measurements\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)) == set(measured(reader))
