@@ -72,8 +72,9 @@ async def decide(id: ServerId, run: str) -> Decision:
     if not intent.wanted and (row is None or (not mirrors and row.phase in UNTOUCHED)):
         return Decision(action="none")
     if facts.state not in SETTLED_STATES:
-        await store.update_server(id, run=run)
-        raise _not_ready(facts)
+        not_ready = _not_ready(facts)
+        await store.update_server(id, run=run, phase="Waiting", reasons=(reasons.of(not_ready),))
+        raise not_ready
     if not intent.wanted:
         await store.update_server(id, run=run, phase="Releasing", reasons=(), fingerprint=intent.fingerprint)
         return Decision(action="release", leaving=tuple(mirror.database for mirror in mirrors))

@@ -86,6 +86,9 @@ def a_server_stopped_and_started_is_mirrored_on(operator: Operator) -> None:
     mirrored(operator, server)
     group = operator.topology.resource_group
     operator.management.servers.begin_stop(group, server.name).result()
+    put(operator, server)
+    seen = eventually(lambda: operator.mirroring(server), lambda seen: seen["phase"] == "Waiting")
+    assert (codes(seen), seen["running"]) == (["ServerNotReady"], True)
     seen = after(operator, server, lambda: operator.management.servers.begin_start(group, server.name).result())
     assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])
     assert query(operator, server, "SELECT 1 AS there FROM pg_roles WHERE rolname = %s", ROLE) == [{"there": 1}]
