@@ -50,7 +50,7 @@ def _refusal(doing: str, error: HttpResponseError) -> MirrorError:
 def _not_allowed(doing: str, error: AzureError) -> NotAllowed:
     return NotAllowed(
         f"{doing} was refused: {error.message.splitlines()[0]}",
-        remedy="Give the app's managed identity the role 'Flexible server mirroring' on the server or its subscription.",
+        remedy="Give the app's managed identity the role 'Flexible server mirroring' on the server's subscription.",
     )
 
 
