@@ -12,7 +12,7 @@ import pytest
 from local.cloud import tokens
 from local.topology import Topology
 from shared.fabric import client, workspace
-from shared.fabric.quota import Quota, background
+from shared.fabric.quota import background
 from shared.platform import clients, errors
 from shared.platform.settings import settings
 from tests.component.app import app_environment
@@ -124,7 +124,7 @@ async def test_a_sweep_stays_within_the_quota_and_lets_others_pass(
     stack: Topology, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The quota and its time are scaled down together, here and there: 40 calls a second stand for 200 a minute."""
-    monkeypatch.setattr(client, "Quota", lambda _: Quota(40, seconds=1))
+    app_environment(stack, monkeypatch, FABRIC_CALLS_PER_MINUTE="2400", FABRIC_WINDOW_SECONDS="1")
     await workspace.observe(stack.workspace)
     await asyncio.sleep(1)
     control("PUT", "quota", {"calls": 40, "seconds": 1})
