@@ -6,6 +6,7 @@ mirror healthy and leaves it so.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -58,6 +59,12 @@ class Watched(msgspec.Struct):
 
         return eventually(self.look, enough, SECONDS)
 
+    def shown(self, row: dict[str, Any]) -> bool:
+        """Whether the page shows the row's level and its weightiest reason in words."""
+        page = self.operator.call("GET", f"/api/dashboard?health={row['level']}").body
+        weightiest = msgspec.json.decode(row["reasons"])[0]["message"]
+        return row["level"] in page and self.server.name in page and weightiest in html.unescape(page)
+
     def told(self) -> list[dict[str, Any]]:
         """The notices of its health so far, each as often as it was sent."""
         everything = self.operator.control("eventgrid", f"events?topic={NOTICE_TOPIC}")
@@ -107,6 +114,7 @@ class Watched(msgspec.Struct):
         [notice] = self.told()[before:]
         assert (notice["data"]["level"], notice["data"]["previous"]) == (level, "Healthy")
         assert row["since"] > healthy["since"]
+        assert self.shown(row)
         yield row
         mended = self.until("Healthy")
         self.look()
