@@ -47,10 +47,9 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     wal_status: str = "reserved"
     turn: float = 140
 
-    @property
-    def item(self) -> str:
-        """The mirrored database's id, the same in every fleet."""
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.server}/{self.database}"))
+    def item(self, workspace: str) -> str:
+        """The id of its mirrored database in a workspace."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{workspace}/{self.server}/{self.database}"))
 
 
 FLEET = (
@@ -113,8 +112,8 @@ class Fleet:
         for example in examples:
             moments = [now - STEP * n for n in range(int(history / STEP) + 1)]
             seen = [self._observation(example, place, at, now) for at in moments]
-            latest.append(seen[0] | {"PartitionKey": place, "RowKey": example.item})
-            older += [one | _place(example.item, one["updated_at"]) for one in seen]
+            latest.append(seen[0] | {"PartitionKey": place, "RowKey": example.item(place)})
+            older += [one | _place(example.item(place), one["updated_at"]) for one in seen]
         self.put("MirrorHealth", latest)
         self.put("MirrorHealthHistory", older)
 
@@ -143,7 +142,7 @@ class Fleet:
     def _observation(self, example: Example, workspace: str, at: datetime, now: datetime) -> Entity:
         hours = (now - at) / timedelta(hours=1)
         bad = example.level != "Healthy" and hours <= example.turn
-        noise = random.Random(f"{example.item}{hours:.2f}").uniform(0.6, 1.5)  # noqa: S311 - a picture
+        noise = random.Random(f"{example.server}{example.database}{hours:.2f}").uniform(0.6, 1.5)  # noqa: S311 - a picture
         latency: float | None = example.usual * noise * (1 + 0.4 * math.sin(hours / 3.8))
         retained = example.retained
         if bad and hours:
@@ -164,7 +163,7 @@ class Fleet:
             "retained_wal_bytes": retained,
         }
         values = {
-            "workspace": workspace, "item": example.item, "server": self.resource_id(example.server),
+            "workspace": workspace, "item": example.item(workspace), "server": self.resource_id(example.server),
             "database": example.database, "level": example.level if bad or not hours else "Healthy",
             "reasons": _reasons(example.reasons if bad or not hours else ()), "updated_at": at,
             "since": now - timedelta(hours=example.turn), "status": example.status if bad or not hours else "Running",

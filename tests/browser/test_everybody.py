@@ -30,7 +30,8 @@ def findings(page: Page) -> list[str]:
 
 
 def of(app: Seeded, name: str) -> str:
-    paths = {"list": "", "mirror": f"/{app.operator.topology.workspace}/{FLEET[1].item}"}
+    workspace = app.operator.topology.workspace
+    paths = {"list": "", "mirror": f"/{workspace}/{FLEET[1].item(workspace)}"}
     return f"/api/dashboard{paths[name]}"
 
 
@@ -95,7 +96,7 @@ def test_it_is_used_with_the_keyboard_alone(app: Seeded, tab: Watched):
 
 
 def test_a_level_is_told_by_word_and_shape_not_by_colour_alone(app: Seeded, tab: Watched):
-    page = tab.open(of(app, "list"))
+    page = tab.open(of(app, "list"), workspace=app.operator.topology.workspace)
     shapes = page.evaluate(
         "Object.fromEntries([...document.querySelectorAll('tbody .level')]"
         ".map(e => [e.innerText.trim(), e.querySelector('use').getAttribute('href')]))"

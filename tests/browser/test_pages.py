@@ -137,7 +137,7 @@ def test_hostile_names_and_errors_are_shown_and_do_nothing(app: Seeded, tab: Wat
         expect(page.locator("#servers .blocked", has_text="pg-hostile")).to_contain_text(HOSTILE)
         expect(page.get_by_label("Search")).to_have_value("<script>")
     else:
-        page = tab.open(f"/api/dashboard/{place}/{bad.item}")
+        page = tab.open(f"/api/dashboard/{place}/{bad.item(place)}")
         expect(page.locator("h1")).to_contain_text(HOSTILE)
         expect(page.locator("#failing")).to_contain_text(f"public.{HOSTILE}: {HOSTILE}")
     assert page.locator("img").count() == 0

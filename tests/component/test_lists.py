@@ -16,7 +16,8 @@ from local.scenario import Answer, eventually
 from tests.conftest import StackFactory
 from tests.seeded import Seeded, seeded
 
-WORKSPACE, LARGE = str(uuid.uuid4()), str(uuid.uuid4())
+WORKSPACE, LARGE, NONE = (f"0f0f0f0f-0000-0000-0000-00000000000{number}" for number in (1, 2, 3))
+WORST = FLEET[0].item(WORKSPACE)
 ORDER = ["invoices", "products", "shipments", "tickets_2024", "crm", "people", "payments", "shop", "stock"]
 
 
@@ -99,7 +100,7 @@ def test_every_mirror_comes_once_in_pages(app: Seeded):
 
 
 def test_one_mirror_with_its_history_in_pages(app: Seeded, document: Any):
-    path = f"/mirrors/{WORKSPACE}/{FLEET[0].item}"
+    path = f"/mirrors/{WORKSPACE}/{WORST}"
     day = get(app, path, document)
     assert day["latest"]["database"] == "invoices"
     assert len(day["history"]) in (288, 289)
@@ -161,9 +162,19 @@ def test_a_server_at_work_tells_how_far_its_run_is(app: Seeded, document: Any):
         ("/mirrors?continuation=zz", 400, "InvalidQuery", "The parameter continuation is 'zz'"),
         ("/servers?phase=odd", 400, "InvalidQuery", "The parameter phase is 'odd'"),
         (f"/mirrors/{WORKSPACE}/shop", 400, "InvalidQuery", "The parameter mirrored database is 'shop'"),
-        (f"/mirrors/{WORKSPACE}/{FLEET[0].item}?hours=100000", 400, "InvalidQuery", "The parameter hours is '100000'"),
-        (f"/mirrors/{WORKSPACE}/{FLEET[0].item}?continuation=x", 400, "InvalidQuery", "The parameter continuation"),
-        (f"/mirrors/{WORKSPACE}/{uuid.uuid4()}", 404, "MirrorNotFound", "There is no mirror"),
+        (
+            f"/mirrors/{WORKSPACE}/{WORST}?hours=100000",
+            400,
+            "InvalidQuery",
+            "The parameter hours is '100000'",
+        ),
+        (
+            f"/mirrors/{WORKSPACE}/{WORST}?continuation=x",
+            400,
+            "InvalidQuery",
+            "The parameter continuation",
+        ),
+        (f"/mirrors/{WORKSPACE}/{NONE}", 404, "MirrorNotFound", "There is no mirror"),
     ],
 )
 def test_what_cannot_be_answered_says_why(app: Seeded, document: Any, path: str, status: int, code: str, detail: str):
@@ -185,9 +196,9 @@ def pages(app: Seeded) -> list[Answer]:
         app.operator.call("GET", path)
         for path in (
             "/api/dashboard",
-            f"/api/dashboard/{WORKSPACE}/{FLEET[0].item}",
+            f"/api/dashboard/{WORKSPACE}/{WORST}",
             "/api/dashboard?health=ill",
-            f"/api/dashboard/{WORKSPACE}/{uuid.uuid4()}",
+            f"/api/dashboard/{WORKSPACE}/{NONE}",
         )
     ]
 
