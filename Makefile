@@ -10,7 +10,7 @@ PYTHON := .venv/bin/python
 PYTHON_READY := .venv/.installed
 NODE_READY := node_modules/.installed
 PYTEST_ARGS ?=
-# Each worker has a stack of its own; the tests of a file stay together. They wait for servers more than they compute.
+# Each worker has stacks of its own; tests that share one stay together (tests/conftest.py). They wait more than they compute.
 WORKERS ?= 3
 
 ##@ Try it
@@ -30,7 +30,7 @@ stop: $(PYTHON_READY) ## Stop a stack that `make start` runs elsewhere
 .PHONY: test
 test: $(PYTHON_READY) $(NODE_READY) ## Run the tests (PYTEST_ARGS="-k …" chooses)
 	@$(PYTHON) -m local.chromium
-	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: $(PYTHON_READY) ## Run the pure tests only: no processes, seconds
@@ -39,7 +39,7 @@ test-unit: $(PYTHON_READY) ## Run the pure tests only: no processes, seconds
 .PHONY: test-all
 test-all: $(PYTHON_READY) $(NODE_READY) ## Run the tests in full: every PostgreSQL version, 14 to 18
 	@$(PYTHON) -m local.chromium
-	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile -m "" $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup -m "" $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(PYTHON_READY) ## Check style, format, types and which module may import which

@@ -28,6 +28,21 @@ from tests import real_parts
 
 type StackFactory = Callable[..., Stack]
 
+TOGETHER = {
+    "tests/e2e/lifecycle/": "the lives of servers, told at once",
+    "tests/e2e/test_documents.py": "the prepared server",
+    "tests/e2e/test_main_job.py": "the prepared server",
+    "tests/e2e/test_refusals.py": "the prepared server",
+    "tests/e2e/test_secrets.py": "the prepared server",
+}
+"""Tests that share something costly, and so a worker of pytest-xdist. Elsewhere those of a file do."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    file = item.nodeid.partition("::")[0]
+    group = next((group for start, group in TOGETHER.items() if file.startswith(start)), file)
+    item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture(scope="session")
 def stack_factory() -> Iterator[StackFactory]:

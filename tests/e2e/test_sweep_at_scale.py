@@ -1,11 +1,14 @@
-"""A sweep of a thousand mirrors with Fabric's quota enforced: as fast as the quota lets it, and cheap."""
+"""A sweep of a thousand mirrors with Fabric's quota enforced: none is refused, and it is cheap.
+
+That it takes no longer than the quota makes it is measured by `make bench`, where nothing else keeps the machine busy.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from bench import sweep
-from bench.sweep import MOST_MIB, MOST_SECONDS, Result
+from bench.sweep import MOST_MIB, Result
 from local.stack import PARTS
 from tests import real_parts
 
@@ -29,10 +32,6 @@ def test_fabric_refuses_none_of_them(result: Result) -> None:
 def test_a_sweep_that_is_due_meanwhile_is_left_out_with_a_note(result: Result) -> None:
     assert result.left_out == 1
     assert result.written == 2000
-
-
-def test_it_ends_within_five_percent_of_the_time_that_the_quota_allows(result: Result) -> None:
-    assert result.seconds <= MOST_SECONDS * result.allowed
 
 
 def test_a_transaction_writes_a_hundred_rows(result: Result) -> None:
