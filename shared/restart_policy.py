@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import msgspec
 
 from shared.desired.intent import RestartPolicy
 from shared.platform.reasons import Reason
+from shared.platform.regions import time_zone
 from shared.platform.settings import Settings
 from shared.source.server import MaintenanceWindow, ServerFacts
 
@@ -38,7 +39,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 def judge(
     server: ServerFacts, policy: RestartPolicy, waiting: tuple[str, ...], now: datetime, settings: Settings
 ) -> Verdict:
-    """The verdict of a policy; pure. `now` is in UTC."""
+    """The verdict of a policy; pure. `now` is in UTC. A window that is not known is replaced by a decision."""
     if policy == "auto":
         grace = timedelta(hours=settings.restart_grace_hours)
         young = server.created_at is not None and now - server.created_at < grace
@@ -52,8 +53,8 @@ def judge(
         f"Request mirroring again when a restart is acceptable, or set the tag {settings.tag_prefix}-restart to now "
         "or window.",
     )
-    if policy == "window":
-        opens = next_window(server.maintenance_window, now)
+    opens = next_window(server.maintenance_window, time_zone(server.location), now)
+    if policy == "window" and opens:
         if opens <= now:
             return Verdict()
         return Verdict(
@@ -80,13 +81,24 @@ def judge(
     )
 
 
-def next_window(window: MaintenanceWindow, now: datetime) -> datetime:
-    """When the window opens next, or `now` when it is open. Times are in UTC, day 0 is Sunday."""
-    length, period = (CUSTOM_WINDOW, timedelta(days=7)) if window.custom else (DEFAULT_WINDOW, timedelta(days=1))
-    hour, minute = (window.hour, window.minute) if window.custom else (DEFAULT_WINDOW_HOUR, 0)
-    opened = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+def next_window(window: MaintenanceWindow, zone: tzinfo | None, now: datetime) -> datetime | None:
+    """When the window opens next, or `now` when it is open. `now` and the answer are in UTC.
+
+    A custom window is in UTC, day 0 is Sunday (source: `az postgres flexible-server update --maintenance-window`).
+    Azure's own is in the local time of the server's region, whose `zone` may not be known: then the answer is None.
+    """
     if window.custom:
+        opened = now.replace(hour=window.hour, minute=window.minute, second=0, microsecond=0)
         opened -= timedelta(days=(now.isoweekday() - window.day_of_week) % 7)
+        return _open_or_next(opened, CUSTOM_WINDOW, timedelta(days=7), now)
+    if zone is None:
+        return None
+    opened = now.astimezone(zone).replace(hour=DEFAULT_WINDOW_HOUR, minute=0, second=0, microsecond=0)
+    return _open_or_next(opened, DEFAULT_WINDOW, timedelta(days=1), now)
+
+
+def _open_or_next(opened: datetime, length: timedelta, period: timedelta, now: datetime) -> datetime:
+    """Sums are of local time, so that a window opens at the same hour when the clocks change."""
     if opened > now:
         opened -= period
-    return now if now < opened + length else opened + period
+    return now if now < opened + length else (opened + period).astimezone(UTC)

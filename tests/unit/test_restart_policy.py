@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.platform.regions import ZONES, time_zone
 from shared.restart_policy import APPROVAL, MAINTENANCE_WINDOW, judge, next_window
 from shared.source.server import MaintenanceWindow
 from tests.unit.facts import server, settings
@@ -58,14 +59,30 @@ def test_a_window_that_is_closed_is_waited_for() -> None:
 @pytest.mark.parametrize(
     ("now", "opens"),
     [
-        (NOW, datetime(2026, 11, 22, 23, tzinfo=UTC)),
-        (datetime(2026, 11, 22, 23, 30, tzinfo=UTC), datetime(2026, 11, 22, 23, 30, tzinfo=UTC)),
-        (datetime(2026, 11, 23, 6, 59, tzinfo=UTC), datetime(2026, 11, 23, 6, 59, tzinfo=UTC)),
-        (datetime(2026, 11, 23, 7, 0, tzinfo=UTC), datetime(2026, 11, 23, 23, tzinfo=UTC)),
+        (NOW, datetime(2026, 11, 22, 22, tzinfo=UTC)),
+        (datetime(2026, 11, 22, 22, 30, tzinfo=UTC), datetime(2026, 11, 22, 22, 30, tzinfo=UTC)),
+        (datetime(2026, 11, 23, 5, 59, tzinfo=UTC), datetime(2026, 11, 23, 5, 59, tzinfo=UTC)),
+        (datetime(2026, 11, 23, 6, 0, tzinfo=UTC), datetime(2026, 11, 23, 22, tzinfo=UTC)),
+        (datetime(2026, 7, 1, 12, tzinfo=UTC), datetime(2026, 7, 1, 21, tzinfo=UTC)),
     ],
 )
 def test_without_a_window_of_its_own_azures_default_counts(now: datetime, opens: datetime) -> None:
-    assert next_window(MaintenanceWindow(), now) == opens
+    assert next_window(MaintenanceWindow(), time_zone("West Europe"), now) == opens
+
+
+def test_it_is_in_the_local_time_of_the_region() -> None:
+    assert next_window(MaintenanceWindow(), time_zone("westus"), NOW) == NOW  # four in the morning
+    assert next_window(MaintenanceWindow(), time_zone("australiaeast"), NOW) == NOW  # eleven in the evening
+
+
+def test_where_the_region_is_not_known_a_decision_is_waited_for() -> None:
+    assert next_window(MaintenanceWindow(), time_zone("atlantis"), NOW) is None
+    verdict = judge(server(location="atlantis"), "window", ("wal_level",), NOW, settings())
+    assert (verdict.waiting_for, verdict.restart_then) == (APPROVAL, False)
+
+
+def test_every_zone_of_a_region_exists() -> None:
+    assert all(time_zone(region) for region in ZONES)
 
 
 @given(
@@ -73,7 +90,8 @@ def test_without_a_window_of_its_own_azures_default_counts(now: datetime, opens:
 )
 def test_a_custom_window_opens_within_a_week_on_its_day(day: int, hour: int, minute: int, moment: datetime) -> None:
     now = moment.replace(tzinfo=UTC)
-    opens = next_window(MaintenanceWindow(True, day, hour, minute), now)
+    opens = next_window(MaintenanceWindow(True, day, hour, minute), None, now)
+    assert opens is not None
     assert now <= opens < now + timedelta(days=7)
     if opens > now:
         assert (opens.isoweekday() % 7, opens.hour, opens.minute) == (day, hour, minute)
