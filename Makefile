@@ -30,7 +30,7 @@ stop: $(PYTHON_READY) ## Stop a stack that `make start` runs elsewhere
 .PHONY: test
 test: $(PYTHON_READY) $(NODE_READY) ## Run the tests (PYTEST_ARGS="-k …" chooses)
 	@$(PYTHON) -m local.chromium
-	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: $(PYTHON_READY) ## Run the pure tests only: no processes, seconds
@@ -39,7 +39,7 @@ test-unit: $(PYTHON_READY) ## Run the pure tests only: no processes, seconds
 .PHONY: test-all
 test-all: $(PYTHON_READY) $(NODE_READY) ## Run the tests in full: every PostgreSQL version, 14 to 18
 	@$(PYTHON) -m local.chromium
-	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup -m "" $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) -m "" $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(PYTHON_READY) ## Check style, format, types and which module may import which

@@ -20,8 +20,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from local.stack import ROOT, Stack, clean
 from tests import real_parts
@@ -35,13 +37,19 @@ TOGETHER = {
     "tests/e2e/test_refusals.py": "the prepared server",
     "tests/e2e/test_secrets.py": "the prepared server",
 }
-"""Tests that share something costly, and so a worker of pytest-xdist. Elsewhere those of a file do."""
+"""Tests that share something costly, and so a worker of pytest-xdist."""
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    file = item.nodeid.partition("::")[0]
-    group = next((group for start, group in TOGETHER.items() if file.startswith(start)), file)
-    item.add_marker(pytest.mark.xdist_group(group))
+class Together(LoadScopeScheduling):
+    """Gives a worker all tests of a group, or else of a file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((group for start, group in TOGETHER.items() if file.startswith(start)), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")

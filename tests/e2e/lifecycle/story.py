@@ -30,7 +30,7 @@ WORKSPACE, OTHER_WORKSPACE, PAUSED_WORKSPACE = WORKSPACES
 FABRIC = "https://api.fabric.microsoft.com/v1"
 ROLE = "fabric_user"
 MAINTENANCE_DATABASE = "postgres"
-SECONDS = 120
+SECONDS = 240
 
 
 def new_server(operator: Operator, name: str, version: int, *databases: str, **properties: Any) -> Server:
