@@ -26,7 +26,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = Path(os.environ.get("FABRIC_SPECS") or ROOT.parent / "shared" / "specs" / "fabric")
+FOLDER = Path(os.environ.get("FABRIC_SPECS") or ROOT.parent / "shared" / "specs" / "fabric").resolve()
 needed = pytest.mark.skipif(
     not (FOLDER / "platform" / "swagger.json").is_file(),
     reason=f"Fabric's specifications are not in {FOLDER}; FABRIC_SPECS may name another folder",

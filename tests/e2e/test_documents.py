@@ -32,16 +32,19 @@ def examples() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def variables(operator: Operator, prepared: Prepared) -> Iterator[dict[str, str]]:
-    """What the examples may use. The server that they name is made, so that they can be run as they are."""
+    """What the examples may use. The server that they name is made, so that they can be run as they are; what they
+    began is over before any other test looks at the stack."""
     server = operator.create_server("pg-shop", 18, "shop")
     operator.install(server, "shop")
     operator.sweep()
     topology = operator.topology
-    return {
+    yield {
         "APP": topology.address("host"),
         "KEY": topology.host_keys["default"],
         "SUBSCRIPTION": topology.subscription,
     }
+    operator.tag(server, fabric_mirror="disabled")
+    operator.quiet(server)
 
 
 @pytest.mark.parametrize(("command", "shown"), examples(), ids=lambda text: text[:60] if "curl" in text else "")
