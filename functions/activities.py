@@ -110,7 +110,10 @@ async def is_still_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
 async def ensure_role(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import prepare
 
-    return await answer(payload, prepare.ensure_role(_server(payload), payload["host"], payload["rotate"]))
+    return await answer(
+        payload,
+        prepare.ensure_role(_server(payload), payload["host"], payload["workspace"], payload["rotate"]),
+    )
 
 
 @blueprint.activity_trigger(input_name="payload")

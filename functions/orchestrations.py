@@ -125,7 +125,8 @@ def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, An
     if pending:
         yield from _restart(ctx, server, decision, pending)
     _show(ctx, progress.at_server("role", databases, "Making sure of the role that Fabric logs in as"))
-    yield from call(ctx, "ensure_role", {"server": server, "host": decision["host"], "rotate": decision["rotate"]})
+    of_role = {name: decision[name] for name in ("host", "workspace", "rotate")}
+    yield from call(ctx, "ensure_role", {"server": server, **of_role})
     _show(ctx, progress.at_server("workspace", databases, "Admitting the server's identity to the workspace"))
     yield from call(ctx, "ensure_workspace_access", {"server": server, "workspace": decision["workspace"]})
     reasons: list[Reason] = []

@@ -16,6 +16,10 @@ type Options = {
   PRUNE_SCHEDULE: string?
   TAG_PREFIX: string?
   FABRIC_ROLE: string?
+  FABRIC_CREDENTIALS: string?
+  FABRIC_PRINCIPAL_CLIENT_ID: string?
+  FABRIC_PRINCIPAL_OBJECT_ID: string?
+  FABRIC_PRINCIPAL_SECRET: string?
   RESTART_POLICY: string?
   RESTART_GRACE_HOURS: string?
   RESTART_DECISION_HOURS: string?

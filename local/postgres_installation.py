@@ -25,6 +25,7 @@ from local.unprivileged import can_reach, give
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTENSION = Path(__file__).resolve().parent / "postgres_extension"
+ENTRA = Path(__file__).resolve().parent / "postgres_entra.sql"
 CACHE = ROOT / "node_modules" / ".cache" / "postgresql"
 VERSIONS = ("14", "15", "16", "17", "18")
 SUPERUSER = "azuresu"
@@ -94,7 +95,7 @@ def _package(version: str) -> Path:
 
 def _fingerprint(package: Path) -> str:
     """Changes with the package, with our extension and with how the template is made."""
-    parts = [package / "package.json", Path(__file__), *sorted(EXTENSION.iterdir())]
+    parts = [package / "package.json", Path(__file__), ENTRA, *sorted(EXTENSION.iterdir())]
     return hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:12]
 
 
@@ -142,7 +143,10 @@ def _make_template(installed: Installation) -> None:
     options = [f"--username={SUPERUSER}", "--encoding=UTF8", "--no-locale", "--auth=reject", "--data-checksums"]
     _run(installed, "initdb", f"--pgdata={data}", "--no-sync", *options)
     single = [str(installed.postgres), "--single", "-j", "-D", str(data), "-c", "exit_on_error=on"]
-    for database, script in (("template1", FUNCTIONS), ("postgres", FUNCTIONS), ("postgres", roles(installed.version))):
+    for database, script in (
+        ("template1", FUNCTIONS), ("postgres", FUNCTIONS), ("postgres", roles(installed.version)),
+        ("postgres", ENTRA.read_text()),
+    ):  # fmt: skip
         done = _start(installed, [*single, database], input=script)
         if done.returncode:
             raise PostgresFailed(f"The template of PostgreSQL {installed.version} failed:\n{done.stderr}")

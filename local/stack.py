@@ -20,7 +20,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from local import certificates, lock, stack_file
-from local.topology import APP, LISTEN_VARIABLE, TOPOLOGY_VARIABLE, TRUST_VARIABLES, Principal, Topology
+from local.topology import (
+    APP,
+    LISTEN_VARIABLE,
+    SERVICE_PRINCIPAL,
+    TOPOLOGY_VARIABLE,
+    TRUST_VARIABLES,
+    WORKSPACE_IDENTITY,
+    Principal,
+    Topology,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = {
@@ -35,6 +44,7 @@ MODULES = {
 }
 PARTS = tuple(MODULES)
 PART_FOLDERS = ("azurite", "logs", "servers")
+PRINCIPALS = (APP, "operator", "azure", SERVICE_PRINCIPAL, WORKSPACE_IDENTITY)
 START_SECONDS = 60.0
 LOCATION = "westeurope"
 # What the app asks Event Grid for in Azure: changes of flexible servers and of their tags.
@@ -228,6 +238,6 @@ def make_topology(folder: Path, ports: dict[str, int]) -> Topology:
         storage_key=base64.b64encode(secrets.token_bytes(32)).decode(),
         control_key=secrets.token_urlsafe(32),
         host_keys={name: secrets.token_urlsafe(32) for name in keys},
-        principals={name: _principal(name) for name in (APP, "operator", "azure")},
+        principals={name: _principal(name) for name in PRINCIPALS},
         ports=ports,
     )

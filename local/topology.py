@@ -15,12 +15,17 @@ LISTEN_VARIABLE = "LOCAL_LISTEN_FD"
 # Where Python, Go and OpenSSL's tools, requests (and the az CLI), curl, and Node look for a root certificate.
 TRUST_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 APP = "id-fabric-mirror"
+SERVICE_PRINCIPAL = "sp-fabric-mirror"
+"""An application with a client secret, as which Fabric may log in to servers."""
+WORKSPACE_IDENTITY = "Mirrors"
+"""The identity of the stack's workspace; in Azure too it is called like its workspace."""
 NOTICE_TOPIC = "notices"
 PLAIN_PARTS = ("front_door", "identity", "host")
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Somebody who can get tokens here. `header` is the secret that the identity endpoint knows them by."""
+    """Somebody who can get tokens here. `header` is their secret: the identity endpoint knows them by it, and it is the
+    client secret of a service principal."""
 
     name: str
     object_id: str
@@ -67,6 +72,10 @@ class Topology(msgspec.Struct, frozen=True):
         scheme = "http" if part in PLAIN_PARTS else "https"
         return f"{scheme}://127.0.0.1:{self.ports[part]}"
 
+    def workspace_identity(self, workspace: str) -> Principal | None:
+        """The identity of a Fabric workspace. Only the stack's own workspace has one."""
+        return self.principals[WORKSPACE_IDENTITY] if workspace == self.workspace else None
+
     @property
     def table_endpoint(self) -> str:
         return f"https://127.0.0.1:{self.ports['azurite']}/{self.storage_account}"
@@ -102,10 +111,13 @@ class Topology(msgspec.Struct, frozen=True):
 
     def app_settings(self) -> dict[str, str]:
         """The function app's settings for this stack, its environment as the app's own identity included."""
-        app = self.principals[APP]
+        app, service_principal = self.principals[APP], self.principals[SERVICE_PRINCIPAL]
         settings = {
             "IDENTITY_NAME": app.name,
             "IDENTITY_OBJECT_ID": app.object_id,
+            "FABRIC_PRINCIPAL_CLIENT_ID": service_principal.client_id,
+            "FABRIC_PRINCIPAL_OBJECT_ID": service_principal.object_id,
+            "FABRIC_PRINCIPAL_SECRET": service_principal.name,
             "KEY_VAULT_URL": self.vault_url,
             "ALLOWED_SUBSCRIPTIONS": self.subscription,
             "ALLOWED_WORKSPACES": self.workspace,

@@ -17,10 +17,42 @@ from shared.platform.server_id import ServerId
 
 PREFERENCE = ("azurepostgresql", "postgresql")
 """Connection types that lead to a flexible server, by lower-case name, the best one first."""
-CREDENTIALS = "Basic"
-"""Fabric logs in with the fabric role's name and password."""
 PREFIX = "fabric-mirror"
 _UNREACHABLE = frozenset({"CreateGatewayConnectionFailed", "UpdateGatewayConnectionFailed"})
+
+
+class Basic(msgspec.Struct, frozen=True, tag_field="credentialType"):
+    """Fabric logs in with a role's name and password."""
+
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Basic({self.username!r})"
+
+
+class ServicePrincipal(msgspec.Struct, frozen=True, tag_field="credentialType", rename="camel"):
+    """Fabric logs in as an application in Microsoft Entra ID. GUIDs, and the application's client secret."""
+
+    tenant_id: str
+    service_principal_client_id: str
+    service_principal_secret: str
+
+    def __repr__(self) -> str:
+        return f"ServicePrincipal({self.service_principal_client_id})"
+
+
+CLIENT_REMEDY = (
+    "Keep the application's client secret in the app's Key Vault, under the name in FABRIC_PRINCIPAL_SECRET."
+)
+
+
+class WorkspaceIdentity(msgspec.Struct, frozen=True, tag_field="credentialType"):
+    """Fabric logs in as the identity of the workspace in which the connection is used. It can't be tested beforehand,
+    and not by way of a gateway (source: "Authenticate with Microsoft Fabric workspace identity")."""
+
+
+type Credentials = Basic | ServicePrincipal | WorkspaceIdentity
 
 
 class ConnectionType(msgspec.Struct, frozen=True):
@@ -52,11 +84,15 @@ class _Method(msgspec.Struct, frozen=True):
 class _Type(msgspec.Struct, frozen=True, rename="camel"):
     type: str
     creation_methods: tuple[_Method, ...] = ()
-    supported_credential_types: tuple[str, ...] = (CREDENTIALS,)
+    supported_credential_types: tuple[str, ...] = (Basic.__name__,)
 
 
 class _Details(msgspec.Struct, frozen=True):
     path: str = ""
+
+
+class _Credentials(msgspec.Struct, frozen=True, rename="camel"):
+    credential_type: str = ""
 
 
 class _Connection(msgspec.Struct, frozen=True, rename="camel"):
@@ -65,6 +101,7 @@ class _Connection(msgspec.Struct, frozen=True, rename="camel"):
     display_name: str | None = None
     gateway_id: str | None = None
     connection_details: _Details = _Details()
+    credential_details: _Credentials = _Credentials()
 
     def comes_in_by(self, gateway: str) -> bool:
         if self.connectivity_type == "ShareableCloud":
@@ -86,14 +123,13 @@ def name_of(server: ServerId, database: str) -> str:
     return f"{PREFIX} {server.name}/{database} {digest}"
 
 
-async def discover(gateway: str = "") -> ConnectionType:
-    """The best type of connection to PostgreSQL that Fabric offers here, or that the gateway (a GUID) offers.
-
-    Raises `Blocked` when there is none.
+async def discover(gateway: str = "", credentials: str = Basic.__name__) -> ConnectionType:
+    """The best type of connection to PostgreSQL that Fabric, or the gateway (a GUID), offers with this type of
+    credentials. Raises `Blocked` when there is none.
     """
     query = {"showAllCreationMethods": "true"} | ({"gatewayId": gateway} if gateway else {})
     types = pages(_Type, "/connections/supportedConnectionTypes", **query)
-    offered = {t.type.lower(): t async for t in types if CREDENTIALS in t.supported_credential_types}
+    offered = {t.type.lower(): t async for t in types if credentials in t.supported_credential_types}
     for name in PREFERENCE:
         for method in offered[name].creation_methods if name in offered else ():
             parameters = _server_and_database(method)
@@ -101,20 +137,23 @@ async def discover(gateway: str = "") -> ConnectionType:
                 return ConnectionType(offered[name].type, method.name, *parameters)
     where = f"The gateway {gateway}" if gateway else "Fabric"
     raise Blocked(
-        f"{where} offers no PostgreSQL connection that takes a server and a database, and a role's name and password.",
+        f"{where} offers no PostgreSQL connection that takes a server and a database, and credentials of type "
+        f"{credentials}.",
         code="NoPostgreSqlConnections",
-        remedy="Update the gateway." if gateway else "Ask your Fabric administrator whether PostgreSQL is available.",
+        remedy="Update the gateway, or choose other FABRIC_CREDENTIALS."
+        if gateway
+        else "Choose other FABRIC_CREDENTIALS, or ask your Fabric administrator whether PostgreSQL is available.",
     )
 
 
 async def ensure(
-    name: str, host: str, database: str, user: str, password: str, *, gateway: str = "", recorded: str = ""
+    name: str, host: str, database: str, credentials: Credentials, *, gateway: str = "", recorded: str = ""
 ) -> ConnectionResult:
     """The connection called `name` (see `name_of`) to a database; made, and tested by Fabric, when there is none.
 
     `recorded` is the id that an earlier run noted. A connection that is found without it gets these credentials, as
-    nobody knows which it has. One that comes in by another way than `gateway` (empty: Fabric's shared cloud) is made
-    anew, since that can't be changed.
+    nobody knows which it has, and so does one with credentials of another type. One that comes in by another way than
+    `gateway` (empty: Fabric's shared cloud) is made anew, since that can't be changed.
 
     Raises `Blocked` when Fabric can't log in or can't reach the server, `Conflict` when somebody else holds the name,
     `NotAllowed` when the app may not make or manage the connection.
@@ -123,10 +162,10 @@ async def ensure(
     if found:
         _require_path(found, name, host, database)
     if found and found.comes_in_by(gateway):
-        if found.id != recorded:
-            await update_credentials(found.id, user, password, host=host)
+        if found.id != recorded or found.credential_details.credential_type != _type_of(credentials):
+            await update_credentials(found.id, credentials, host=host)
         return ConnectionResult(found.id, created=False)
-    kind = await discover(gateway)
+    kind = await discover(gateway, _type_of(credentials))
     if found:
         await remove(found.id)
     body = {
@@ -140,25 +179,25 @@ async def ensure(
             ],
         },
         "privacyLevel": "Organizational",
-        "credentialDetails": _credentials(user, password),
+        "credentialDetails": _details(credentials),
         **({"connectivityType": "VirtualNetworkGateway", "gatewayId": gateway} if gateway else _CLOUD),
     }
     try:
         made = await write(_Connection, "POST", "/connections", body)
     except MirrorError as error:
-        raise _explained(error, name, host, user, gateway) from error
+        raise _explained(error, name, host, credentials, gateway) from error
     return ConnectionResult(made.id, created=True)
 
 
-async def update_credentials(id: str, user: str, password: str, *, host: str) -> None:
+async def update_credentials(id: str, credentials: Credentials, *, host: str) -> None:
     """Let the connection log in with these, from now on; Fabric tests them first. Errors are those of `ensure`."""
     connection = await read(_Connection, f"/connections/{id}")
-    body = {"connectivityType": connection.connectivity_type, "credentialDetails": _credentials(user, password)}
+    body = {"connectivityType": connection.connectivity_type, "credentialDetails": _details(credentials)}
     gateway = connection.connectivity_type if connection.connectivity_type != "ShareableCloud" else ""
     try:
         await write(msgspec.Raw, "PATCH", f"/connections/{id}", body, repeatable=True)
     except MirrorError as error:
-        raise _explained(error, connection.display_name or id, host, user, gateway) from error
+        raise _explained(error, connection.display_name or id, host, credentials, gateway) from error
 
 
 async def share(id: str, group: str) -> bool:
@@ -184,14 +223,33 @@ async def remove(id: str) -> None:
 
 
 _CLOUD = {"connectivityType": "ShareableCloud"}
+_LOGIN_REMEDY: dict[type[Credentials], str] = {
+    Basic: "Check that password authentication is enabled on the server and that the role may log in.",
+    ServicePrincipal: "Check that FABRIC_ROLE is the service principal's display name, that FABRIC_PRINCIPAL_OBJECT_ID "
+    "is the object id of its enterprise application, and that the secret in Key Vault is its current one.",
+    WorkspaceIdentity: "Check that FABRIC_ROLE is the name of the workspace.",
+}
 
 
-def _credentials(user: str, password: str) -> dict[str, Any]:
+def _type_of(credentials: Credentials) -> str:
+    return type(credentials).__name__
+
+
+def _who(credentials: Credentials) -> str:
+    match credentials:
+        case Basic(username=role):
+            return repr(role)
+        case ServicePrincipal(service_principal_client_id=client):
+            return f"the service principal {client}"
+    return "the workspace's identity"
+
+
+def _details(credentials: Credentials) -> dict[str, Any]:
     return {
         "singleSignOnType": "None",
         "connectionEncryption": "Encrypted",
-        "skipTestConnection": False,
-        "credentials": {"credentialType": CREDENTIALS, "username": user, "password": password},
+        "skipTestConnection": isinstance(credentials, WorkspaceIdentity),
+        "credentials": msgspec.to_builtins(credentials),
     }
 
 
@@ -230,7 +288,7 @@ def _require_path(found: _Connection, name: str, host: str, database: str) -> No
         )
 
 
-def _explained(error: MirrorError, name: str, host: str, user: str, gateway: str) -> MirrorError:
+def _explained(error: MirrorError, name: str, host: str, credentials: Credentials, gateway: str) -> MirrorError:
     """Fabric's refusal in words that say what to do."""
     if error.code == "DuplicateConnectionName":
         return Conflict(
@@ -240,9 +298,9 @@ def _explained(error: MirrorError, name: str, host: str, user: str, gateway: str
         )
     if error.code == "IncorrectCredentials":
         return Blocked(
-            f"Fabric could not log in to {host} as {user!r}. {error.message}",
+            f"Fabric could not log in to {host} as {_who(credentials)}. {error.message}",
             code="IncorrectCredentials",
-            remedy="Check that password authentication is enabled on the server and that the role may log in.",
+            remedy=_LOGIN_REMEDY[type(credentials)],
         )
     if error.code in _UNREACHABLE:
         remedy = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from shared.fabric.client import pages, read, write
-from shared.platform.errors import Conflict, NotAllowed, NotFound, Unavailable
+from shared.platform.errors import Blocked, Conflict, NotAllowed, NotFound, Unavailable
 from shared.platform.settings import settings
 
 RANKS = {"Viewer": 1, "Contributor": 2, "Member": 3, "Admin": 4}
@@ -16,12 +16,16 @@ PRINCIPAL_SECONDS = 15.0
 """Pause before a principal is looked for again that Microsoft Entra ID has not told Fabric of yet."""
 
 
+IDENTITY_REMEDY = "Let an admin of the workspace create it in the workspace settings, under Workspace identity."
+
+
 class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
     """`capacity_state` is Active, Inactive, or Unknown where the app can't see the capacity.
 
     `app_role` is the app's own role: Admin, Member, Contributor, Viewer, or '' for none. Fabric shows the roles to
     members only, so an app that may read the workspace but not its roles counts as Viewer, and one that gets its role
-    through a group as Member. `server_role` is that of the server's identity, '' for none.
+    through a group as Member. `server_role` is that of the server's identity, '' for none. `identity` is the object id
+    of the workspace's own identity, '' for none.
     """
 
     id: str
@@ -30,12 +34,18 @@ class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
     capacity_state: str = "Unknown"
     app_role: str = ""
     server_role: str = ""
+    identity: str = ""
+
+
+class _Identity(msgspec.Struct, frozen=True, rename="camel"):
+    service_principal_id: str
 
 
 class _Workspace(msgspec.Struct, frozen=True, rename="camel"):
     id: str
     display_name: str = ""
     capacity_id: str | None = None
+    workspace_identity: _Identity | None = None
 
 
 class _Capacity(msgspec.Struct, frozen=True):
@@ -73,7 +83,20 @@ async def observe(workspace: str, server: str = "") -> WorkspaceFacts | None:
         capacity_state=await _capacity_state(capacity),
         app_role=app_role,
         server_role=server_role,
+        identity=_identity(found),
     )
+
+
+async def identity(workspace: str) -> str:
+    """The object id of the workspace's own identity. Raises `Blocked` where it has none."""
+    found = await read(_Workspace, f"/workspaces/{workspace}")
+    if not (object_id := _identity(found)):
+        raise Blocked(
+            f"Workspace {found.display_name!r} has no workspace identity.",
+            code="WorkspaceIdentity",
+            remedy=IDENTITY_REMEDY,
+        )
+    return object_id
 
 
 async def ensure_member(workspace: str, principal: str, role: str = SERVER_ROLE) -> bool:
@@ -100,6 +123,10 @@ async def ensure_member(workspace: str, principal: str, role: str = SERVER_ROLE)
             retry_after=PRINCIPAL_SECONDS,
         ) from error
     return True
+
+
+def _identity(workspace: _Workspace) -> str:
+    return workspace.workspace_identity.service_principal_id.lower() if workspace.workspace_identity else ""
 
 
 async def _capacity_state(capacity: str) -> str:

@@ -23,9 +23,12 @@ _GUIDS = {
     "default_workspace",
     "fabric_gateway",
     "connection_group",
+    "fabric_principal_client_id",
+    "fabric_principal_object_id",
 }
 _GUID_LISTS = {"allowed_subscriptions", "allowed_workspaces"}
 _CHOICES = {
+    "fabric_credentials": ("Basic", "ServicePrincipal", "WorkspaceIdentity"),
     "azure_cloud": ("AzureCloud", "AzureUSGovernment", "AzureChinaCloud"),
     "release_mirror": ("keep", "delete"),
     "restart_policy": ("auto", "now", "window", "approval"),
@@ -54,7 +57,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     azure_cloud: str = "AzureCloud"
     tag_prefix: str = "fabric-mirror"
     fabric_role: str = "fabric_user"
-    """The PostgreSQL role that Fabric logs in as."""
+    """The PostgreSQL role that Fabric logs in as. With a Microsoft Entra principal: the principal's display name."""
+    fabric_credentials: str = "Basic"
+    """What Fabric logs in with: the role's password (`Basic`), or as a Microsoft Entra principal, which is an
+    application with a secret (`ServicePrincipal`) or the identity of the workspace (`WorkspaceIdentity`)."""
+    fabric_principal_client_id: Guid = ""
+    """Client id of the application, with `ServicePrincipal`."""
+    fabric_principal_object_id: Guid = ""
+    """Object id of its service principal."""
+    fabric_principal_secret: str = ""
+    """Name of the Key Vault secret that holds its client secret."""
     restart_policy: str = "auto"
     """Policy of servers that name none."""
     restart_grace_hours: float = 24
@@ -136,6 +148,7 @@ def load(environment: Mapping[str, str]) -> Settings:
             f"App settings: DEFAULT_WORKSPACE {settings.default_workspace} is not on ALLOWED_WORKSPACES.",
             remedy="Add it to ALLOWED_WORKSPACES.",
         )
+    _require_principal(settings)
     return settings
 
 
@@ -143,6 +156,16 @@ def load(environment: Mapping[str, str]) -> Settings:
 def settings() -> Settings:
     """This process's settings."""
     return load(os.environ)
+
+
+def _require_principal(settings: Settings) -> None:
+    names = ("fabric_principal_client_id", "fabric_principal_object_id", "fabric_principal_secret")
+    missing = [name.upper() for name in names if not getattr(settings, name)]
+    if settings.fabric_credentials == "ServicePrincipal" and missing:
+        raise InvalidSetting(
+            f"App settings: FABRIC_CREDENTIALS is ServicePrincipal, and {', '.join(missing)} not set.",
+            remedy="Set them, or set FABRIC_CREDENTIALS to Basic.",
+        )
 
 
 def _parse(name: str, kind: Any, text: str) -> Any:
@@ -201,9 +224,10 @@ _FORMS = {
     "notice_topic_endpoint": (r"https://\S+", "but an https:// address was expected"),
     "tag_prefix": (r"[A-Za-z][A-Za-z0-9_.-]{0,63}", "but letters, digits, '-', '_' and '.' were expected"),
     "fabric_role": (
-        r"(?!pg_|azure)[a-z_][a-z0-9_]{0,62}",
-        "but a role name of lower-case letters, digits and '_' was expected, not beginning with pg_ or azure",
+        r"(?!(?i:pg_|azure_))[A-Za-z_]([A-Za-z0-9_. -]{0,61}[A-Za-z0-9_])?",
+        "but 1 to 63 letters, digits, '_', '-', '.' and spaces were expected, not beginning with pg_ or azure_",
     ),
+    "fabric_principal_secret": (r"[A-Za-z0-9-]{1,127}", "but the name of a Key Vault secret was expected"),
     "retention_days": (r"[1-9]|[12]\d|30", "but 1 to 30 days were expected"),
     "mirror_name": (r".*\{database\}.*", "but a template that contains {database} was expected"),
 }

@@ -66,9 +66,9 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     """One database of a server and its mirrored database.
 
     `host` is the server's domain name, `item` and `item_name` the mirrored database's id and display name, `connection`
-    the Fabric connection's id, `secret` the name of the password in Key Vault, `takeover` the former owners and
-    privileges of its tables (JSON), `everything` that all of its tables are mirrored, new ones too; `reseed` that the
-    mirror is to be stopped and started, which seeds its tables anew.
+    the Fabric connection's id, `secret` the name in Key Vault of what Fabric logs in with, `takeover` the former owners
+    and privileges of its tables (JSON), `everything` that all of its tables are mirrored, new ones too; `reseed` that
+    the mirror is to be stopped and started, which seeds its tables anew.
     """
 
     server: ServerId

@@ -60,6 +60,6 @@ def check(facts: Facts, intent: MirrorIntent, settings: Settings) -> Report:
         *(capacity_checks(facts.parameters, facts.used, planned, len(databases)) if facts.used else ()),
         *database_checks(server, databases, intent, facts.databases),
         *workspace_checks(intent, facts, settings),
-        *connection_checks(facts),
+        *connection_checks(intent, facts, settings),
     ]
     return Report(checks=tuple(checks), plan=plan)

@@ -16,6 +16,7 @@ from shared.source.tables import TableReport
 
 CONCEPTS = "https://learn.microsoft.com/azure/postgresql/integration/concepts-fabric-mirroring"
 TUTORIAL = "https://learn.microsoft.com/fabric/mirroring/azure-database-postgresql-tutorial"
+WORKSPACE_IDENTITY = "https://learn.microsoft.com/fabric/security/workspace-identity-authenticate"
 LIMITS = "https://learn.microsoft.com/fabric/mirroring/azure-database-postgresql-limitations"
 
 type Outcome = Literal["pass", "will_fix", "warn", "fail"]
@@ -47,7 +48,8 @@ class DatabaseFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is known before the decision. `parameters` is empty for a server that is not ready, `used` None
-    where the app can't log in yet. `connections` is the type of the connections that Fabric makes to PostgreSQL."""
+    where the app can't log in yet. `connections` is the type of the connections that Fabric makes to PostgreSQL.
+    `principal_secret`: whether Key Vault has the client secret of the principal that Fabric logs in as."""
 
     server: ServerFacts
     parameters: dict[str, Parameter]
@@ -55,6 +57,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     workspace_problem: Reason | None = None
     connections: str = ""
     connections_problem: Reason | None = None
+    principal_secret: bool = True
     used: Used | None = None
     databases: tuple[DatabaseFacts, ...] = ()
     baseline_worker_processes: int | None = None

@@ -77,15 +77,16 @@ def server_checks(server: ServerFacts, intent: MirrorIntent, settings: Settings)
         "An elastic cluster can't be mirrored.",
         "Use a server that is not an elastic cluster.",
     )
-    yield judge(
-        "PasswordAuthentication",
-        server.password_auth,
-        "Enabled" if server.password_auth else "Disabled",
-        "Enabled",
-        "Password authentication is disabled, and Fabric logs in with a password.",
-        "Enable PostgreSQL authentication beside Microsoft Entra authentication.",
-        TUTORIAL,
-    )
+    if settings.fabric_credentials == "Basic":
+        yield judge(
+            "PasswordAuthentication",
+            server.password_auth,
+            "Enabled" if server.password_auth else "Disabled",
+            "Enabled",
+            "Password authentication is disabled, and Fabric logs in with a password.",
+            "Enable PostgreSQL authentication beside Microsoft Entra authentication, or set FABRIC_CREDENTIALS.",
+            TUTORIAL,
+        )
     yield judge(
         "Network",
         (server.public_access and server.azure_services_allowed) or bool(intent.gateway),

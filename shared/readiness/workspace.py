@@ -1,14 +1,15 @@
 """The checks of Fabric: the workspace is named, allowed, there, on an active capacity, and open to the app and to the
-server; and PostgreSQL can be connected to."""
+server; PostgreSQL can be connected to, and what Fabric logs in with is there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from shared.desired.intent import MirrorIntent
-from shared.fabric.workspace import RANKS, SERVER_ROLE
+from shared.fabric.connection import CLIENT_REMEDY
+from shared.fabric.workspace import IDENTITY_REMEDY, RANKS, SERVER_ROLE
 from shared.platform.settings import Settings
-from shared.readiness.report import TUTORIAL, Check, Facts, fixed, judged
+from shared.readiness.report import TUTORIAL, WORKSPACE_IDENTITY, Check, Facts, fixed, gateway_of, judged
 
 SUFFICIENT_ROLES = frozenset({"Admin", "Member"})
 """Workspace roles with which the app may create mirrored databases and give the server's identity a role."""
@@ -82,8 +83,18 @@ def workspace_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> 
         "write there.",
     )
 
+    if settings.fabric_credentials == "WorkspaceIdentity":
+        yield judge(
+            "WorkspaceIdentity",
+            bool(found.identity),
+            found.identity or "none",
+            "a workspace identity",
+            f"Workspace {found.name!r} has no workspace identity, as which Fabric is to log in to the server.",
+            IDENTITY_REMEDY,
+        )
 
-def connection_checks(facts: Facts) -> Iterator[Check]:
+
+def connection_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> Iterator[Check]:
     problem = facts.connections_problem
     yield judged(
         "PostgreSqlConnections",
@@ -95,3 +106,26 @@ def connection_checks(facts: Facts) -> Iterator[Check]:
         problem.remedy if problem else "",
         TUTORIAL,
     )
+    if settings.fabric_credentials == "ServicePrincipal":
+        yield judged(
+            "PrincipalSecret",
+            settings.fabric_principal_secret,
+            facts.principal_secret,
+            "kept" if facts.principal_secret else "missing",
+            "kept in Key Vault",
+            f"Key Vault has no secret {settings.fabric_principal_secret!r}, with which Fabric is to log in.",
+            CLIENT_REMEDY,
+            TUTORIAL,
+        )
+    if settings.fabric_credentials == "WorkspaceIdentity":
+        gateway = gateway_of(intent, facts.server)
+        yield judged(
+            "WorkspaceIdentityByGateway",
+            "Fabric",
+            not gateway,
+            gateway or "no gateway",
+            "no gateway",
+            "A workspace identity can't log in by way of a gateway, and Fabric does not reach the server without one.",
+            "Allow public access by Azure services, or set FABRIC_CREDENTIALS to ServicePrincipal or Basic.",
+            WORKSPACE_IDENTITY,
+        )

@@ -1,13 +1,14 @@
 """The fabric role: the login that Fabric uses, and what it may do in the databases to be mirrored.
 
-One role a server. It is ours when its comment says so, or when the caller has it on record; a role of that name that
-somebody else made is never touched. Each right is looked up before it is granted. Passwords reach the server only as
-SCRAM verifiers, so that no server log can show them.
+One role a server, with a password of its own or mapped to a Microsoft Entra principal. It is ours when its comment
+says so, or when the caller has it on record; a role of that name that somebody else made is never touched. Each right
+is looked up before it is granted. Passwords reach the server only as SCRAM verifiers, so that no server log can show
+them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, LiteralString
 
@@ -17,6 +18,7 @@ from psycopg import errors, sql
 from shared.platform.errors import Blocked
 from shared.source.connection import Connection, connect_as, explained
 from shared.source.membership import acting_as, borrowed, database_owner, out_of_reach, schema_owners
+from shared.source.principal import create_mapped, require_mapped
 from shared.source.slots import tracked_publications
 from shared.source.tables import TableName
 
@@ -46,6 +48,26 @@ async def ensure_role(connection: Connection, name: str, password: str, *, recor
     Says what it did: of "created", "attributes", "comment", "membership", "password". `recorded`: the caller knows that
     the role is ours. Raises `Blocked` with code `RoleNotOurs`, `CdcAdminMissing` or `NotPermitted`.
     """
+    done = await _ensure(connection, name, lambda: _create_with_password(connection, name, password), recorded)
+    if done != ("created",) and not await opens(connection, name, password):
+        await set_password(connection, name, password)
+        return (*done, "password")
+    return done
+
+
+async def ensure_principal_role(
+    connection: Connection, name: str, object_id: str, *, recorded: bool = False
+) -> tuple[str, ...]:
+    """The same for a role that a Microsoft Entra service principal logs in as; `connection` leads to the maintenance
+    database. Raises `Blocked` with code `RoleNotMapped` too, for a role that is there and somebody else's."""
+    done = await _ensure(connection, name, lambda: create_mapped(connection, name, object_id), recorded)
+    await require_mapped(connection, name, object_id)
+    return done
+
+
+async def _ensure(
+    connection: Connection, name: str, create: Callable[[], Awaitable[None]], recorded: bool
+) -> tuple[str, ...]:
     done: list[str] = []
     with explained(f"Preparing role {name!r}"):
         found = await _role(connection, name)
@@ -56,7 +78,10 @@ async def ensure_role(connection: Connection, name: str, password: str, *, recor
                 remedy="Load azure_cdc by shared_preload_libraries and restart the server.",
             )
         if found["oid"] is None:
-            await _create(connection, name, password)
+            async with connection.transaction():
+                await create()
+                for statement in ("ALTER ROLE {} " + _ATTRIBUTES, _COMMENT, _MEMBER):
+                    await connection.execute(_on(statement, name))
             return ("created",)
         if found["comment"] != COMMENT and not recorded:
             raise _not_ours(name)
@@ -68,9 +93,6 @@ async def ensure_role(connection: Connection, name: str, password: str, *, recor
             if not wanted:
                 await connection.execute(_on(statement, name))
                 done.append(what)
-    if not await opens(connection, name, password):
-        await set_password(connection, name, password)
-        done.append("password")
     return tuple(done)
 
 
@@ -197,12 +219,8 @@ class _Right(msgspec.Struct, frozen=True):
         )
 
 
-async def _create(connection: Connection, name: str, password: str) -> None:
-    async with connection.transaction():
-        create = _on("CREATE ROLE {} " + _ATTRIBUTES + " PASSWORD ", name)
-        await connection.execute(create + _verifier(connection, name, password))
-        await connection.execute(_on(_COMMENT, name))
-        await connection.execute(_on(_MEMBER, name))
+async def _create_with_password(connection: Connection, name: str, password: str) -> None:
+    await connection.execute(_on("CREATE ROLE {} PASSWORD ", name) + _verifier(connection, name, password))
 
 
 def _verifier(connection: Connection, name: str, password: str) -> sql.Literal:

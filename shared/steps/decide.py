@@ -22,7 +22,7 @@ from shared.platform.store import MirrorRow, ServerRow
 from shared.source import server as flexible_server
 from shared.source.parameters import Parameter
 from shared.source.server import Change, ServerFacts, SetParameter
-from shared.steps import inside
+from shared.steps import credentials, inside
 
 UNTOUCHED = frozenset({"New", "Released", "Deleted"})
 """Phases of a server on which nothing of ours is left."""
@@ -91,10 +91,11 @@ def wanted(facts: ServerFacts, row: ServerRow | None) -> MirrorIntent:
 async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None) -> readiness.Report:
     """The checks and the plan for a server; nothing is changed."""
     databases = readiness.databases_of(intent, facts)
-    parameters, (workspace, problem), (connections, no_connections), (used, inside_facts) = await asyncio.gather(
+    parameters, (workspace, problem), (offered, refused), secret, (used, inside_facts) = await asyncio.gather(
         _parameters(facts),
         _told(_workspace(intent.workspace, facts.principal_id.lower())),
-        _told(fabric_connection.discover(readiness.gateway_of(intent, facts))),
+        _told(fabric_connection.discover(readiness.gateway_of(intent, facts), settings().fabric_credentials)),
+        credentials.is_secret_kept(),
         inside.look(facts, databases, intent),
     )
     return readiness.check(
@@ -103,8 +104,9 @@ async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None
             parameters=parameters,
             workspace=workspace,
             workspace_problem=problem,
-            connections=connections.type if connections else "",
-            connections_problem=no_connections,
+            connections=offered.type if offered else "",
+            connections_problem=refused,
+            principal_secret=secret,
             used=used,
             databases=inside_facts,
             baseline_worker_processes=row.baseline_worker_processes if row else None,

@@ -8,12 +8,13 @@ from shared.fabric import connection as fabric_connection
 from shared.fabric import definition as definitions
 from shared.fabric import mirror as mirrored_database
 from shared.health.classify import failing_tables
-from shared.platform import secrets, store
+from shared.platform import store
 from shared.platform.errors import Blocked, Unavailable
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import MirrorRow
+from shared.steps import credentials
 from shared.steps.release import leave_workspace
 
 MOST_NAMED = 20
@@ -31,21 +32,17 @@ class Advance(msgspec.Struct, frozen=True):
 
 
 async def ensure_connection(id: ServerId, database: str, host: str, gateway: str, rotate: bool) -> None:
-    """Make sure of the Fabric connection to a database, with the password from Key Vault.
+    """Make sure of the Fabric connection to a database, with what Fabric is to log in with.
 
-    `rotate`: the password is new, so a connection that is there gets it. `gateway`: by which one Fabric comes in, or
-    empty.
+    `rotate`: the password or secret is new, so a connection that is there gets it. `gateway`: by which one Fabric comes
+    in, or empty.
     """
     row = await _row(id, database)
-    password = await secrets.read(row.secret)
-    if password is None:
-        raise Unavailable(f"Key Vault has no secret {row.secret!r} yet.", code="SecretMissing")
     found = await fabric_connection.ensure(
         fabric_connection.name_of(id, database),
         host,
         database,
-        settings().fabric_role,
-        password,
+        await credentials.for_fabric(id),
         gateway=gateway,
         recorded="" if rotate else row.connection,
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import msgspec
 
@@ -14,28 +14,30 @@ from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.source import ownership, role, tables
 from shared.source import server as flexible_server
-from shared.source.connection import MAINTENANCE_DATABASE, connect, connect_as
+from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect, connect_as, explained
+from shared.source.membership import acting_as, borrowed
 from shared.source.ownership import NotTakeable, Takeover
 from shared.source.role import Missing
 from shared.source.tables import TableName
+from shared.steps import credentials
 
 MOST_NAMED = 5
 
 
-def secret_name(id: ServerId) -> str:
-    """The Key Vault secret with the password of a server's fabric role. Names there are letters, digits and '-'."""
-    digest = hashlib.sha256(str(id).encode()).hexdigest()[:8]
-    return f"fabric-mirror-{id.name}-{digest}"
-
-
-async def ensure_role(id: ServerId, host: str, rotate: bool) -> None:
-    """Make sure of the fabric role and its password, a new one for `rotate`: in Key Vault first, then on the server."""
+async def ensure_role(id: ServerId, host: str, workspace: str, rotate: bool) -> None:
+    """Make sure of the fabric role and of what opens it: a password, a new one for `rotate`, in Key Vault first and
+    then on the server; or the principal that Fabric logs in as to mirror into `workspace`."""
     name = settings().fabric_role
     row = await store.read_server(id)
-    make = secrets.renew if rotate else secrets.ensure
-    password = await make(secret_name(id), {"server": str(id), "role": name})
-    async with connect(host, MAINTENANCE_DATABASE) as connection:
-        await role.ensure_role(connection, name, password, recorded=row is not None and row.role == name)
+    recorded = row is not None and row.role == name
+    if (principal := await credentials.principal(workspace)) is not None:
+        async with connect(host, MAINTENANCE_DATABASE) as connection:
+            await role.ensure_principal_role(connection, name, principal, recorded=recorded)
+    else:
+        make = secrets.renew if rotate else secrets.ensure
+        password = await make(credentials.secret_name(id), {"server": str(id), "role": name})
+        async with connect(host, MAINTENANCE_DATABASE) as connection:
+            await role.ensure_role(connection, name, password, recorded=recorded)
     await store.update_server(id, role=name)
 
 
@@ -101,16 +103,14 @@ async def _keep(id: ServerId, database: str, host: str, takeover: Takeover) -> N
     earlier = msgspec.json.decode(row.takeover, type=Takeover) if row and row.takeover else None
     kept = msgspec.json.encode(takeover.after(earlier)).decode() if takeover.tables or earlier else ""
     phase = row.phase if row and row.phase == "Running" else "Preparing"
-    await store.update_mirror(id, database, host=host, secret=secret_name(id), takeover=kept, phase=phase)
+    secret = credentials.kept_as(id)
+    await store.update_mirror(id, database, host=host, secret=secret, takeover=kept, phase=phase)
 
 
 async def _verify(id: ServerId, database: str, host: str, schemas: set[str], eligible: tuple[TableName, ...]) -> None:
     """Look at it all once more, as the fabric role itself."""
     name = settings().fabric_role
-    password = await secrets.read(secret_name(id))
-    if password is None:
-        raise Unavailable(f"Key Vault has no secret {secret_name(id)!r} yet.", code="SecretMissing")
-    async with connect_as(host, database, name, password) as connection:
+    async with _as_role(id, database, host) as connection:
         lacking = await role.verify(connection, schemas, eligible)
     if lacking:
         raise Blocked(
@@ -118,6 +118,20 @@ async def _verify(id: ServerId, database: str, host: str, schemas: set[str], eli
             code="RightsMissing",
             remedy="Somebody, or a policy, takes these rights away again: stop that, then look at the server again.",
         )
+
+
+@asynccontextmanager
+async def _as_role(id: ServerId, database: str, host: str) -> AsyncIterator[Connection]:
+    """Be the fabric role: with its password, or where only a principal can log in as it, as somebody that may be it."""
+    name = settings().fabric_role
+    if settings().fabric_credentials == "Basic":
+        async with connect_as(host, database, name, await credentials.password(id)) as connection:
+            yield connection
+        return
+    async with connect(host, database) as connection:
+        with explained(f"Looking at database {database!r} as role {name!r}"):
+            async with connection.transaction(), borrowed(connection, [name]), acting_as(connection, name):
+                yield connection
 
 
 def _require_takeable(refused: tuple[NotTakeable, ...]) -> None:

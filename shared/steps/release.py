@@ -19,7 +19,8 @@ from shared.source import ownership, role, slots
 from shared.source import server as flexible_server
 from shared.source.connection import MAINTENANCE_DATABASE, connect
 from shared.source.ownership import Takeover
-from shared.steps.prepare import secret_name, still_members
+from shared.steps.credentials import secret_name
+from shared.steps.prepare import still_members
 
 PARAMETERS_LEFT = Reason(
     "ParametersLeft",

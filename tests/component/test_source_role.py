@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import uuid
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from shared.platform.errors import Blocked, Unavailable
 from shared.source import connection, role, slots
-from shared.source.connection import Connection
+from shared.source.connection import MAINTENANCE_DATABASE, Connection
 from shared.source.parameters import Used
 from tests.component.application import IDENTITY, PASSWORD, prepare_server
 from tests.component.conftest import VERSIONS, Postgres
@@ -54,6 +56,30 @@ async def test_creates_the_role_once_and_repairs_what_differs(postgres: Postgres
     done = await role.ensure_role(found, name, FIRST)
     assert "attributes" in done
     assert await role.ensure_role(found, name, FIRST) == ()
+
+
+async def test_a_role_that_a_principal_logs_in_as(postgres: Postgres, name: str) -> None:
+    principal, somebody, own = (str(uuid.uuid4()) for _ in range(3))
+    who = (IDENTITY, PASSWORD) if postgres.version >= 16 else (postgres.administrator, postgres.password)
+    tokens = Jsonb({principal: FIRST, own: who[1]})
+    postgres.server.execute("SELECT azure_entra.renew(%s)", (tokens,))
+    postgres.server.execute("SELECT azure_entra.label(%s, %s, 'service', true)", (who[0], own))
+    async with connection.connect_as(postgres.server.address, MAINTENANCE_DATABASE, *who) as found:
+        assert await role.ensure_principal_role(found, name, principal) == ("created",)
+        assert await role.ensure_principal_role(found, name, principal.upper()) == ()
+        assert await role.opens(found, name, FIRST)  # which here is the principal's token
+        postgres.server.execute(sql.SQL("ALTER ROLE {} NOREPLICATION").format(sql.Identifier(name)))
+        assert await role.ensure_principal_role(found, name, principal) == ("attributes",)
+        with pytest.raises(Blocked, match=f"is mapped to the principal {principal}, and .* {somebody}") as caught:
+            await role.ensure_principal_role(found, name, somebody)
+        assert caught.value.code == "RoleNotMapped"
+        label = f"""SECURITY LABEL FOR "pgaadauth" ON ROLE {sql.Identifier(name).as_string(found)} IS """
+        assert f"{label}'aadauth,oid={somebody},type=service';" in caught.value.remedy
+        assert await role.drop_role(found, name)
+        assert await role.ensure_role(found, name, SECOND) == ("created",)
+        postgres.server.execute("DELETE FROM azure_entra.labels WHERE role = %s", (name,))
+        with pytest.raises(Blocked, match="is mapped to no Microsoft Entra principal"):
+            await role.ensure_principal_role(found, name, principal)
 
 
 async def test_a_run_cut_between_key_vault_and_the_server_heals(found: Connection, name: str) -> None:

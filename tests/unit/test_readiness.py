@@ -57,13 +57,20 @@ def inside(**changes: Any) -> DatabaseFacts:
     return DatabaseFacts(**{"name": "shop", "tables": TableReport((ORDERS,)), **changes})
 
 
-def report(wanted: MirrorIntent | None = None, server_changes: dict[str, Any] | None = None, **changes: Any) -> Report:
-    """The report of a server that is prepared already, but for the changes."""
+def report(
+    wanted: MirrorIntent | None = None,
+    server_changes: dict[str, Any] | None = None,
+    chosen: dict[str, str] | None = None,
+    **changes: Any,
+) -> Report:
+    """The report of a server that is prepared already, but for the changes; `chosen` are app settings."""
     facts: dict[str, Any] = {
         "server": server(**(server_changes or {})), "parameters": READY, "workspace": workspace(),
         "connections": "AzurePostgreSql", "used": Used(), "databases": (inside(),), "baseline_worker_processes": 8,
     }  # fmt: skip
-    return readiness.check(Facts(**{**facts, **changes}), wanted or intent(), settings(ALLOW_REPLICAS="false"))
+    return readiness.check(
+        Facts(**{**facts, **changes}), wanted or intent(), settings(ALLOW_REPLICAS="false", **(chosen or {}))
+    )
 
 
 def checks(found: Report, id: str) -> list[Check]:
@@ -265,6 +272,39 @@ def test_fabric_that_cannot_take_the_mirror(
     wanted: MirrorIntent, changes: dict[str, Any], id: str, message: str, remedy: str
 ) -> None:
     [failed] = report(wanted, **changes).failures
+    assert failed.code == id
+    assert message in failed.message
+    assert remedy in failed.remedy
+
+
+AS_PRINCIPAL = {
+    "FABRIC_CREDENTIALS": "ServicePrincipal", "FABRIC_PRINCIPAL_CLIENT_ID": OBJECT_ID,
+    "FABRIC_PRINCIPAL_OBJECT_ID": OBJECT_ID, "FABRIC_PRINCIPAL_SECRET": "reader",
+}  # fmt: skip
+AS_WORKSPACE = {"FABRIC_CREDENTIALS": "WorkspaceIdentity"}
+
+
+@pytest.mark.parametrize("chosen", [AS_PRINCIPAL, AS_WORKSPACE])
+def test_without_a_password_its_authentication_may_be_off(chosen: dict[str, str]) -> None:
+    found = report(server_changes={"password_auth": False}, chosen=chosen, workspace=workspace(identity="i"))
+    assert found.failures == ()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "gateway", "facts", "id", "message", "remedy"),
+    [
+        (AS_PRINCIPAL, "", {"principal_secret": False}, "PrincipalSecret", "no secret 'reader'", "app's Key Vault"),
+        (AS_WORKSPACE, "", {"workspace": workspace()}, "WorkspaceIdentity", "'Sales' has no workspace identity",
+         "an admin of the workspace"),
+        (AS_WORKSPACE, "g-1", {"workspace": workspace(identity="i")}, "WorkspaceIdentityByGateway",
+         "can't log in by way of a gateway", "ServicePrincipal or Basic"),
+    ],
+)  # fmt: skip
+def test_what_a_principal_needs_to_log_in(
+    chosen: dict[str, str], gateway: str, facts: dict[str, Any], id: str, message: str, remedy: str
+) -> None:
+    private = {"public_access": not gateway}
+    [failed] = report(intent(gateway=gateway), private, chosen, **facts).failures
     assert failed.code == id
     assert message in failed.message
     assert remedy in failed.remedy

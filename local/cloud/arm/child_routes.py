@@ -11,7 +11,7 @@ from typing import Any
 
 from psycopg import sql
 
-from local.cloud.arm.entra import EntraLogins
+from local.cloud.arm.entra import LABELS, EntraLogins
 from local.cloud.arm.estate import SERVER, Estate, invalid, properties
 from local.cloud.arm.servers import RESOURCE_TYPE, FlexibleServer, child
 from local.cloud.web import Answer, Call, Operation, Refusal
@@ -21,7 +21,6 @@ DATABASES = "SELECT datname, pg_encoding_to_char(encoding) AS charset FROM pg_da
 SYSTEM_DATABASES = {"postgres", "azure_sys", "azure_maintenance", "template0", "template1"}
 COLLATION = "en_US.utf8"  # what Azure gives a database; the community's binaries bring no locales, so it is C here
 RULE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,80}")
-PRINCIPAL_TYPES = ("User", "Group", "ServicePrincipal")
 
 
 class ChildRoutes:
@@ -166,10 +165,8 @@ class ChildRoutes:
             raise invalid("objectId", f"{object_id!r} is not a GUID")
         if not name or name in (SUPERUSER, server.properties["administratorLogin"]):
             raise invalid("principalName", f"{name!r} is empty or taken")
-        if wanted.get("principalType") not in PRINCIPAL_TYPES:
-            raise invalid(
-                "principalType", f"{wanted.get('principalType')!r} is not one of {', '.join(PRINCIPAL_TYPES)}"
-            )
+        if wanted.get("principalType") not in LABELS:
+            raise invalid("principalType", f"{wanted.get('principalType')!r} is not one of {', '.join(LABELS)}")
         entry = {
             "objectId": object_id,
             "principalName": name,
@@ -178,7 +175,7 @@ class ChildRoutes:
         }
 
         def add() -> None:
-            server.engine.create_administrator(name, self.entra.password(object_id))
+            self.entra.admit(server, name, object_id, entry["principalType"])
             server.administrators[object_id] = entry
 
         return self._change(call, server, add, "administrators", object_id)
@@ -189,7 +186,7 @@ class ChildRoutes:
             return Answer(204)
 
         def remove() -> None:
-            server.engine.remove_administrator(server.administrators[object_id]["principalName"])
+            self.entra.dismiss(server, server.administrators[object_id]["principalName"])
             del server.administrators[object_id]
 
         return self._change(call, server, remove, "administrators", object_id, "delete")

@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from local.cloud.fabric.credentials import CredentialDetails, Credentials, WorkspaceIdentity, read
 from local.cloud.fabric.long_running import LongRunning
 from local.cloud.fabric.protocol import BASE, Behaviour, decode, invalid, page, timestamp
-from local.cloud.fabric.source import Credentials, Source, SourceProblem
+from local.cloud.fabric.source import Source, SourceProblem
 from local.cloud.fabric.workspaces import Principal, principal_type
 from local.cloud.web import Answer, Call, Operation, Refusal
 
 Role = Literal["User", "UserWithReshare", "Owner"]
 RANK = {"User": 1, "UserWithReshare": 2, "Owner": 3}
-Encryption = Literal["Encrypted", "Any", "NotEncrypted"]
 POSTGRESQL = ("AzurePostgreSQL", "PostgreSQL")
 
 
@@ -58,19 +58,6 @@ class Details(msgspec.Struct, frozen=True, rename="camel"):
     type: str
     creation_method: str
     parameters: list[Parameter]
-
-
-class GivenCredentials(msgspec.Struct, frozen=True, rename="camel"):
-    credential_type: str
-    username: str = ""
-    password: str = ""
-
-
-class CredentialDetails(msgspec.Struct, frozen=True, rename="camel"):
-    credentials: GivenCredentials
-    single_sign_on_type: Literal["None"] = "None"
-    connection_encryption: Encryption = "NotEncrypted"
-    skip_test_connection: bool = False
 
 
 class NewConnection(msgspec.Struct, frozen=True, rename="camel"):
@@ -130,7 +117,7 @@ class Connection(msgspec.Struct):
             },
             "privacyLevel": self.privacy,
             "credentialDetails": {
-                "credentialType": "Basic",
+                "credentialType": self.credentials.login.TYPE,
                 "singleSignOnType": "None",
                 "connectionEncryption": self.credentials.encryption,
                 "skipTestConnection": self.skipped_test,
@@ -206,10 +193,10 @@ class Connections:
             raise invalid("gatewayId is required for the connectivity type VirtualNetworkGateway.")
         gateway = self._gateway(str(new.gateway_id))["id"] if new.gateway_id else self.cloud_gateway
         where = _parameters(new.connection_details)
-        credentials = _credentials(
-            new.credential_details, where["server"], where["database"],
-            new.connectivity_type == "VirtualNetworkGateway",
-        )  # fmt: skip
+        by_gateway = new.connectivity_type == "VirtualNetworkGateway"
+        login = read(new.credential_details, _credential_types(new.connection_details.type), by_gateway)
+        encryption = new.credential_details.connection_encryption
+        credentials = Credentials(where["server"], where["database"], login, encryption, by_gateway)
         if not new.credential_details.skip_test_connection:
             await self._require_login(credentials)
         self._require_free_name(new.display_name)
@@ -233,7 +220,9 @@ class Connections:
             self._require_free_name(change.display_name)
         if change.credential_details:
             old = connection.credentials
-            credentials = _credentials(change.credential_details, old.host, old.database, old.gateway)
+            login = read(change.credential_details, _credential_types(connection.type), old.gateway)
+            encryption = change.credential_details.connection_encryption
+            credentials = msgspec.structs.replace(old, login=login, encryption=encryption)
             if not change.credential_details.skip_test_connection:
                 await self._require_login(credentials)
             connection.credentials = credentials
@@ -248,6 +237,8 @@ class Connections:
 
     async def _test(self, call: Call) -> Answer:
         connection = self._require(call, "User")
+        if isinstance(connection.credentials.login, WorkspaceIdentity):
+            raise invalid("The status of a connection with a workspace identity can't be checked.")
 
         async def work() -> dict[str, Any]:
             try:
@@ -351,17 +342,8 @@ def _invalid_details(why: str) -> Refusal:
     )  # fmt: skip
 
 
-def _credentials(details: CredentialDetails, host: str, database: str, gateway: bool) -> Credentials:
-    given = details.credentials
-    if given.credential_type in ENTRA:
-        message = f"The stand-in for fabric does not log in with credentials of type {given.credential_type}."
-        raise Refusal(501, "NotImplemented", message)
-    if given.credential_type != "Basic" or not given.username or not given.password:
-        raise Refusal(
-            400, "InvalidCredentialDetails", "The CredentialDetails input provided is not valid.",
-            details=[("InvalidParameter", "credentials of type Basic with username and password are expected.")],
-        )  # fmt: skip
-    return Credentials(host, database, given.username, given.password, details.connection_encryption, gateway)
+def _credential_types(type: str) -> list[str]:
+    return next(row["supportedCredentialTypes"] for row in TYPES if row["type"] == type)
 
 
 def _assigned(call: Call, connection: Connection) -> str:

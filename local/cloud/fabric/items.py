@@ -103,7 +103,9 @@ class ItemLink:
         if connection is None:
             message = f"The connection {self.item.mirroring.connection} no longer exists."
             raise SourceProblem("ConnectionNotFound", message)
-        return msgspec.structs.replace(connection.credentials, database=self.item.mirroring.database)
+        return msgspec.structs.replace(
+            connection.credentials, database=self.item.mirroring.database, workspace=self.item.workspace
+        )
 
 
 class Items:

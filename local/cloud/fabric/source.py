@@ -1,4 +1,7 @@
-"""How Fabric gets into a source database: with the connection's own credentials, if the network lets it."""
+"""How Fabric gets into a source database: with the connection's own credentials, if the network lets it.
+
+A principal logs in with its token, to the role that is called as it is itself.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import aiohttp
-import msgspec
 import psycopg
 
+from local.cloud import tokens
 from local.cloud.fabric.control_plane import ControlPlane
-from local.topology import Topology
+from local.cloud.fabric.credentials import Credentials, Password, ServicePrincipal
+from local.topology import Principal, Topology
 
 PORT = 5432
 CONNECT_SECONDS = 5
@@ -27,20 +31,6 @@ class SourceProblem(Exception):
     def __init__(self, code: str, message: str, cause: str = "", passing: bool = False):
         super().__init__(message)
         self.code, self.message, self.cause, self.passing = code, message, cause, passing
-
-
-class Credentials(msgspec.Struct, frozen=True):
-    """Where a connection leads and what it logs in with. `gateway`: through a virtual network data gateway."""
-
-    host: str
-    database: str
-    username: str
-    password: str
-    encryption: str
-    gateway: bool
-
-    def __repr__(self) -> str:
-        return f"Credentials({self.username}@{self.host}/{self.database})"
 
 
 class Source:
@@ -71,16 +61,45 @@ class Source:
             await connection.close()
 
     async def _connect(self, credentials: Credentials, replication: bool) -> psycopg.AsyncConnection[Any]:
+        user, password = self._key(credentials)
         more: dict[str, Any] = {"replication": "database"} if replication else {}
         try:
             return await psycopg.AsyncConnection.connect(
                 host=credentials.host, port=PORT, dbname=credentials.database,
-                user=credentials.username, password=credentials.password,
+                user=user, password=password,
                 sslmode=SSL_MODES[credentials.encryption], sslrootcert=str(self.topology.authority),
                 connect_timeout=CONNECT_SECONDS, application_name="Microsoft Fabric", autocommit=True, **more,
             )  # fmt: skip
         except (psycopg.Error, OSError) as error:
-            raise _problem(credentials, str(error)) from None
+            raise _problem(credentials, user, str(error)) from None
+
+    def _key(self, credentials: Credentials) -> tuple[str, str]:
+        """The role to log in to, and with what. Raises `SourceProblem` where Entra ID gives no token."""
+        login = credentials.login
+        if isinstance(login, Password):
+            return login.username, login.password
+        principal = (
+            self._application(login)
+            if isinstance(login, ServicePrincipal)
+            else self.topology.workspace_identity(credentials.workspace)
+        )
+        if principal is None:
+            raise SourceProblem("IncorrectCredentials", f"The workspace {credentials.workspace} has no identity.")
+        return principal.name, tokens.mint(self.topology, principal, tokens.POSTGRESQL)[0]
+
+    def _application(self, login: ServicePrincipal) -> Principal:
+        """Who has this client id and secret, as Entra ID finds out."""
+        message = "The credentials of the service principal were not accepted."
+        if login.tenant != self.topology.tenant:
+            raise SourceProblem("IncorrectCredentials", message, f"AADSTS90002: Tenant '{login.tenant}' not found.")
+        for principal in self.topology.principals.values():
+            if principal.client_id == login.client_id:
+                if principal.header == login.secret:
+                    return principal
+                cause = f"AADSTS7000215: Invalid client secret provided for app '{login.client_id}'."
+                raise SourceProblem("IncorrectCredentials", message, cause)
+        cause = f"AADSTS700016: Application with identifier '{login.client_id}' was not found in the directory."
+        raise SourceProblem("IncorrectCredentials", message, cause)
 
     async def identity(self, host: str) -> str | None:
         """The object id of the server's system-assigned identity."""
@@ -104,11 +123,11 @@ class Source:
             raise SourceProblem("UnknownError", message, str(error), passing=True) from None
 
 
-def _problem(credentials: Credentials, text: str) -> SourceProblem:
+def _problem(credentials: Credentials, user: str, text: str) -> SourceProblem:
     """libpq gives no SQLSTATE for a failed login, only the server's (English) words."""
     cause = text.strip().splitlines()[-1] if text.strip() else "no answer"
     if "password authentication failed" in text or "is not permitted to log in" in text:
-        message = f"The credentials for {credentials.username!r} were not accepted by {credentials.host}."
+        message = f"The credentials for {user!r} were not accepted by {credentials.host}."
         return SourceProblem("IncorrectCredentials", message, cause, passing=True)
     if f'database "{credentials.database}" does not exist' in text:
         message = f"The database {credentials.database!r} was not found on {credentials.host}."

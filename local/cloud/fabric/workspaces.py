@@ -9,7 +9,7 @@ import msgspec
 
 from local.cloud.fabric.protocol import BASE, Behaviour, decode, invalid, page
 from local.cloud.web import Answer, Call, Operation, Refusal
-from local.topology import Topology
+from local.topology import WORKSPACE_IDENTITY, Topology
 
 Role = Literal["Viewer", "Contributor", "Member", "Admin"]
 RANK = {"Viewer": 1, "Contributor": 2, "Member": 3, "Admin": 4}
@@ -98,7 +98,7 @@ class Workspaces:
         self.topology, self.behaviour = topology, behaviour
         self.capacities = {topology.capacity: Capacity(topology.capacity, "F4 Capacity", REGION)}
         self.workspaces: dict[str, Workspace] = {}
-        self._add(topology.workspace, "Mirrors", topology.capacity)
+        self._add(topology.workspace, WORKSPACE_IDENTITY, topology.capacity)
 
     def _add(self, id: str, name: str, capacity: str) -> None:
         app, operator = self.topology.principals["id-fabric-mirror"], self.topology.principals["operator"]
@@ -197,8 +197,14 @@ class Workspaces:
 
     async def _get(self, call: Call) -> Answer:
         workspace = self.require(call, "Viewer")
-        assigned = {"capacityAssignmentProgress": "Completed"} if workspace.capacity else {}
-        return Answer(body=self._body(workspace) | assigned)
+        body = self._body(workspace)
+        if workspace.capacity:
+            body["capacityAssignmentProgress"] = "Completed"
+        if identity := self.topology.workspace_identity(workspace.id):
+            body["workspaceIdentity"] = {
+                "applicationId": identity.client_id, "servicePrincipalId": identity.object_id,
+            }  # fmt: skip
+        return Answer(body=body)
 
     def _body(self, workspace: Workspace) -> dict[str, Any]:
         body = {

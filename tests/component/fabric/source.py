@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
+from local.cloud import tokens
 from local.postgres import PostgresServer
-from local.topology import Topology
+from local.topology import Principal, Topology
 from tests.component.fabric.callers import Caller, connection_body, definition, eventually
 
 ROLE, PASSWORD = "fabric_user", "fabric's password"
@@ -53,6 +55,14 @@ class Source(msgspec.Struct, frozen=True):
             administrator.execute(f"SET ROLE {owner}")
             administrator.execute(tables)
         return name
+
+    def map_to(self, principal: Principal) -> None:
+        """A role that the principal logs in as, with its token of now. What it is called, the principal is."""
+        self.server.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(principal.name)))
+        create = "SELECT pgaadauth_create_principal_with_oid(%s, %s, 'service', false, false)"
+        self.server.execute(create, (principal.name, principal.object_id))
+        token, _ = tokens.mint(self.topology, principal, tokens.POSTGRESQL)
+        self.server.execute("SELECT azure_entra.renew(%s)", (Jsonb({principal.object_id: token}),))
 
     def slots(self, database: str) -> list[dict[str, Any]]:
         return self.server.execute(

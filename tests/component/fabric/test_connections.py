@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError
 from microsoft_fabric_api.generated.core import models
+from psycopg import sql
 
-from local.topology import Topology
+from local.topology import SERVICE_PRINCIPAL, Topology
 from tests.component.fabric.callers import Caller, Control, connection_body
 from tests.component.fabric.source import PASSWORD, ROLE, Source
 from tests.component.fabric.test_api import refused
@@ -162,8 +163,51 @@ def test_connection_details_are_checked(
 def test_credentials_are_checked(app: Caller, source: Source) -> None:
     wrong = body(source, "shop", credentials={"credentialType": "Basic", "username": ROLE})
     refused(app.call("POST", "/connections", wrong), 400, "InvalidCredentialDetails", "password")
-    entra = body(source, "shop", credentials={"credentialType": "WorkspaceIdentity"})
-    refused(app.call("POST", "/connections", entra), 501, "NotImplemented", "WorkspaceIdentity")
+    entra = body(source, "shop", credentials={"credentialType": "OAuth2"})
+    refused(app.call("POST", "/connections", entra), 501, "NotImplemented", "OAuth2")
+    entra = body(source, "shop", credentials={"credentialType": "ServicePrincipal"})
+    refused(app.call("POST", "/connections", entra), 400, "InvalidCredentialDetails", "servicePrincipalSecret")
+    entra["connectionDetails"] |= {"type": "PostgreSQL", "creationMethod": "PostgreSQL"}
+    refused(app.call("POST", "/connections", entra), 400, "InvalidCredentialDetails", "['Basic']")
+
+
+def test_a_service_principal_logs_in_by_its_name_with_its_secret(app: Caller, source: Source, database: str) -> None:
+    topology, principal = source.topology, source.topology.principals[SERVICE_PRINCIPAL]
+    given = {
+        "credentialType": "ServicePrincipal", "tenantId": topology.tenant,
+        "servicePrincipalClientId": principal.client_id, "servicePrincipalSecret": principal.header,
+    }  # fmt: skip
+    source.server.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(principal.name)))
+    unmapped = body(source, database, credentials=given)
+    refused(app.call("POST", "/connections", unmapped), 400, "IncorrectCredentials", principal.name, "authentication")
+    source.map_to(principal)
+    for wrong, why in (
+        ({"servicePrincipalSecret": "x"}, "AADSTS7000215"),
+        ({"servicePrincipalClientId": str(uuid.uuid4())}, "AADSTS700016"),
+        ({"tenantId": str(uuid.uuid4())}, "AADSTS90002"),
+    ):
+        answer = app.call("POST", "/connections", body(source, database, credentials=given | wrong))
+        refused(answer, 400, "IncorrectCredentials", why)
+    made = app.call("POST", "/connections", body(source, database, credentials=given))
+    assert made.json()["credentialDetails"]["credentialType"] == "ServicePrincipal"
+    assert principal.header not in made.text
+    assert app.call("POST", f"/connections/{made.json()['id']}/testConnection").json()["status"] == "Online"
+
+
+def test_a_workspace_identity_is_not_tested_and_has_no_gateway(
+    app: Caller, source: Source, database: str, control: Control
+) -> None:
+    identity = {"credentialType": "WorkspaceIdentity"}
+    refused(
+        app.call("POST", "/connections", body(source, database, credentials=identity)), 400,
+        "InvalidCredentialDetails", "skipTestConnection",
+    )  # fmt: skip
+    untested = body(source, database, credentials=identity, skipTestConnection=True)
+    gateway = control("POST", "gateways", {"displayName": "no-identity"})
+    by_gateway = {"connectivityType": "VirtualNetworkGateway", "gatewayId": gateway["id"]}
+    refused(app.call("POST", "/connections", untested | by_gateway), 400, "InvalidCredentialDetails", "gateway")
+    made = app.call("POST", "/connections", untested).json()
+    refused(app.call("POST", f"/connections/{made['id']}/testConnection"), 400, "InvalidInput", "can't be checked")
 
 
 def test_connection_through_a_gateway(app: Caller, source: Source, database: str, control: Control) -> None:

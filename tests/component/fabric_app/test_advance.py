@@ -10,6 +10,7 @@ import pytest
 from local.topology import Topology
 from shared.fabric import connection
 from shared.fabric import mirror as mirrored_database
+from shared.fabric.connection import Basic
 from shared.fabric.definition import definition
 from shared.platform import errors, store
 from shared.platform.server_id import ServerId
@@ -31,7 +32,7 @@ async def made(workspace: str, server: ServerId, source: Source) -> AsyncIterato
     async def make(tables: str = ORDERS, chosen: list[tuple[str, str]] | None = None, owner: str = ROLE) -> MirrorRow:
         database = source.database(tables, owner)
         name = connection.name_of(server, database)
-        link = (await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)).id
+        link = (await connection.ensure(name, source.server.address, database, Basic(ROLE, PASSWORD))).id
         found = await mirrored_database.ensure(workspace, definition(link, database, chosen), name="shop", mark=name)
         known = {"workspace": workspace, "item": found.id, "item_name": found.name, "phase": "Preparing"}
         rows.append(await store.update_mirror(server, database, **known))

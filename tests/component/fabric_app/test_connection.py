@@ -7,13 +7,16 @@ from collections.abc import Callable
 import pytest
 from psycopg import sql
 
+from local.topology import SERVICE_PRINCIPAL, Topology
 from shared.fabric import connection
+from shared.fabric.connection import Basic, ServicePrincipal, WorkspaceIdentity
 from shared.platform import errors
 from shared.platform.server_id import ServerId
 from tests.component.fabric.callers import Caller, Control, connection_body
 from tests.component.fabric.source import PASSWORD, ROLE, Source
 
 FREE_ADDRESS = "127.0.0.248"
+LOGIN = Basic(ROLE, PASSWORD)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +53,9 @@ async def test_names_differ_by_server_and_database_and_fit() -> None:
 async def test_made_once_and_found_again(
     source: Source, database: str, name: str, calls: Callable[..., list[str]]
 ) -> None:
-    first = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+    first = await connection.ensure(name, source.server.address, database, LOGIN)
     assert first.created
-    again = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD, recorded=first.id)
+    again = await connection.ensure(name, source.server.address, database, LOGIN, recorded=first.id)
     assert again == connection.ConnectionResult(first.id, created=False)
     assert calls(writes=True) == ["Connections_CreateConnection"]
 
@@ -62,18 +65,18 @@ async def test_one_that_is_found_by_name_gets_these_credentials(
 ) -> None:
     role = f"r_{uuid.uuid4().hex[:8]}"
     source.server.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'one'").format(sql.Identifier(role)))
-    first = await connection.ensure(name, source.server.address, database, role, "one")
+    first = await connection.ensure(name, source.server.address, database, Basic(role, "one"))
     source.server.execute(sql.SQL("ALTER ROLE {} PASSWORD 'two'").format(sql.Identifier(role)))
-    again = await connection.ensure(name, source.server.address, database, role, "two")
+    again = await connection.ensure(name, source.server.address, database, Basic(role, "two"))
     assert again == connection.ConnectionResult(first.id, created=False)
     assert calls(writes=True) == ["Connections_CreateConnection", "Connections_UpdateConnection"]
 
 
 async def test_one_that_was_deleted_is_made_anew(source: Source, database: str, name: str) -> None:
-    first = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+    first = await connection.ensure(name, source.server.address, database, LOGIN)
     await connection.remove(first.id)
     await connection.remove(first.id)
-    second = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD, recorded=first.id)
+    second = await connection.ensure(name, source.server.address, database, LOGIN, recorded=first.id)
     assert second.created
     assert second.id != first.id
 
@@ -81,7 +84,7 @@ async def test_one_that_was_deleted_is_made_anew(source: Source, database: str, 
 async def test_wrong_credentials(source: Source, database: str, name: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with pytest.raises(errors.Blocked, match=f"could not log in to {source.server.address} as '{ROLE}'") as refused:
-        await connection.ensure(name, source.server.address, database, ROLE, "not-the-password")
+        await connection.ensure(name, source.server.address, database, Basic(ROLE, "not-the-password"))
     assert refused.value.code == "IncorrectCredentials"
     assert "password authentication" in refused.value.remedy
     assert "request " in refused.value.message
@@ -91,23 +94,23 @@ async def test_wrong_credentials(source: Source, database: str, name: str, caplo
 
 async def test_unreachable_server(database: str, name: str, control: Control) -> None:
     with pytest.raises(errors.Blocked, match=f"could not reach {FREE_ADDRESS}") as refused:
-        await connection.ensure(name, FREE_ADDRESS, database, ROLE, PASSWORD)
+        await connection.ensure(name, FREE_ADDRESS, database, LOGIN)
     assert refused.value.code == "ServerUnreachable"
     assert "0.0.0.0" in refused.value.remedy
     gateway = control("POST", "gateways", {"displayName": "gw2"})["id"]
     with pytest.raises(errors.Blocked) as refused:
-        await connection.ensure(name, FREE_ADDRESS, database, ROLE, PASSWORD, gateway=gateway)
+        await connection.ensure(name, FREE_ADDRESS, database, LOGIN, gateway=gateway)
     assert "gateway runs and reaches the server" in refused.value.remedy
 
 
 async def test_through_a_gateway(source: Source, database: str, name: str, control: Control, myself: Caller) -> None:
     gateway = control("POST", "gateways", {"displayName": "gw3"})["id"]
-    made = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD, gateway=gateway)
+    made = await connection.ensure(name, source.server.address, database, LOGIN, gateway=gateway)
     seen = myself.call("GET", f"/connections/{made.id}").json()
     assert (seen["connectivityType"], seen["gatewayId"]) == ("VirtualNetworkGateway", gateway)
     assert seen["credentialDetails"]["connectionEncryption"] == "Encrypted"
     assert not seen["credentialDetails"]["skipTestConnection"]
-    await connection.update_credentials(made.id, ROLE, PASSWORD, host=source.server.address)
+    await connection.update_credentials(made.id, LOGIN, host=source.server.address)
 
 
 async def test_another_way_in_is_another_connection(
@@ -116,15 +119,13 @@ async def test_another_way_in_is_another_connection(
     gateways = [control("POST", "gateways", {"displayName": f"way-{number}"})["id"] for number in range(2)]
     known = ""
     for gateway in ("", *gateways, ""):
-        made = await connection.ensure(
-            name, source.server.address, database, ROLE, PASSWORD, gateway=gateway, recorded=known
-        )
+        made = await connection.ensure(name, source.server.address, database, LOGIN, gateway=gateway, recorded=known)
         assert made.created
         if known:
             assert myself.call("GET", f"/connections/{known}").status_code == 404
         known = made.id
         again = await connection.ensure(
-            name, source.server.address, database, ROLE, PASSWORD, gateway=gateway.upper(), recorded=known
+            name, source.server.address, database, LOGIN, gateway=gateway.upper(), recorded=known
         )
         assert again == connection.ConnectionResult(known, created=False)
 
@@ -137,7 +138,7 @@ async def test_one_that_is_not_the_apps_to_manage(
     user = {"principal": {"id": myself.object_id, "type": "ServicePrincipal"}, "role": "User"}
     assert operator.call("POST", f"/connections/{held}/roleAssignments", user).ok
     with pytest.raises(errors.NotAllowed, match=f"'{name}' is not the app's to manage") as refused:
-        await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+        await connection.ensure(name, source.server.address, database, LOGIN)
     assert "identity Owner of that connection" in refused.value.remedy
 
 
@@ -145,29 +146,29 @@ async def test_a_name_that_somebody_else_holds(source: Source, database: str, na
     theirs = connection_body(name, source.server.address, database, ROLE, PASSWORD)
     assert operator.call("POST", "/connections", theirs).status_code == 201
     with pytest.raises(errors.Conflict, match="exists that the app's identity can't see") as refused:
-        await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+        await connection.ensure(name, source.server.address, database, LOGIN)
     assert refused.value.code == "ConnectionNameTaken"
     assert "Share it with the app's identity" in refused.value.remedy
 
 
 async def test_a_name_that_leads_elsewhere(source: Source, database: str, name: str) -> None:
     other = source.database("CREATE TABLE t (id int PRIMARY KEY)")
-    await connection.ensure(name, source.server.address, other, ROLE, PASSWORD)
+    await connection.ensure(name, source.server.address, other, LOGIN)
     with pytest.raises(errors.Conflict, match=f"leads to '{source.server.address};{other}'") as refused:
-        await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+        await connection.ensure(name, source.server.address, database, LOGIN)
     assert refused.value.code == "ConnectionNameTaken"
 
 
 async def test_new_credentials_are_tested(source: Source, database: str, name: str) -> None:
-    made = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+    made = await connection.ensure(name, source.server.address, database, LOGIN)
     with pytest.raises(errors.Blocked, match="could not log in"):
-        await connection.update_credentials(made.id, ROLE, "not yet", host=source.server.address)
+        await connection.update_credentials(made.id, Basic(ROLE, "not yet"), host=source.server.address)
 
 
 async def test_shared_with_a_group_once(
     source: Source, database: str, name: str, myself: Caller, calls: Callable[..., list[str]]
 ) -> None:
-    made = await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)
+    made = await connection.ensure(name, source.server.address, database, LOGIN)
     group = str(uuid.uuid4())
     assert await connection.share(made.id, group)
     assert not await connection.share(made.id, group.upper())
@@ -178,5 +179,46 @@ async def test_shared_with_a_group_once(
 async def test_an_identity_that_may_not_make_connections(database: str, name: str, control: Control) -> None:
     control("POST", "faults", {"operation": "Connections_CreateConnection", "status": 403, "code": "Forbidden"})
     with pytest.raises(errors.NotAllowed) as refused:
-        await connection.ensure(name, FREE_ADDRESS, database, ROLE, PASSWORD)
+        await connection.ensure(name, FREE_ADDRESS, database, LOGIN)
     assert "Service principals can create workspaces, connections" in refused.value.remedy
+
+
+async def test_as_a_service_principal_and_as_the_workspaces_identity(
+    stack: Topology, source: Source, database: str, name: str, myself: Caller
+) -> None:
+    host, principal = source.server.address, stack.principals[SERVICE_PRINCIPAL]
+    as_principal = ServicePrincipal(stack.tenant, principal.client_id, principal.header)
+    source.map_to(principal)
+    made = await connection.ensure(name, host, database, as_principal)
+
+    def kind() -> str:
+        return str(myself.call("GET", f"/connections/{made.id}").json()["credentialDetails"]["credentialType"])
+
+    assert (made.created, kind()) == (True, "ServicePrincipal")
+    for other in (WorkspaceIdentity(), LOGIN, as_principal):  # what was chosen later is taken over
+        again = await connection.ensure(name, host, database, other, recorded=made.id)
+        assert again == connection.ConnectionResult(made.id, created=False)
+        assert kind() == type(other).__name__
+
+
+async def test_a_service_principal_that_does_not_get_in(
+    stack: Topology, source: Source, database: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    principal = stack.principals[SERVICE_PRINCIPAL]
+    wrong = ServicePrincipal(stack.tenant, principal.client_id, "an-old-secret")
+    with pytest.raises(errors.Blocked, match=f"as the service principal {principal.client_id}") as refused:
+        await connection.ensure(name, source.server.address, database, wrong)
+    assert (refused.value.code, "AADSTS7000215" in refused.value.message) == ("IncorrectCredentials", True)
+    assert "the secret in Key Vault is its current one" in refused.value.remedy
+    assert "an-old-secret" not in f"{refused.value!r} {wrong!r} {caplog.text}"
+    nobody = ServicePrincipal(stack.tenant, stack.principals["operator"].client_id, stack.principals["operator"].header)
+    with pytest.raises(errors.Blocked) as refused:
+        await connection.ensure(name, source.server.address, database, nobody)
+    assert "FABRIC_ROLE is the service principal's display name" in refused.value.remedy
+
+
+async def test_credentials_that_no_connection_takes() -> None:
+    with pytest.raises(errors.Blocked, match="credentials of type Windows") as refused:
+        await connection.discover(credentials="Windows")
+    assert (refused.value.code, "FABRIC_CREDENTIALS" in refused.value.remedy) == ("NoPostgreSqlConnections", True)

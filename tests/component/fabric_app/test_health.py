@@ -14,6 +14,7 @@ from psycopg import sql
 
 from local.topology import Topology
 from shared.fabric import connection, mirror
+from shared.fabric.connection import Basic
 from shared.fabric.definition import definition
 from shared.health import server_view
 from shared.health.observation import FabricSide, Observation, SourceSide
@@ -47,7 +48,7 @@ async def row(workspace: str, server: ServerId, source: Source, admitted: None) 
     """A running mirror of a database with two tables, prepared an hour ago."""
     database = source.database("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
     name = connection.name_of(server, database)
-    link = (await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)).id
+    link = (await connection.ensure(name, source.server.address, database, Basic(ROLE, PASSWORD))).id
     made = await mirror.ensure(workspace, definition(link, database), name="shop", mark=name)
     await mirror.start(workspace, made.id)
     async with asyncio.timeout(15):

@@ -8,6 +8,7 @@ import pytest
 
 from local.topology import Topology
 from shared.fabric import client, connection, mirror
+from shared.fabric.connection import Basic
 from shared.fabric.definition import definition
 from shared.platform import errors
 from shared.platform.server_id import ServerId
@@ -31,7 +32,7 @@ def mark(server: ServerId, database: str) -> str:
 @pytest.fixture
 async def link(source: Source, database: str, mark: str) -> str:
     """A connection to the database."""
-    return (await connection.ensure(mark, source.server.address, database, ROLE, PASSWORD)).id
+    return (await connection.ensure(mark, source.server.address, database, Basic(ROLE, PASSWORD))).id
 
 
 async def until[T](look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool]) -> T:
@@ -188,7 +189,7 @@ async def test_a_running_mirror_is_stopped_before_it_is_led_elsewhere(
     item = (await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)).id
     await mirror.start(workspace, item)
     await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Running")
-    other = (await connection.ensure(f"{mark} 2", source.server.address, database, ROLE, PASSWORD)).id
+    other = (await connection.ensure(f"{mark} 2", source.server.address, database, Basic(ROLE, PASSWORD))).id
     led = await mirror.ensure(workspace, definition(other, database), name="shop", mark=mark, recorded=item)
     assert (led.id, led.change) == (item, "updated")
     await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Stopped")
@@ -202,7 +203,7 @@ async def test_a_start_that_fails_shows_fabrics_error(
 ) -> None:
     theirs = source.database(TABLES, owner="pgadmin")
     name = connection.name_of(server, theirs)
-    link = (await connection.ensure(name, source.server.address, theirs, ROLE, PASSWORD)).id
+    link = (await connection.ensure(name, source.server.address, theirs, Basic(ROLE, PASSWORD))).id
     item = (await mirror.ensure(workspace, definition(link, theirs), name="theirs", mark=name)).id
     await mirror.start(workspace, item)
     tables = await until(

@@ -16,8 +16,9 @@ import pytest
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 
 from local.cloud.fabric.__main__ import Fabric
-from local.topology import Topology
+from local.topology import SERVICE_PRINCIPAL, Topology
 from shared.fabric import client, connection, mirror, workspace
+from shared.fabric.connection import Basic, ServicePrincipal, WorkspaceIdentity
 from shared.fabric.definition import definition
 from shared.platform import errors
 from shared.platform.server_id import ServerId
@@ -100,6 +101,8 @@ async def test_every_request_of_the_app_and_its_answer(
 async def _workspaces(id: str, operator: Caller) -> None:
     roles, somebody = f"/workspaces/{id}/roleAssignments", str(uuid.uuid4())
     assert await workspace.observe(id)
+    with pytest.raises(errors.Blocked):
+        await workspace.identity(id)
     assert await workspace.observe(str(uuid.uuid4())) is None
     assert await workspace.ensure_member(id, somebody)
     operator.call("PATCH", f"{roles}/{settings().identity_object_id}", {"role": "Admin"})
@@ -108,14 +111,20 @@ async def _workspaces(id: str, operator: Caller) -> None:
 
 async def _connections(source: Source, server: ServerId, control: Control) -> None:
     gateway = control("POST", "gateways", {"displayName": "gw"})["id"]
+    login, principal = Basic(ROLE, PASSWORD), source.topology.principals[SERVICE_PRINCIPAL]
+    source.map_to(principal)
+    application = ServicePrincipal(source.topology.tenant, principal.client_id, principal.header)
     for way in ("", gateway):
         database = source.database(TABLES)
         name, host = connection.name_of(server, database), source.server.address
         with pytest.raises(errors.Blocked):
-            await connection.ensure(name, host, database, ROLE, "wrong", gateway=way)
-        made = await connection.ensure(name, host, database, ROLE, PASSWORD, gateway=way)
-        assert await connection.ensure(name, host, database, ROLE, PASSWORD, gateway=way, recorded=made.id)
-        assert await connection.ensure(name, host, database, ROLE, PASSWORD, gateway=way)  # new credentials
+            await connection.ensure(name, host, database, Basic(ROLE, "wrong"), gateway=way)
+        made = await connection.ensure(name, host, database, login, gateway=way)
+        assert await connection.ensure(name, host, database, login, gateway=way, recorded=made.id)
+        assert await connection.ensure(name, host, database, login, gateway=way)  # new credentials
+        assert await connection.ensure(name, host, database, application, gateway=way, recorded=made.id)
+        if not way:
+            assert await connection.ensure(name, host, database, WorkspaceIdentity(), recorded=made.id)
         assert await connection.share(made.id, str(uuid.uuid4()))
         await connection.remove(made.id)
         await connection.remove(made.id)
@@ -124,7 +133,7 @@ async def _connections(source: Source, server: ServerId, control: Control) -> No
 async def _mirrors(source: Source, server: ServerId, workspace: str, control: Control) -> None:
     database = source.database(TABLES)
     name = connection.name_of(server, database)
-    link = (await connection.ensure(name, source.server.address, database, ROLE, PASSWORD)).id
+    link = (await connection.ensure(name, source.server.address, database, Basic(ROLE, PASSWORD))).id
     every = definition(link, database, default_schema=None)
     item = (await mirror.ensure(workspace, every, name="every", mark=name)).id
     chosen = definition(link, database, [("public", "orders"), ("no", "where")], retention_days=3)

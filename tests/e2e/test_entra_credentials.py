@@ -1,0 +1,126 @@
+"""Fabric logs in as a Microsoft Entra principal, to servers that may take no passwords at all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from azure.keyvault.secrets import SecretClient
+
+from local.application import Application
+from local.scenario import Operator, Server, acting_as
+from local.stack import PARTS
+from local.topology import SERVICE_PRINCIPAL, WORKSPACE_IDENTITY
+from shared.platform import server_id
+from shared.steps.credentials import secret_name
+from tests import real_parts
+from tests.conftest import StackFactory
+from tests.e2e.lifecycle.story import (
+    after,
+    calls,
+    codes,
+    delete,
+    fabric,
+    mirrored,
+    new_server,
+    password,
+    put,
+    query,
+    row,
+    slots,
+)  # fmt: skip
+
+NO_PASSWORDS = {"activeDirectoryAuth": "Enabled", "passwordAuth": "Disabled"}
+
+
+@contextlib.contextmanager
+def company(stack_factory: StackFactory, kind: str, role: str) -> Iterator[Operator]:
+    """A stack whose app has Fabric log in with credentials of this kind."""
+    settings = {"FABRIC_CREDENTIALS": kind, "FABRIC_ROLE": role, "POLL_SECONDS": "0.3"}
+    stack = stack_factory(*PARTS, settings=settings, fresh=True)
+    stack.control("fabric", "PUT", "behaviour", {"initializingSeconds": 0})
+    with acting_as(stack, "operator"):
+        person = Operator(stack)
+        yield person
+        person.close()
+
+
+def passwordless(operator: Operator, name: str, version: int) -> tuple[Server, Application]:
+    server = new_server(operator, name, version, "shop", authConfig=NO_PASSWORDS)
+    application = operator.install(server, "shop")
+    real_parts.used("PostgreSQL", application.server_version())
+    return server, application
+
+
+def credentials_of(operator: Operator, server: Server) -> str:
+    known = row(operator, "Mirrors", server)
+    assert known
+    return str(fabric(operator, "GET", f"/connections/{known['connection']}")["credentialDetails"]["credentialType"])
+
+
+def runs_without_a_password(operator: Operator, server: Server, application: Application, role: str) -> None:
+    """The mirror follows the application, its tables are the principal's, and there is no password of ours anywhere."""
+    assert slots(operator, server) == {"shop": True}
+    owned = query(operator, server, "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname = 'sales'")
+    assert role in {found["tableowner"] for found in owned}
+    [attributes] = query(
+        operator, server,
+        "SELECT rolcreatedb AND rolcreaterole AND rolreplication AS all_of_them FROM pg_roles WHERE rolname = %s", role,
+    )  # fmt: skip
+    assert attributes["all_of_them"]
+    assert password(operator, secret_name(server_id.parse(server.id))) is None
+    assert application.inabilities() == {}
+    assert operator.restarts(server) == 1
+
+
+def rotate(operator: Operator, server: Server) -> None:
+    answer = operator.call("POST", operator.door(server, "mirroring/rotate-password"))
+    assert answer.status == 202, answer
+
+
+def everything_kept(operator: Operator) -> str:
+    """All rows of the app, and all logs of the stack."""
+    rows: list[Any] = [operator.rows(table) for table in ("Servers", "Mirrors")]
+    logs = (operator.topology.path / "logs").glob("*.log")
+    return str(rows) + "".join(log.read_text(errors="replace") for log in logs)
+
+
+def released(operator: Operator, server: Server, role: str) -> None:
+    seen = after(operator, server, lambda: delete(operator, server))
+    assert seen["phase"] == "Released"
+    assert slots(operator, server) == {}
+    assert query(operator, server, "SELECT 1 FROM pg_roles WHERE rolname = %s", role) == []
+
+
+def test_as_a_service_principal(stack_factory: StackFactory) -> None:
+    with company(stack_factory, "ServicePrincipal", SERVICE_PRINCIPAL) as operator:
+        server, application = passwordless(operator, "pg-principal", 16)
+        blocked = after(operator, server, lambda: put(operator, server))
+        assert (blocked["phase"], codes(blocked)) == ("Blocked", ["PrincipalSecret"])
+        assert f"Key Vault has no secret '{SERVICE_PRINCIPAL}'" in blocked["reasons"][0]["message"]
+        assert calls(operator, server, "arm", "Servers_Update", "Configurations_Put", "Servers_Restart") == []
+
+        secret = operator.topology.principals[SERVICE_PRINCIPAL].header
+        with SecretClient(operator.topology.vault_url, operator.credential) as vault:
+            vault.set_secret(SERVICE_PRINCIPAL, secret)
+        mirrored(operator, server)
+        assert credentials_of(operator, server) == "ServicePrincipal"
+        runs_without_a_password(operator, server, application, SERVICE_PRINCIPAL)
+
+        rotated = after(operator, server, lambda: rotate(operator, server))
+        assert (rotated["phase"], rotated["reasons"]) == ("Mirrored", [])
+        updates = [call["operation"].endswith("UpdateConnection") for call in operator.control("fabric", "calls")]
+        assert sum(updates) == 1  # with the client secret that Key Vault has now
+        released(operator, server, SERVICE_PRINCIPAL)
+        assert password(operator, SERVICE_PRINCIPAL) == secret  # it is not ours to delete
+        assert secret not in everything_kept(operator)
+
+
+def test_as_the_identity_of_the_workspace(stack_factory: StackFactory) -> None:
+    with company(stack_factory, "WorkspaceIdentity", WORKSPACE_IDENTITY) as operator:
+        server, application = passwordless(operator, "pg-workspace", 18)
+        mirrored(operator, server)
+        assert credentials_of(operator, server) == "WorkspaceIdentity"
+        runs_without_a_password(operator, server, application, WORKSPACE_IDENTITY)
+        released(operator, server, WORKSPACE_IDENTITY)
