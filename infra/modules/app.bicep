@@ -136,6 +136,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
   resource auth 'config' = if (!empty(authClientId)) {
     name: 'authsettingsV2'
     properties: {
+      platform: { enabled: true }
       globalValidation: {
         requireAuthentication: true
         unauthenticatedClientAction: 'Return401'
