@@ -19,6 +19,16 @@ def text(node: Node) -> str:
     return (node.text or b"").decode()
 
 
+def expression(written: str) -> Node:
+    """An expression on its own."""
+    return _PARSER.parse(f"var x = {written}\n".encode()).root_node.children[0].children[-1]
+
+
+def parts(node: Node) -> list[Node]:
+    """What a node consists of, without punctuation and comments."""
+    return [child for child in node.named_children if child.type != "comment"]
+
+
 def descendants(node: Node, *types: str) -> Iterator[Node]:
     """The node and all below it, of these types (none: all), in the order of the text."""
     if not types or node.type in types:
