@@ -22,6 +22,7 @@ from pathlib import Path
 from local import certificates, lock, stack_file
 from local.topology import (
     APP,
+    INGESTION,
     LISTEN_VARIABLE,
     SERVICE_PRINCIPAL,
     TOPOLOGY_VARIABLE,
@@ -38,6 +39,7 @@ MODULES = {
     "azurite": "local.azurite",
     "keyvault": "local.cloud.keyvault",
     "eventgrid": "local.cloud.eventgrid",
+    "monitor": "local.cloud.monitor",
     "arm": "local.cloud.arm",
     "fabric": "local.cloud.fabric",
     "host": "local.host",
@@ -89,7 +91,7 @@ class Stack:
             undo.enter_context(lock.hold(self.folder))
             _forget_last(self.folder)
             (self.folder / "logs").mkdir(exist_ok=True)
-            certificates.create(self.folder, f"*.{LOCATION}-1.eventgrid.azure.net")
+            certificates.create(self.folder, f"*.{LOCATION}-1.eventgrid.azure.net", INGESTION.format(location=LOCATION))
             # Azurite binds its port itself. To hold the port for it, ours doesn't listen and allows reuse.
             azurite = {"azurite": undo.enter_context(_bind(listen=False))} if "azurite" in self.parts else {}
             with contextlib.ExitStack() as handed_over:
@@ -236,6 +238,7 @@ def make_topology(folder: Path, ports: dict[str, int]) -> Topology:
         vault="kv-mirrors",
         storage_account="mirrors",
         storage_key=base64.b64encode(secrets.token_bytes(32)).decode(),
+        instrumentation_key=str(uuid.uuid4()),
         control_key=secrets.token_urlsafe(32),
         host_keys={name: secrets.token_urlsafe(32) for name in keys},
         principals={name: _principal(name) for name in PRINCIPALS},

@@ -20,6 +20,7 @@ SERVICE_PRINCIPAL = "sp-fabric-mirror"
 WORKSPACE_IDENTITY = "Mirrors"
 """The identity of the stack's workspace; in Azure too it is called like its workspace."""
 NOTICE_TOPIC = "notices"
+INGESTION = "{location}-1.in.applicationinsights.azure.com"
 PLAIN_PARTS = ("front_door", "identity", "host")
 
 
@@ -47,6 +48,7 @@ class Topology(msgspec.Struct, frozen=True):
     storage_account: str
     storage_key: str
     control_key: str
+    instrumentation_key: str
     host_keys: dict[str, str]
     principals: dict[str, Principal]
     ports: dict[str, int]
@@ -129,6 +131,13 @@ class Topology(msgspec.Struct, frozen=True):
         }
         if "eventgrid" in self.ports:
             settings["NOTICE_TOPIC_ENDPOINT"] = self.topic_endpoint(NOTICE_TOPIC)
+        if "monitor" in self.ports:
+            settings |= {
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={self.instrumentation_key};"
+                f"IngestionEndpoint=https://{INGESTION.format(location=self.location)}",
+                "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": f"ClientId={app.client_id};Authorization=AAD",
+                "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
+            }
         if "azurite" in self.ports:
             settings["STORAGE_TABLE_ENDPOINT"] = self.table_endpoint
         return self.environment(APP) | settings

@@ -17,6 +17,7 @@ STAND_INS = {
     "identity": "managed identity",
     "keyvault": "Key Vault",
     "eventgrid": "Event Grid",
+    "monitor": "Application Insights",
     "arm": "Azure Resource Manager",
     "fabric": "Microsoft Fabric",
     "host": "the Functions host",

@@ -47,6 +47,7 @@ var hostSettings = {
   AzureWebJobsStorage__clientId: identityClientId
   APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnection
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+  APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true' // else the exporter tells Microsoft about itself
 }
 
 // host.json says Azure Storage; its values can be replaced by settings of this form.

@@ -20,7 +20,7 @@ import msgspec
 
 from local import topology
 from local.cloud import web
-from local.topology import Topology
+from local.topology import INGESTION, Topology
 
 log = logging.getLogger("local.front_door")
 
@@ -57,6 +57,7 @@ class FrontDoor:
             "management.azure.com": "arm",
             "api.fabric.microsoft.com": "fabric",
             f"{stack.vault}.vault.azure.net": "keyvault",
+            INGESTION.format(location=stack.location): "monitor",
         }
         self.topics = f".{stack.location}-1.eventgrid.azure.net"
 

@@ -22,8 +22,9 @@ FABRIC = "https://api.fabric.microsoft.com"
 KEY_VAULT = "https://vault.azure.net"
 EVENT_GRID = "https://eventgrid.azure.net"
 STORAGE = "https://storage.azure.com"
+MONITOR = "https://monitor.azure.com"
 POSTGRESQL = "https://ossrdbms-aad.database.windows.net"
-AUDIENCES = (ARM, ARM_CLASSIC, FABRIC, KEY_VAULT, EVENT_GRID, STORAGE, POSTGRESQL)
+AUDIENCES = (ARM, ARM_CLASSIC, FABRIC, KEY_VAULT, EVENT_GRID, STORAGE, MONITOR, POSTGRESQL)
 
 
 def mint(topology: Topology, principal: Principal, audience: str) -> tuple[str, int]:

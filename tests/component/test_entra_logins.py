@@ -25,8 +25,8 @@ def topology(tmp_path: Path) -> Topology:
     certificates.create(tmp_path)
     return Topology(
         folder=str(tmp_path), tenant=str(uuid.uuid4()), subscription="", resource_group="", location="", capacity="",
-        workspace="", vault="", storage_account="", storage_key="", control_key="", host_keys={},
-        principals={APP.name: APP, READER.name: READER}, ports={},
+        workspace="", vault="", storage_account="", storage_key="", control_key="", instrumentation_key="",
+        host_keys={}, principals={APP.name: APP, READER.name: READER}, ports={},
     )  # fmt: skip
 
 

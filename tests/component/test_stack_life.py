@@ -191,7 +191,7 @@ def test_the_stack_file_tells_other_tools_everything(tmp_path: Path) -> None:
     assert told["pid"] == os.getpid()
     assert told["app"]["address"] == f"http://127.0.0.1:{here.ports['host']}"
     assert set(told["app"]["keys"]) == {"host", "master", "eventgrid", "durabletask"}
-    assert told["fault_control"]["parts"] == ["identity", "keyvault", "eventgrid", "arm", "fabric"]
+    assert told["fault_control"]["parts"] == ["identity", "keyvault", "eventgrid", "monitor", "arm", "fabric"]
     assert told["environment"]["AZURE_CLIENT_ID"] == here.principals["operator"].client_id
     assert told["environment"]["HTTPS_PROXY"] == f"http://127.0.0.1:{here.ports['front_door']}"
     for name in ("table_endpoint", "key_vault", "tenant", "subscription", "resource_group", "workspace", "capacity"):
