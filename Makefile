@@ -54,7 +54,7 @@ bench: $(PYTHON_READY) $(NODE_READY) ## Run the benchmarks
 	@if [ -f bench/__main__.py ]; then $(PYTHON) -m bench; else echo "There are no benchmarks yet: bench/ is empty."; fi
 
 .PHONY: screenshot
-screenshot: $(PYTHON_READY) $(NODE_READY) ## Take the picture of the page for the documents anew
+screenshot: $(PYTHON_READY) $(NODE_READY) ## Take the pictures of the page for the documents anew
 	@$(PYTHON) -m local.chromium
 	@$(PYTHON) -m local.screenshot
 

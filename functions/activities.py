@@ -141,8 +141,9 @@ async def ensure_connection(payload: dict) -> dict:  # type: ignore[type-arg]
 async def ensure_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
+    workspace = payload["workspace"], payload["workspace_name"]
     return await answer(
-        payload, mirror.ensure_mirror(_server(payload), payload["database"], payload["workspace"], _tables(payload))
+        payload, mirror.ensure_mirror(_server(payload), payload["database"], *workspace, _tables(payload))
     )
 
 

@@ -263,7 +263,9 @@ def _mirror_all(ctx: task.OrchestrationContext, server: str, decision: dict[str,
 def _mirror_input(
     ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], database: str
 ) -> dict[str, Any]:
-    kept = ("host", "workspace", "gateway", "rotate", "mirror_start_limit_minutes", "poll_seconds")
+    kept = (
+        "host", "workspace", "workspace_name", "gateway", "rotate", "mirror_start_limit_minutes", "poll_seconds",
+    )  # fmt: skip
     return {
         "run": ctx.instance_id,
         "server": server,
@@ -276,7 +278,7 @@ def _mirror_input(
 @blueprint.orchestration_trigger(context_name="ctx")
 def mirror_database(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> Flow[dict[str, Any]]:
     """Mirror one database of a prepared server. Its outcome says why not, so that it does not stop the others."""
-    kept = ("server", "host", "database", "tables", "workspace", "gateway", "rotate")
+    kept = ("server", "host", "database", "tables", "workspace", "workspace_name", "gateway", "rotate")
     one = {name: wanted[name] for name in kept}
     reasons: list[Reason] = []
     try:

@@ -68,7 +68,7 @@ def main(folder: Path = ROOT / ".local") -> int:
         )
         operator = Operator(stack)
         try:
-            good = _play(operator)
+            good = play(operator)
         except (AzureError, psycopg.Error, requests.RequestException, TimeoutError, Refused) as error:
             good = False
             _tell(False, f"The demo could not go on: {str(error).partition('\n')[0]}")
@@ -84,7 +84,8 @@ def main(folder: Path = ROOT / ".local") -> int:
     return 0 if good else 1
 
 
-def _play(operator: Operator) -> bool:
+def play(operator: Operator) -> bool:
+    """Tell it on a running stack. Whether all of it holds."""
     with ThreadPoolExecutor() as pool:
         actors = list(pool.map(lambda role: _cast(operator, role), CAST))
     with ExitStack() as writing:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from azure.data.tables import EdmType, TableServiceClient
 
-from local.topology import Topology
+from local.topology import WORKSPACE_IDENTITY, Topology
 
 LAST_TICK = 3_155_378_975_999_999_999
 STEP = timedelta(minutes=5)
@@ -139,6 +139,9 @@ class Fleet:
         group = f"/subscriptions/{self.topology.subscription}/resourceGroups/{self.topology.resource_group}"
         return f"{group}/providers/Microsoft.DBforPostgreSQL/flexibleServers/{server}"
 
+    def _name(self, workspace: str) -> str:
+        return WORKSPACE_IDENTITY if workspace == self.topology.workspace else f"Workspace {workspace[:4]}"
+
     def _observation(self, example: Example, workspace: str, at: datetime, now: datetime) -> Entity:
         hours = (now - at) / timedelta(hours=1)
         bad = example.level != "Healthy" and hours <= example.turn
@@ -163,7 +166,8 @@ class Fleet:
             "retained_wal_bytes": retained,
         }
         values = {
-            "workspace": workspace, "item": example.item(workspace), "server": self.resource_id(example.server),
+            "workspace": workspace, "workspace_name": self._name(workspace), "item": example.item(workspace),
+            "server": self.resource_id(example.server),
             "database": example.database, "level": example.level if bad or not hours else "Healthy",
             "reasons": _reasons(example.reasons if bad or not hours else ()), "updated_at": at,
             "since": now - timedelta(hours=example.turn), "status": example.status if bad or not hours else "Running",

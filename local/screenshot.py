@@ -1,7 +1,7 @@
-"""`python -m local.screenshot`: the picture of the page in the documents, taken of the app on a running stack.
+"""`python -m local.screenshot`: the pictures of the page in the documents, taken of the app on running stacks.
 
-The fleet is an example, but two of its servers are at work for real while the picture is taken: one is being prepared,
-one waits for a restart decision.
+One shows what the demo leaves. The other shows an example fleet, of which two servers are at work for real while the
+picture is taken: one is being prepared, one waits for a restart decision.
 """
 
 from __future__ import annotations
@@ -9,40 +9,52 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from local import chromium, example
+from local import chromium, demo, example
 from local.scenario import Operator, Server, acting_as, eventually
 from local.stack import ROOT, Stack, StartFailed
 
-PICTURE = ROOT / "docs" / "images" / "dashboard.png"
-WIDTH, HEIGHT = 1280, 1240
+PICTURES = ROOT / "docs" / "images"
+WIDTH, HEIGHT = 1280, 400
 NEVER = "0 0 0 29 2 *"
 SETTINGS = {"HEALTH_SCHEDULE": NEVER, "RESYNC_SCHEDULE": NEVER}
 HELD_SECONDS = 15.0
 
 
 def main() -> int:
-    """Take the picture; the exit status is 0 if that worked."""
+    """Take the pictures; the exit status is 0 if that worked."""
     program = chromium.find()
     if program is None:
         print(chromium.NEEDED)
         return 1
-    with tempfile.TemporaryDirectory(prefix="screenshot-") as folder:
-        Path(folder).chmod(0o755)
-        try:
-            with Stack(Path(folder), settings=SETTINGS) as stack, acting_as(stack, "operator"):
-                _take(stack, program)
-        except StartFailed as error:
-            print(f"Not started. {error}")
-            return 1
-    print(f"{PICTURE.relative_to(ROOT)} is written, {PICTURE.stat().st_size // 1024} KiB.")
+    for name, scene in (("demo", _demo), ("dashboard", _fleet)):
+        with tempfile.TemporaryDirectory(prefix="screenshot-") as folder:
+            Path(folder).chmod(0o755)
+            try:
+                with Stack(Path(folder), settings=SETTINGS) as stack, acting_as(stack, "operator"), scene(stack):
+                    _photograph(stack, program, PICTURES / f"{name}.png")
+            except StartFailed as error:
+                print(f"Not started. {error}")
+                return 1
     return 0
 
 
-def _take(stack: Stack, program: str) -> None:
+@contextmanager
+def _demo(stack: Stack) -> Iterator[None]:
+    """What `make demo` tells, when it has ended."""
+    operator = Operator(stack)
+    demo.play(operator)
+    yield
+    operator.close()
+
+
+@contextmanager
+def _fleet(stack: Stack) -> Iterator[None]:
     operator = Operator(stack)
     fleet = example.Fleet(stack.topology, operator.credential)
     try:
@@ -55,7 +67,7 @@ def _take(stack: Stack, program: str) -> None:
         fleet.mirrors(example.FLEET)
         for name in sorted({one.server for one in example.FLEET}):
             fleet.server(name, "Mirrored")
-        _photograph(stack, program)
+        yield
     finally:
         fleet.close()
         operator.close()
@@ -71,16 +83,16 @@ def _ask(operator: Operator, name: str, restart: str = "now", hold: bool = False
     return server
 
 
-def _photograph(stack: Stack, program: str) -> None:
+def _photograph(stack: Stack, program: str, picture: Path) -> None:
     address = f"{stack.topology.address('host')}/api/dashboard?code={stack.topology.host_keys['default']}"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.goto(address)
         time.sleep(0.2)
-        PICTURE.parent.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=PICTURE, full_page=True)
+        page.screenshot(path=picture, full_page=True)
         browser.close()
+    print(f"{picture.relative_to(ROOT)} is written, {picture.stat().st_size // 1024} KiB.")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ class Mirror(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     workspace: str
+    workspace_name: str
     mirrored_database: str
     server: str
     database: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -46,7 +46,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """What the page shows. `counts` by level; `page` of `pages`; `total`: mirrors that fit the query.
 
     `waiting`, `blocked` and `working` are servers, the first few of `servers` counted by phase. `mirrored_servers`
-    counts those that have mirrors; `names` and `workspaces` are offered to choose from.
+    counts those that have mirrors; `names` and `workspaces` (names by id) are offered to choose from.
     """
 
     query: Query
@@ -62,7 +62,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     blocked: tuple[Server, ...]
     working: tuple[Server, ...]
     names: tuple[str, ...]
-    workspaces: tuple[str, ...]
+    workspaces: dict[str, str]
 
     @property
     def at_work(self) -> int:
@@ -106,8 +106,16 @@ async def look(parameters: Mapping[str, str]) -> Overview:
         blocked=of_phase("Blocked"),
         working=of_phase(*AT_WORK),
         names=tuple(sorted({mirror.server_name for mirror in everything})[:MOST_SUGGESTED]),
-        workspaces=tuple(sorted({*settings().allowed_workspaces, *(mirror.workspace for mirror in everything)})),
+        workspaces=_workspaces(everything),
     )
+
+
+def _workspaces(mirrors: Iterable[MirrorGlance]) -> dict[str, str]:
+    """The allowed workspaces and those with mirrors, by name; one without mirrors is known by its id alone."""
+    names = dict.fromkeys(settings().allowed_workspaces, "")
+    for mirror in mirrors:
+        names[mirror.workspace] = mirror.workspace_name or names.get(mirror.workspace, "")
+    return {id: name or id for id, name in sorted(names.items(), key=lambda one: (not one[1], one[1].lower(), one[0]))}
 
 
 async def _line(mirror: MirrorGlance, now: datetime) -> Line | None:

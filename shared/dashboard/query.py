@@ -119,7 +119,7 @@ def _fits(query: Query, mirror: MirrorGlance) -> bool:
         return False
     if not query.search:
         return True
-    names = (mirror.server, mirror.database, mirror.workspace, mirror.item, mirror.level)
+    names = (mirror.server, mirror.database, mirror.workspace, mirror.workspace_name, mirror.item, mirror.level)
     text = " ".join((*names, *(f"{reason.code} {reason.message}" for reason in mirror.reasons))).lower()
     return all(word in text for word in query.search.lower().split())
 

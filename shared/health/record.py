@@ -60,6 +60,7 @@ def row(observation: Observation, standing: Standing, previous: HealthRow | None
     mirror = observation.mirror
     kept = HealthRow(
         workspace=mirror.workspace,
+        workspace_name=mirror.workspace_name,
         item=mirror.item,
         server=mirror.server,
         database=mirror.database,

@@ -28,6 +28,7 @@ class MirrorGlance(Row, frozen=True, kw_only=True):
     server: str
     database: str
     level: str
+    workspace_name: str = ""
     reasons: tuple[Reason, ...] = ()
 
     @property

@@ -76,6 +76,7 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     phase: str = "New"
     host: str = ""
     workspace: str = ""
+    workspace_name: str = ""
     item: str = ""
     item_name: str = ""
     connection: str = ""
@@ -104,6 +105,7 @@ class HealthRow(_OfServer, frozen=True, kw_only=True):
     server: ServerId
     database: str
     level: str
+    workspace_name: str = ""
     reasons: tuple[Reason, ...] = ()
     since: datetime = EPOCH
     pending: int = 0
@@ -200,7 +202,7 @@ async def list_mirrors_of(server: ServerId) -> list[MirrorRow]:
     return [row async for row in _mirrors.query("PartitionKey eq @partition", partition=key(server.key))]
 
 
-WATCHED = ("server", "database", "host", "workspace", "item", "item_name", "everything", "updated_at")
+WATCHED = ("server", "database", "host", "workspace", "workspace_name", "item", "item_name", "everything", "updated_at")
 
 
 def list_mirrors() -> AsyncIterator[MirrorRow]:

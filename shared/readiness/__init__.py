@@ -62,4 +62,4 @@ def check(facts: Facts, intent: MirrorIntent, settings: Settings) -> Report:
         *workspace_checks(intent, facts, settings),
         *connection_checks(intent, facts, settings),
     ]
-    return Report(checks=tuple(checks), plan=plan)
+    return Report(checks=tuple(checks), plan=plan, workspace_name=facts.workspace.name if facts.workspace else "")

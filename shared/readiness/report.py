@@ -78,6 +78,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     checks: tuple[Check, ...]
     plan: Plan
+    workspace_name: str = ""
 
     @property
     def failures(self) -> tuple[Reason, ...]:

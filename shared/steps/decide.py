@@ -48,6 +48,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     tables: dict[str, tuple[tuple[str, str], ...]] = {}
     workspace: str = ""
+    workspace_name: str = ""
     gateway: str = ""
     rotate: bool = False
     restart: RestartPolicy = "auto"
@@ -156,6 +157,7 @@ async def _prepare(
             for database in found.plan.databases
         },
         workspace=intent.workspace,
+        workspace_name=found.workspace_name,
         gateway=readiness.gateway_of(intent, facts),
         rotate=row.rotate,
         restart=intent.restart,

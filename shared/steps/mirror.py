@@ -52,7 +52,9 @@ async def ensure_connection(id: ServerId, database: str, host: str, gateway: str
         await store.update_mirror(id, database, connection=found.id)
 
 
-async def ensure_mirror(id: ServerId, database: str, workspace: str, tables: list[tuple[str, str]] | None) -> None:
+async def ensure_mirror(
+    id: ServerId, database: str, workspace: str, workspace_name: str, tables: list[tuple[str, str]] | None
+) -> None:
     """Make sure of the mirrored database of a database: all of its tables, or the chosen ones.
 
     One in another workspace, where it was wanted before, is left first.
@@ -69,7 +71,13 @@ async def ensure_mirror(id: ServerId, database: str, workspace: str, tables: lis
         recorded=row.item,
     )
     await store.update_mirror(
-        id, database, workspace=workspace, item=found.id, item_name=found.name, everything=tables is None
+        id,
+        database,
+        workspace=workspace,
+        workspace_name=workspace_name,
+        item=found.id,
+        item_name=found.name,
+        everything=tables is None,
     )
 
 

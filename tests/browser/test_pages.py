@@ -70,8 +70,9 @@ def test_searching_filters_while_one_types_and_leaves_the_caret(app: Seeded, tab
 
 def test_server_and_workspace_are_chosen(app: Seeded, tab: Watched, large: str):
     page = tab.open()
-    page.get_by_label("Workspace").select_option(large)
+    page.get_by_label("Workspace").select_option(label=f"Workspace {large[:4]}")
     expect(page.locator("#found")).to_contain_text("60 mirrors")
+    expect(page.locator("tbody tr").first).to_contain_text(f"in workspace Workspace {large[:4]}")
     page.get_by_role("combobox", name="Server").fill("pg-0003")
     page.get_by_role("combobox", name="Server").press("Enter")
     expect(page.locator("tbody tr")).to_have_count(5)

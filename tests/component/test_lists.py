@@ -70,6 +70,7 @@ def test_mirrors_come_worst_first_as_described(app: Seeded, document: Any):
     worst = body["value"][0]
     assert worst["server"] == app.fleet.resource_id("pg-billing")
     assert [reason["code"] for reason in worst["reasons"]] == ["WalRetained", "SlotInactive"]
+    assert worst["workspace_name"] == f"Workspace {WORKSPACE[:4]}"
     assert worst["retained_wal_bytes"] == 27 * 2**30
 
 
@@ -79,6 +80,7 @@ def test_mirrors_come_worst_first_as_described(app: Seeded, document: Any):
         ("health=degraded", ["products", "shipments"]),
         ("server=PG-Shop", ["payments", "shop"]),
         ("search=walretained+27.0", ["invoices"]),
+        (f"search=workspace+{WORKSPACE[:4]}+invoices", ["invoices"]),
         ("health=Healthy&server=pg-billing", []),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_tag_makes_a_server_a_mirror_that_follows_its_application(operator: Op
     assert now > prepared.rows  # it kept writing
     row = eventually(lambda: health(operator, prepared.server), lambda row: row["rows"] == now, 20)
     assert (row["level"], row["status"], row["tables"], row["tables_replicating"]) == ("Healthy", "Running", 4, 4)
-    assert row["slot_active"] is True
+    assert (row["slot_active"], row["workspace_name"]) == (True, "Mirrors")
     with prepared.application.connect() as connection:
         connection.execute("INSERT INTO sales.products (name, price) SELECT 'More', 1 FROM generate_series(1, 7)")
     eventually(lambda: health(operator, prepared.server), lambda row: row["rows"] == now + 7, 20)

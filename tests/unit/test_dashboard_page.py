@@ -48,7 +48,7 @@ def shown(
     found = overview.Overview(
         query=Query(), now=NOW, counts=counts, total=len(rows), lines=tuple(overview.Line(one, ()) for one in rows),
         page=pages[0], pages=pages[1], servers=dict.fromkeys(PHASES, 0) | (phases or {}), mirrored_servers=1,
-        waiting=waiting, blocked=blocked, working=working, names=("pg-shop",), workspaces=("w1",),
+        waiting=waiting, blocked=blocked, working=working, names=("pg-shop",), workspaces={"w1": HOSTILE, "w2": "w2"},
     )  # fmt: skip
     at = links.of(address, parameters or {}, depth=0)
     return page.overview(found, {"run-1": status} if status else {}, at, API)
@@ -62,7 +62,8 @@ def text(html: str) -> str:
 
 def test_a_mirror_is_told_in_words():
     reason = Reason("LatencyHigh", "public.orders is 1,200 s behind.", "Look at Fabric's capacity.")
-    said = text(shown(row(level="Degraded", reasons=(reason,), tables_replicating=2)))
+    said = text(shown(row(level="Degraded", reasons=(reason,), tables_replicating=2, workspace_name="Sales")))
+    assert "in workspace Sales" in said
     assert "1 Degraded" in said
     for part in ("Degraded for 3 h", "shop on pg-shop", "2 of 3", "1,234,567", "2.5 s", "32 MiB", "2 min ago"):
         assert part in said
@@ -119,6 +120,7 @@ def test_what_others_wrote_is_shown_harmlessly(where: str):
     bad = row(
         database=HOSTILE, level=HOSTILE, status=HOSTILE, reasons=(Reason(HOSTILE, HOSTILE, HOSTILE),), tables_failing=1,
         failing=(Reason(HOSTILE, HOSTILE),), wal_status=HOSTILE, item=HOSTILE, workspace=HOSTILE,
+        workspace_name=HOSTILE,
     )  # fmt: skip
     parameters = {"code": HOSTILE, "search": HOSTILE, "server": HOSTILE}
     at = links.of(f"{API}dashboard", parameters, depth=0)
