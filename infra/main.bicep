@@ -59,11 +59,13 @@ param instanceMemoryMB int = 2048
 @description('System topics that watched subscriptions have already, as {"subscription id": "resource group/name"}: there can be only one each.')
 param existingTopics object = {}
 
+// Names of azd's environments may have characters that names of resources may not.
+var name = replace(replace(replace(replace(environmentName, '_', '-'), '.', '-'), '(', '-'), ')', '-')
 var tags = { 'azd-env-name': environmentName }
 var token = toLower(uniqueString(subscription().id, environmentName, location))
 
 resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
-  name: 'rg-${environmentName}'
+  name: 'rg-${name}'
   location: location
   tags: tags
 }
@@ -72,7 +74,7 @@ module resources 'modules/resources.bicep' = {
   name: 'resources'
   scope: group
   params: {
-    name: environmentName
+    name: name
     token: token
     location: location
     tags: tags
@@ -94,7 +96,7 @@ module resources 'modules/resources.bicep' = {
 module role 'modules/role.bicep' = {
   name: 'role-${token}'
   params: {
-    name: environmentName
+    name: name
     subscriptions: allowedSubscriptions
   }
 }
@@ -104,7 +106,7 @@ module watch 'modules/watch.bicep' = [
     name: 'watch-${token}'
     scope: subscription(id)
     params: {
-      name: environmentName
+      name: name
       location: location
       tags: tags
       roleId: role.outputs.id
