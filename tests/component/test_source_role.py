@@ -17,6 +17,7 @@ from shared.source.parameters import Used
 from tests.component.application import IDENTITY, PASSWORD, prepare_server
 from tests.component.conftest import VERSIONS, Postgres
 
+PRINCIPAL = str(uuid.uuid4())
 FIRST, SECOND = secrets.token_urlsafe(30), secrets.token_urlsafe(30)
 
 
@@ -58,28 +59,35 @@ async def test_creates_the_role_once_and_repairs_what_differs(postgres: Postgres
     assert await role.ensure_role(found, name, FIRST) == ()
 
 
-async def test_a_role_that_a_principal_logs_in_as(postgres: Postgres, name: str) -> None:
-    principal, somebody, own = (str(uuid.uuid4()) for _ in range(3))
+@pytest.fixture
+async def administrator(postgres: Postgres) -> AsyncIterator[Connection]:
+    """A Microsoft Entra administrator in the maintenance database. `PRINCIPAL`'s token is `FIRST`."""
     who = (IDENTITY, PASSWORD) if postgres.version >= 16 else (postgres.administrator, postgres.password)
-    tokens = Jsonb({principal: FIRST, own: who[1]})
-    postgres.server.execute("SELECT azure_entra.renew(%s)", (tokens,))
+    own = str(uuid.uuid4())
+    postgres.server.execute("SELECT azure_entra.renew(%s)", (Jsonb({PRINCIPAL: FIRST, own: who[1]}),))
     postgres.server.execute("SELECT azure_entra.label(%s, %s, 'service', true)", (who[0], own))
     async with connection.connect_as(postgres.server.address, MAINTENANCE_DATABASE, *who) as found:
-        assert await role.ensure_principal_role(found, name, principal) == ("created",)
-        assert await role.ensure_principal_role(found, name, principal.upper()) == ()
-        assert await role.opens(found, name, FIRST)  # which here is the principal's token
-        postgres.server.execute(sql.SQL("ALTER ROLE {} NOREPLICATION").format(sql.Identifier(name)))
-        assert await role.ensure_principal_role(found, name, principal) == ("attributes",)
-        with pytest.raises(Blocked, match=f"is mapped to the principal {principal}, and .* {somebody}") as caught:
-            await role.ensure_principal_role(found, name, somebody)
-        assert caught.value.code == "RoleNotMapped"
-        label = f"""SECURITY LABEL FOR "pgaadauth" ON ROLE {sql.Identifier(name).as_string(found)} IS """
-        assert f"{label}'aadauth,oid={somebody},type=service';" in caught.value.remedy
-        assert await role.drop_role(found, name)
-        assert await role.ensure_role(found, name, SECOND) == ("created",)
-        postgres.server.execute("DELETE FROM azure_entra.labels WHERE role = %s", (name,))
-        with pytest.raises(Blocked, match="is mapped to no Microsoft Entra principal"):
-            await role.ensure_principal_role(found, name, principal)
+        yield found
+    postgres.server.execute("DELETE FROM azure_entra.labels WHERE role = %s", (who[0],))
+
+
+async def test_a_role_that_a_principal_logs_in_as(postgres: Postgres, administrator: Connection, name: str) -> None:
+    found, somebody = administrator, str(uuid.uuid4())
+    assert await role.ensure_principal_role(found, name, PRINCIPAL) == ("created",)
+    assert await role.ensure_principal_role(found, name, PRINCIPAL.upper()) == ()
+    assert await role.opens(found, name, FIRST)  # which here is the principal's token
+    postgres.server.execute(sql.SQL("ALTER ROLE {} NOREPLICATION").format(sql.Identifier(name)))
+    assert await role.ensure_principal_role(found, name, PRINCIPAL) == ("attributes",)
+    with pytest.raises(Blocked, match=f"is mapped to the principal {PRINCIPAL}, and .* {somebody}") as caught:
+        await role.ensure_principal_role(found, name, somebody)
+    assert caught.value.code == "RoleNotMapped"
+    label = f"""SECURITY LABEL FOR "pgaadauth" ON ROLE {sql.Identifier(name).as_string(found)} IS """
+    assert f"{label}'aadauth,oid={somebody},type=service';" in caught.value.remedy
+    assert await role.drop_role(found, name)
+    assert await role.ensure_role(found, name, SECOND) == ("created",)
+    postgres.server.execute("DELETE FROM azure_entra.labels WHERE role = %s", (name,))
+    with pytest.raises(Blocked, match="is mapped to no Microsoft Entra principal"):
+        await role.ensure_principal_role(found, name, PRINCIPAL)
 
 
 async def test_a_run_cut_between_key_vault_and_the_server_heals(found: Connection, name: str) -> None:
