@@ -19,6 +19,7 @@ from local.postgres_installation import VERSIONS
 PAGE = 2  # small, so that a few servers already make more than one page
 UPDATE_SECONDS = 0.3
 IDENTITY_SECONDS = 1.0
+TOKEN = re.compile(r"[a-z0-9-]*")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{1,61})[a-z0-9]")
 LOGIN = re.compile(r"(?!pg_)(?!azure_)[a-zA-Z_][a-zA-Z0-9_-]{0,62}")
 RESERVED_LOGINS = {"azuresu", "admin", "administrator", "root", "guest", "public", "replication"}
@@ -53,15 +54,16 @@ class ServerRoutes:
 
     async def list(self, call: Call) -> Answer:
         self.estate.check_scope(call)
-        found = sorted(self.estate.servers.values(), key=lambda server: server.name)
-        skip = call.query.get("$skiptoken", "0")
-        if not skip.isdigit():
-            raise Refusal(400, "InvalidSkipToken", f"The $skiptoken {skip!r} is not one that a list has given.")
-        start = int(skip)
-        body: dict[str, Any] = {"value": _described(found[start : start + PAGE])}
-        if start + PAGE < len(found):
+        # A page begins after a name, so that none is left out when others come or go between two pages.
+        last = call.query.get("$skiptoken", "")
+        if not TOKEN.fullmatch(last):
+            raise Refusal(400, "InvalidSkipToken", f"The $skiptoken {last!r} is not one that a list has given.")
+        following = sorted((s for s in self.estate.servers.values() if s.name > last), key=lambda server: server.name)
+        page = following[:PAGE]
+        body: dict[str, Any] = {"value": _described(page)}
+        if len(following) > PAGE:
             version = call.query["api-version"]
-            body["nextLink"] = f"{call.url.partition('?')[0]}?api-version={version}&$skiptoken={start + PAGE}"
+            body["nextLink"] = f"{call.url.partition('?')[0]}?api-version={version}&$skiptoken={page[-1].name}"
         return Answer(body=body)
 
     async def replicas(self, call: Call) -> Answer:

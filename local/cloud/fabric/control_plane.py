@@ -32,6 +32,7 @@ class ControlPlane:
     def __init__(self, topology: Topology):
         self.topology = topology
         self._session: aiohttp.ClientSession | None = None
+        self._ids: dict[str, str] = {}
 
     @property
     def present(self) -> bool:
@@ -45,16 +46,14 @@ class ControlPlane:
             yield
 
     async def find(self, host: str) -> FlexibleServer | None:
-        """The server with this domain name."""
+        """The server with this domain name. Where it was seen once, it is looked for first."""
+        known = await self._get(self._ids.get(host.lower(), ""))
+        if known and _host(known) == host.lower():
+            return _server(known)
         path = f"/subscriptions/{self.topology.subscription}/providers/Microsoft.DBforPostgreSQL/flexibleServers"
-        for server in await self._list(path):
-            if server["properties"].get("fullyQualifiedDomainName", "").lower() == host.lower():
-                identity = server.get("identity") or {}
-                system = "SystemAssigned" in identity.get("type", "")
-                network = server["properties"].get("network") or {}
-                public = network.get("publicNetworkAccess") == "Enabled"
-                return FlexibleServer(server["id"], identity.get("principalId") if system else None, public)
-        return None
+        found = {_host(server): server for server in await self._list(path)}
+        self._ids = {name: server["id"] for name, server in found.items()}
+        return _server(found[host.lower()]) if host.lower() in found else None
 
     async def lets_azure_in(self, server: FlexibleServer) -> bool:
         """Whether public access is enabled and the firewall allows Azure services."""
@@ -64,16 +63,39 @@ class ControlPlane:
         return any((rule["startIpAddress"], rule["endIpAddress"]) == ANY_AZURE_SERVICE for rule in rules)
 
     async def _list(self, path: str) -> list[dict[str, Any]]:
-        assert self._session is not None
-        token, _ = tokens.mint(self.topology, self.topology.principals["azure"], tokens.ARM)
         rows: list[dict[str, Any]] = []
         following = f"{path}?api-version={API_VERSION}"
         while following:
-            url = self.topology.address("arm") + following
-            async with self._session.get(url, headers={"Authorization": f"Bearer {token}"}) as response:
-                response.raise_for_status()
-                body = await response.json()
+            body = await self._ask(following)
+            if body is None:
+                break
             rows += body["value"]
             link = urlsplit(body.get("nextLink") or "")
             following = f"{link.path}?{link.query}" if link.path else ""
         return rows
+
+    async def _get(self, id: str) -> dict[str, Any] | None:
+        return await self._ask(f"{id}?api-version={API_VERSION}") if id else None
+
+    async def _ask(self, path: str) -> dict[str, Any] | None:
+        """What there is at the path; None where there is nothing."""
+        assert self._session is not None
+        token, _ = tokens.mint(self.topology, self.topology.principals["azure"], tokens.ARM)
+        url = self.topology.address("arm") + path
+        async with self._session.get(url, headers={"Authorization": f"Bearer {token}"}) as response:
+            if response.status == 404:
+                return None
+            response.raise_for_status()
+            body: dict[str, Any] = await response.json()
+        return body
+
+
+def _host(server: dict[str, Any]) -> str:
+    return str(server["properties"].get("fullyQualifiedDomainName", "")).lower()
+
+
+def _server(document: dict[str, Any]) -> FlexibleServer:
+    identity, network = document.get("identity") or {}, document["properties"].get("network") or {}
+    system = "SystemAssigned" in identity.get("type", "")
+    public = network.get("publicNetworkAccess") == "Enabled"
+    return FlexibleServer(document["id"], identity.get("principalId") if system else None, public)

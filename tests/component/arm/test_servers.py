@@ -78,8 +78,12 @@ async def test_lists_in_pages_and_keeps_what_a_server_was_created_as(
     assert (odd.properties.cluster.cluster_size, odd.properties.network.public_network_access) == (2, "Disabled")
     window = odd.properties.maintenance_window
     assert (window.custom_window, window.start_hour, window.start_minute) == ("Enabled", 3, 0)
-    for name in ("pg-burstable", "pg-replica"):
-        change(stack, "DELETE", server_path(stack, name))
+    pages = arm.servers.list_by_resource_group(GROUP).by_page()
+    first = [server.name async for server in await anext(pages)]
+    change(stack, "DELETE", server_path(stack, "pg-burstable"))
+    rest = [server.name async for page in pages async for server in page]
+    assert [*first, *rest] == by_group  # nobody is left out when somebody goes between two pages
+    change(stack, "DELETE", server_path(stack, "pg-replica"))
     assert [server.name async for server in arm.servers.list_by_resource_group(GROUP)] == [NAME]
 
 
