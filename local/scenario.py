@@ -182,11 +182,14 @@ class Operator:
         return self.call("GET", f"/runtime/webhooks/durabletask/{path}", key="durabletask_extension", **headers)
 
     def sweep(self) -> None:
-        """Fire the timer that records the health of the mirrors, and wait for the sweep to end."""
+        """Fire the timer that records the health of the mirrors, and wait until a sweep that began now has ended."""
+        sweep = "instances/sweep_health"
+        eventually(lambda: self.durable(sweep).status, lambda status: status in (200, 404))
+        self.call("DELETE", f"/runtime/webhooks/durabletask/{sweep}", key="durabletask_extension")
         fired = self.call("POST", "/admin/functions/record_mirror_health", {"input": ""}, key="_master")
         if fired.status != 202:
             raise Refused(f"firing record_mirror_health answered {fired.status}: {fired.body}")
-        eventually(lambda: self.durable("instances/sweep_health"), lambda seen: seen.status == 200, 60)
+        eventually(lambda: self.durable(sweep).status, lambda status: status == 200)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of a table, read from Table Storage itself."""
