@@ -96,6 +96,7 @@ async def test_tags_are_the_servers_own_and_can_be_set_while_it_is_busy(
         assert status == 200, answer
         return answer["properties"]["tags"]
 
+    ask(stack, "PUT", tags, {"properties": {"tags": {"Team": "data"}}})
     running = await arm.servers.begin_update(GROUP, NAME, {"tags": {"Team": "data", "stage": "prod"}})
     assert patch("Merge", Fabric="on") == {"Team": "data", "Fabric": "on"}
     await running.result()
