@@ -302,7 +302,7 @@ def _until_running(ctx: task.OrchestrationContext, one: dict[str, Any], wanted: 
     started = False
     while True:
         seen = yield from call(ctx, "advance_mirror", {**one, "started": started})
-        started = started or seen["started"]
+        started = seen["started"]
         if seen["running"]:
             return
         if ctx.current_utc_datetime >= end:

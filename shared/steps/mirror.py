@@ -24,7 +24,7 @@ TABLE_REMEDY = (
 
 
 class Advance(msgspec.Struct, frozen=True):
-    """How far the mirror is: Fabric's word, whether it runs, and whether this step started it."""
+    """How far the mirror is: Fabric's word, whether it runs, and whether this run's start of it still stands."""
 
     status: str
     running: bool
@@ -82,9 +82,9 @@ async def ensure_mirror(
 
 
 async def advance(id: ServerId, database: str, started: bool) -> Advance:
-    """Look at the mirror and start it if it does not run. `started`: this run has started it already.
+    """Look at the mirror and start it if it does not run. `started`: what the look before this one said.
 
-    Once it runs, the tables that Fabric can't mirror are noted with it, each with Fabric's own error. Raises `Blocked`
+    One that is stopped meanwhile, by hand or to be seeded anew, is started again. Once it runs, the tables that Fabric can't mirror are noted with it, each with Fabric's own error. Raises `Blocked`
     with that of the mirror when it does not come up.
     """
     row = await _row(id, database)
@@ -97,7 +97,7 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
         failing = await _failing(row)
         if (row.phase, row.reasons) != ("Running", failing):
             await store.update_mirror(id, database, phase="Running", reasons=failing)
-        return Advance(seen.status, running=True, started=False)
+        return Advance(seen.status, running=True, started=started)
     if started and seen.error and seen.status not in ("Starting", "Initializing"):
         raise Blocked(
             f"Mirrored database {row.item_name!r} did not start: {seen.error.message} ({seen.error.code}).",
@@ -110,8 +110,8 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
             code="MirrorPaused",
             remedy="Resume the capacity; the hourly resync then starts the mirror.",
         )
-    if started:
-        return Advance(seen.status, running=False, started=False)
+    if started and seen.status not in ("Stopping", "Stopped"):
+        return Advance(seen.status, running=False, started=True)
     await store.update_mirror(id, database, phase="Starting")
     now_started = await mirrored_database.start(row.workspace, row.item)
     return Advance(seen.status, running=False, started=now_started)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
@@ -43,9 +44,8 @@ async def made(workspace: str, server: ServerId, source: Source) -> AsyncIterato
         await mirrored_database.delete(row.workspace, row.item)
 
 
-async def until_running(row: MirrorRow) -> MirrorRow:
+async def until_running(row: MirrorRow, started: bool = False) -> MirrorRow:
     """As the orchestrator does, only faster: the row in the end."""
-    started = False
     async with asyncio.timeout(20):
         while True:
             try:
@@ -53,7 +53,7 @@ async def until_running(row: MirrorRow) -> MirrorRow:
             except errors.Unavailable:
                 await asyncio.sleep(0.1)
                 continue
-            started = started or seen.started
+            started = seen.started
             if seen.running:
                 break
             await asyncio.sleep(0.1)
@@ -145,3 +145,37 @@ async def test_a_mirror_that_is_to_be_seeded_anew_is_stopped_first(made: Made, c
     assert (row.phase, row.reseed) == ("Running", False)
     assert calls().count("Mirroring_StopMirroring") == 1
     assert calls().count("Mirroring_StartMirroring") == 2
+
+
+async def test_seeding_anew_may_be_asked_for_while_the_mirror_starts(
+    made: Made, source: Source, calls: Callable[..., list[str]]
+) -> None:
+    row = await made()
+    with held_in_its_start(source, row):
+        begun = await mirror.advance(row.server, row.database, False)
+        again = await mirror.advance(row.server, row.database, begun.started)
+        assert (begun.started, again.started, again.status, again.running) == (True, True, "Starting", False)
+        await store.update_mirror(row.server, row.database, reseed=True)
+        stopped = await mirror.advance(row.server, row.database, again.started)
+    row = await until_running(row, stopped.started)
+    assert (row.phase, row.reseed) == ("Running", False)
+    assert calls().count("Mirroring_StartMirroring") == 2
+
+
+async def test_a_mirror_stopped_by_hand_while_it_starts_is_started_again(
+    made: Made, source: Source, calls: Callable[..., list[str]]
+) -> None:
+    row = await made()
+    with held_in_its_start(source, row):
+        begun = await mirror.advance(row.server, row.database, False)
+        assert await mirrored_database.stop(row.workspace, row.item)
+    assert (await until_running(row, begun.started)).phase == "Running"
+    assert calls().count("Mirroring_StartMirroring") == 2
+
+
+@contextlib.contextmanager
+def held_in_its_start(source: Source, row: MirrorRow) -> Iterator[None]:
+    """While the application locks a table, the mirror can't take its snapshot and stays Starting."""
+    with source.connect(row.database, ROLE, PASSWORD) as application, application.transaction():
+        application.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        yield
