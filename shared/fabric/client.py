@@ -106,9 +106,10 @@ async def pages[T](kind: type[T], path: str, *, method: str = "GET", **query: st
     """Every row of a list, page by page."""
     url = path
     while True:
-        page = _decode(_Page, await _send(method, url, query=query, repeatable=ANY_METHOD))
+        response = await _send(method, url, query=query, repeatable=ANY_METHOD)
+        page = _decode(_Page, response)
         for raw in page.value or page.data:
-            yield _decode_row(kind, raw, path)
+            yield _decode(kind, response, raw)
         if page.continuation_uri and page.continuation_uri.startswith(f"{cloud().fabric}/"):
             url, query = page.continuation_uri, {}
         elif page.continuation_token:
@@ -127,11 +128,6 @@ async def write[T](
     """
     response = await _send(method, path, body=body, query=query, repeatable=ANY_METHOD if repeatable else READS)
     return await _settled(kind, path, response)
-
-
-def quota() -> Quota:
-    """The quota that everybody in this process shares."""
-    return once("fabric", _Client).quota
 
 
 class _Retry(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
@@ -209,8 +205,10 @@ async def _send(
             remedy="Assign the user-assigned identity that AZURE_CLIENT_ID names to the function app.",
         ) from error
     except AzureError as error:
+        sent = request.headers.get("x-ms-client-request-id", "unknown")
         raise Unavailable(
-            f"Fabric is out of reach at {method} {path}: {error.message}", retry_after=RETRY_AFTER
+            f"Fabric is out of reach at {method} {path}: {error.message} (client request {sent})",
+            retry_after=RETRY_AFTER,
         ) from error
     if response.status_code >= 400:
         raise _refusal(f"{method} {path}", response)
@@ -227,10 +225,14 @@ async def _settled[T](kind: type[T], path: str, response: AsyncHttpResponse) -> 
     while not _succeeded(operation, response := await _send("GET", operation)):
         pause = _retry_after(response) or LONGEST_WAIT
         if asyncio.get_running_loop().time() + min(pause, LONGEST_WAIT) > end:
-            raise Unavailable(f"Fabric is still working on {path}.", code="OperationNotOver", retry_after=pause)
+            raise Unavailable(
+                f"Fabric is still working on {path} ({_about(operation, response)}).",
+                code="OperationNotOver",
+                retry_after=pause,
+            )
         await asyncio.sleep(min(pause, LONGEST_WAIT))
     if kind is msgspec.Raw:
-        return _decode_row(kind, b"null", path)
+        return _parse(kind, b"null")
     return _decode(kind, await _send("GET", f"{operation}/result"))
 
 
@@ -240,10 +242,8 @@ def _succeeded(operation: str, response: AsyncHttpResponse) -> bool:
     if state.status != "Failed":
         return state.status == "Succeeded"
     error = state.error or ErrorResponse()
-    message = (
-        f"An operation of Fabric failed: {error.text} ({error.error_code or 'UnknownError'}, "
-        f"operation {operation.rpartition('/')[2]})"
-    )
+    about = f"{error.error_code or 'UnknownError'}, {_about(operation, response, error)}"
+    message = f"An operation of Fabric failed: {error.text} ({about})"
     if error.is_retriable:
         raise Unavailable(message, code=error.error_code, retry_after=RETRY_AFTER)
     raise Blocked(message, code=error.error_code, remedy="Look at the item in the Fabric portal, then try again.")
@@ -251,8 +251,7 @@ def _succeeded(operation: str, response: AsyncHttpResponse) -> bool:
 
 def _refusal(doing: str, response: AsyncHttpResponse) -> MirrorError:
     error, status = _error_of(response), response.status_code
-    request = error.request_id or response.headers.get("requestId", "unknown")
-    message = f"Fabric refused {doing}: {error.text} ({error.error_code or status}, request {request})"
+    message = f"Fabric refused {doing}: {error.text} ({error.error_code or status}, {_request(response, error)})"
     if status in (408, 429) or status >= 500 or error.is_retriable:
         return Unavailable(message, code=error.error_code, retry_after=_retry_after(response) or RETRY_AFTER)
     if error.error_code in _CAPACITY:
@@ -268,28 +267,51 @@ def _refusal(doing: str, response: AsyncHttpResponse) -> MirrorError:
     return kind(message, code=error.error_code)
 
 
+def _about(operation: str, response: AsyncHttpResponse, error: ErrorResponse | None = None) -> str:
+    return f"operation {operation.rpartition('/')[2]}, {_request(response, error)}"
+
+
+def _request(response: AsyncHttpResponse, error: ErrorResponse | None = None) -> str:
+    """What Microsoft's support asks for: the id that Fabric gave to the request."""
+    return f"request {(error and error.request_id) or response.headers.get('requestId', 'unknown')}"
+
+
 def _error_of(response: AsyncHttpResponse) -> ErrorResponse:
     """The error in Fabric's form, or in the one of the gateway before it: `{"error": {"code", "message"}}`."""
     status = f"HTTP {response.status_code} {response.reason}"
     try:
-        error = msgspec.json.decode(response.content, type=ErrorResponse)
+        error = _parse(ErrorResponse, response.content)
         if error.error_code or error.message:
-            return error
-        front = msgspec.json.decode(response.content, type=_FrontError).error
+            return msgspec.structs.replace(error, message=error.message or status)
+        front = _parse(_FrontError, response.content).error
     except msgspec.MsgspecError:
         return ErrorResponse(message=status)
     return ErrorResponse(error_code=front.code, message=front.message or status)
 
 
-def _decode[T](kind: type[T], response: AsyncHttpResponse) -> T:
-    return _decode_row(kind, response.content or b"null", response.request.url.partition("?")[0])
+def _decode[T](kind: type[T], response: AsyncHttpResponse, part: msgspec.Raw | None = None) -> T:
+    """The answer, or a part of it, as what it is documented to be."""
+    try:
+        return _parse(kind, response.content or b"null" if part is None else part)
+    except msgspec.MsgspecError as error:
+        where = response.request.url.partition("?")[0]
+        raise Unavailable(
+            f"Fabric's answer at {where} is not what it is documented to be: {error} ({_request(response)})."
+        ) from error
 
 
-def _decode_row[T](kind: type[T], content: bytes | msgspec.Raw, path: str) -> T:
+def _parse[T](kind: type[T], content: bytes | msgspec.Raw) -> T:
+    """A field that is null is as one that is not there. Raises `msgspec.MsgspecError`."""
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.MsgspecError as error:
-        raise Unavailable(f"Fabric's answer at {path} is not what it is documented to be: {error}.") from error
+    except msgspec.ValidationError:
+        return msgspec.json.decode(msgspec.json.encode(_without_nulls(msgspec.json.decode(content))), type=kind)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _retry_after(response: AsyncHttpResponse) -> float | None:

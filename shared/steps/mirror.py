@@ -84,8 +84,9 @@ async def ensure_mirror(
 async def advance(id: ServerId, database: str, started: bool) -> Advance:
     """Look at the mirror and start it if it does not run. `started`: what the look before this one said.
 
-    One that is stopped meanwhile, by hand or to be seeded anew, is started again. Once it runs, the tables that Fabric can't mirror are noted with it, each with Fabric's own error. Raises `Blocked`
-    with that of the mirror when it does not come up.
+    One that is stopped meanwhile, by hand or to be seeded anew, is started again. Once it runs, the tables that Fabric
+    can't mirror are noted with it, each with Fabric's own error. Raises `Blocked` with that of the mirror when it does
+    not come up.
     """
     row = await _row(id, database)
     seen = await mirrored_database.status(row.workspace, row.item)

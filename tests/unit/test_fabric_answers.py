@@ -11,6 +11,7 @@ from azure.core.rest import HttpRequest
 
 from shared.fabric import client, connection, mirror
 from shared.platform import errors
+from shared.platform.reasons import Reason
 
 
 class Answer:
@@ -61,7 +62,8 @@ def fabric(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             "C",
             "M. Why. (C, request unknown)",
         ),
-        (409, b'{"errorCode": "Taken", "message": null}', errors.Conflict, "Conflict", "HTTP 409 Reason"),
+        (409, b'{"errorCode": "Taken", "message": null}', errors.Conflict, "Taken", "HTTP 409 Reason (Taken"),
+        (409, b'{"errorCode": null, "message": null}', errors.Conflict, "Conflict", "HTTP 409 Reason"),
     ],
 )
 async def test_refusals_in_any_form(
@@ -88,7 +90,7 @@ def one_after_the_other(monkeypatch: pytest.MonkeyPatch, *answers: Answer) -> li
 
 
 FAST = {"Retry-After": "0.01"}
-FAILED = b'{"status": "Failed", "error": {"errorCode": "E", "message": "M", "isRetriable": %s}}'
+FAILED = b'{"status": "Failed", "error": {"errorCode": "E", "message": "M", "requestId": null, "isRetriable": %s}}'
 
 
 async def test_an_operation_is_followed_through_unknown_states_to_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,10 +117,30 @@ async def test_a_failed_operation_says_whether_it_may_be_tried_again(
     monkeypatch: pytest.MonkeyPatch, retriable: bytes, error: type[errors.MirrorError]
 ) -> None:
     accepted = Answer(202, b"", **{"x-ms-operation-id": "o-1"})
-    one_after_the_other(monkeypatch, accepted, Answer(200, FAILED % retriable))
-    with pytest.raises(error, match=r"An operation of Fabric failed: M \(E, operation o-1\)") as failed:
+    one_after_the_other(monkeypatch, accepted, Answer(200, FAILED % retriable, requestId="r-1"))
+    with pytest.raises(error, match=r"An operation of Fabric failed: M \(E, operation o-1, request r-1\)") as failed:
         await client.write(msgspec.Raw, "POST", "/x", {})
     assert type(failed.value) is error
+
+
+async def test_a_field_that_is_null_is_as_one_that_is_absent(fabric: Callable[..., None]) -> None:
+    fabric(200, b'{"status": "Running", "error": {"errorCode": "E", "message": "M", "requestId": null}, "new": null}')
+    assert await mirror.status("w", "i") == mirror.MirrorStatus("Running", Reason("E", "M"))
+    fabric(200, b'{"data": [{"status": "Failed", "sourceTableName": "t", "sourceSchemaName": null, "metrics": null}]}')
+    assert await mirror.tables_status("w", "i") == (mirror.TableStatus(schema="", name="t", status="Failed"),)
+    fabric(200, b'{"status": null}')
+    with pytest.raises(errors.Unavailable, match=r"not what it is documented to be: .*`status` .*request unknown"):
+        await mirror.status("w", "i")
+
+
+async def test_a_connection_of_others_may_leave_things_out(fabric: Callable[..., None]) -> None:
+    """Somebody else's connection with nulls in it must not hide ours, which comes after it."""
+    foreign = {"id": "1", "displayName": None, "connectionDetails": None, "credentialDetails": None}
+    ours = {"id": "2", "displayName": "Ours", "connectionDetails": {"path": "h;d"}}
+    both = [one | {"connectivityType": "ShareableCloud", "gatewayId": None} for one in (foreign, ours)]
+    fabric(200, msgspec.json.encode({"value": both, "continuationToken": None}))
+    with pytest.raises(errors.Conflict, match="The Fabric connection 'ours' \\(2\\) leads to 'h;d'"):
+        await connection.ensure("ours", "elsewhere", "d", connection.Basic("role", "password"))
 
 
 async def test_a_mirror_in_a_status_that_is_not_known_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
