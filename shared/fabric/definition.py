@@ -83,6 +83,14 @@ class Definition(msgspec.Struct, frozen=True):
             and self.retention_days in (None, found.retention_days)
         )
 
+    def over(self, found: Definition) -> Definition:
+        """This, with what `found` says where nothing is wanted, so that what people set by hand stays."""
+        return msgspec.structs.replace(
+            self,
+            default_schema=self.default_schema or found.default_schema,
+            retention_days=self.retention_days or found.retention_days,
+        )
+
 
 def definition(
     connection: str,

@@ -119,7 +119,8 @@ async def ensure(workspace: str, wanted: Definition, *, name: str, mark: str, re
     """The mirrored database that is defined so; created when there is none, updated when it is defined otherwise.
 
     `name` is its display name if it has to be made (with a number, where that is taken), `mark` what its description
-    says (`connection.name_of`), `recorded` the id that an earlier run noted.
+    says (`connection.name_of`), `recorded` the id that an earlier run noted. What is not wanted in any way stays as it
+    is, as a retention that was set by hand.
     """
     found = await _recorded(workspace, recorded) or await find(workspace, mark, wanted.connection, wanted.database)
     if found is None:
@@ -130,7 +131,7 @@ async def ensure(workspace: str, wanted: Definition, *, name: str, mark: str, re
         return MirrorResult(id, found_name, "unchanged")
     if existing and (existing.connection.lower(), existing.database) != (wanted.connection.lower(), wanted.database):
         await stop(workspace, id)  # a running mirror can't be led to another source
-    body = {"definition": parts(wanted)}
+    body = {"definition": parts(wanted.over(existing) if existing else wanted)}
     await write(msgspec.Raw, "POST", _path(workspace, id, "updateDefinition"), body, repeatable=True)
     return MirrorResult(id, found_name, "updated")
 

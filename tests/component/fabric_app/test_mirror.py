@@ -68,6 +68,18 @@ async def test_updated_when_tables_or_retention_change(workspace: str, link: str
         assert settled.change == "unchanged"
 
 
+async def test_a_retention_set_by_hand_survives_a_change_of_tables(
+    workspace: str, link: str, database: str, mark: str
+) -> None:
+    first = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    by_hand = definition(link, database, retention_days=9)
+    await mirror.ensure(workspace, by_hand, name="shop", mark=mark, recorded=first.id)
+    chosen = [("public", "orders")]
+    await mirror.ensure(workspace, definition(link, database, chosen), name="shop", mark=mark, recorded=first.id)
+    kept = definition(link, database, chosen, retention_days=9)
+    assert (await mirror.ensure(workspace, kept, name="shop", mark=mark)).change == "unchanged"
+
+
 async def test_one_made_by_hand_is_adopted(workspace: str, link: str, database: str, mark: str, myself: Caller) -> None:
     items = f"/workspaces/{workspace}/mirroredDatabases"
     for name, which in (("other", "elsewhere"), ("mine", database)):
@@ -122,7 +134,7 @@ async def test_a_failed_operation_says_why(
 ) -> None:
     await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
     control("POST", "faults", {"operation": "Items_UpdateMirroredDatabaseDefinition", "fail_operation": True})
-    operation = r"An operation of Fabric failed: .* was ordered to fail\. \(InjectedFault, operation [0-9a-f-]{36}\)"
+    operation = r"failed: .* was ordered to fail\. \(InjectedFault, operation [0-9a-f-]{36}, request [0-9a-f-]{36}\)"
     with pytest.raises(errors.Blocked, match=operation) as failed:
         await mirror.ensure(workspace, definition(link, database, retention_days=2), name="shop", mark=mark)
     assert failed.value.code == "InjectedFault"
