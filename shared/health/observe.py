@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -16,20 +16,33 @@ from shared.health.server_view import ServerView
 from shared.platform import reasons
 from shared.platform.errors import MirrorError, NotFound
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import HealthRow, MirrorRow
 from shared.source.slots import Slot, TrackedPublication
 
+QUIET_SECONDS = 3.0
+"""Seconds without a look that ends, after which what was seen so far is handed on."""
 ITEM_GONE = frozenset({"ItemNotFound", "EntityNotFound"})
 
 
-async def observe(mirrors: Sequence[MirrorRow], latest: Mapping[str, HealthRow]) -> list[Observation]:
-    """How mirrors (those that have their item) are now. `latest`: what was last seen of each, by its item."""
-    views: dict[ServerId, ServerView] = {}
-    for mirror in mirrors:
-        views.setdefault(mirror.server, ServerView(mirror.server, mirror.host))
-    return list(await asyncio.gather(*(_one(m, latest.get(m.item), views[m.server]) for m in mirrors)))
+async def observe(mirrors: Sequence[MirrorRow], latest: Mapping[str, HealthRow]) -> AsyncIterator[list[Observation]]:
+    """How mirrors (those that have their item) are now. `latest`: what was last seen of each, by its item.
+
+    In one list as a rule. Mirrors whose server keeps a look waiting come in later ones, so that nobody waits for them.
+    """
+    views = {mirror.server: ServerView(mirror.server, mirror.host) for mirror in mirrors}
+    looks = {asyncio.create_task(_one(m, latest.get(m.item), views[m.server])) for m in mirrors}
+    try:
+        seen: list[Observation] = []
+        while looks:
+            done, looks = await asyncio.wait(looks, timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            seen += [look.result() for look in done]
+            if seen and not (done and looks):
+                yield seen
+                seen = []
+    finally:
+        for look in looks:
+            look.cancel()
 
 
 async def _one(mirror: MirrorRow, seen: HealthRow | None, view: ServerView) -> Observation:

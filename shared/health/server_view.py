@@ -21,7 +21,9 @@ from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
 from shared.source.slots import Slot, TrackedPublication
 
 LONGEST_LOOK = 30.0
-"""Seconds after which a server counts as out of reach."""
+"""Seconds after which a server that does not answer a question counts as out of reach."""
+LONGEST_VISIT = 120.0
+"""Seconds that one look may take at all databases of a server."""
 
 type Slots = dict[str, tuple[Slot, ...]]
 
@@ -34,11 +36,16 @@ class Details(msgspec.Struct, frozen=True):
 
 
 class ServerView:
-    """One server during one look. What every mirror of it needs is asked once. What could not be seen is the reason."""
+    """One server during one look. What every mirror of it needs is asked once. What could not be seen is the reason.
+
+    A server that did not answer in time is not asked again.
+    """
 
     def __init__(self, id: ServerId, host: str):
         self.id, self.host = id, host
         self._turn = asyncio.Lock()
+        self._end: float | None = None
+        self._given_up: Reason | None = None
         self._slots: asyncio.Task[Slots | Reason] | None = None
         self._size: asyncio.Task[tuple[str, int | None]] | None = None
 
@@ -73,15 +80,28 @@ class ServerView:
 
     async def _ask[T](self, database: str, look: Callable[[Connection], Awaitable[T]]) -> T | Reason:
         async with self._turn:
+            if self._given_up:
+                return self._given_up
+            seconds = self._seconds_left()
             try:
-                async with asyncio.timeout(LONGEST_LOOK), connect(self.host, database) as connection:
+                async with asyncio.timeout(seconds), connect(self.host, database) as connection:
                     return await look(connection)
             except MirrorError as error:
                 return reasons.of(error)
             except TimeoutError:
-                told = f"did not answer within {LONGEST_LOOK:g} s"
+                visit = "" if seconds == LONGEST_LOOK else ", the last of a visit to all its databases"
+                self._given_up = self._unknown(f"did not answer within {seconds:.0f} s{visit}")
+                return self._given_up
             except psycopg.Error as error:
-                told = f"did not tell: {str(error).partition('\n')[0]}"
+                return self._unknown(f"did not tell: {str(error).partition('\n')[0]}")
+
+    def _seconds_left(self) -> float:
+        """For the next question."""
+        now = asyncio.get_running_loop().time()
+        self._end = self._end or now + LONGEST_VISIT
+        return max(0.0, min(LONGEST_LOOK, self._end - now))
+
+    def _unknown(self, told: str) -> Reason:
         return Reason("SourceUnknown", f"PostgreSQL at {self.host} {told}.")
 
     async def _state_and_size(self) -> tuple[str, int | None]:
@@ -91,7 +111,8 @@ class ServerView:
 
     async def _ask_azure(self) -> tuple[str, int | None]:
         try:
-            state, size = await flexible_server.glance(self.id)
-        except MirrorError:
+            async with asyncio.timeout(LONGEST_LOOK):
+                state, size = await flexible_server.glance(self.id)
+        except (MirrorError, TimeoutError):
             return "", None
         return state, size or None

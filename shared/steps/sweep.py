@@ -53,10 +53,11 @@ async def probe(mirrors: Sequence[dict[str, Any]]) -> Probed:
     """Look at these mirrors of a chunk, keep what is seen, and tell what has changed."""
     rows = msgspec.convert(mirrors, list[MirrorRow])
     latest = {row.item: row for row in await store.latest_among((row.workspace, row.item) for row in rows)}
+    kept = 0
     with background() as spent:
-        seen = await observe(rows, latest)
-    kept = await record(seen, latest)
-    return Probed(len(kept), spent.calls)
+        async for seen in observe(rows, latest):
+            kept += len(await record(seen, latest))
+    return Probed(kept, spent.calls)
 
 
 async def conclude(begun: datetime, calls: int, failed: int) -> dict[str, int]:

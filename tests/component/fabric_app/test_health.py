@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 from psycopg import sql
 
+from local.postgres import PORT, SUPERUSER
 from local.topology import Topology
 from shared.fabric import connection, mirror
 from shared.fabric.connection import Basic
 from shared.fabric.definition import definition
+from shared.health import observe as observing
 from shared.health import server_view
 from shared.health.observation import FabricSide, Observation, SourceSide
 from shared.health.observe import observe
@@ -68,15 +72,26 @@ async def row(workspace: str, server: ServerId, source: Source, admitted: None) 
 
 async def look(row: MirrorRow) -> Observation:
     """A look as at a mirror that was never seen."""
-    (found,) = await observe([row], {})
+    ((found,),) = await looks([row], {})
     return found
+
+
+async def looks(rows: list[MirrorRow], latest: dict[str, HealthRow]) -> list[list[Observation]]:
+    """What is seen of them, in the lists in which it comes, each in the order of `rows`."""
+    order = [(row.server, row.database, row.updated_at) for row in rows]
+    where = {place: number for number, place in enumerate(order)}
+    return [
+        sorted(seen, key=lambda one: where[one.mirror.server, one.mirror.database, one.mirror.updated_at])
+        async for seen in observe(rows, latest)
+    ]
 
 
 async def seen(row: MirrorRow) -> HealthRow:
     """What is kept after one more look."""
     before = await store.read_health(row.workspace, row.item)
     latest = {row.item: before} if before else {}
-    (kept,) = await record(await observe([row], latest), latest)
+    (observations,) = await looks([row], latest)
+    (kept,) = await record(observations, latest)
     return kept
 
 
@@ -147,7 +162,7 @@ async def test_healthy_mirrors_take_one_call_each_and_one_connection_for_their_s
     twins = [row, msgspec.structs.replace(row, updated_at=row.updated_at - timedelta(hours=1))]
     connections.clear()
     control("DELETE", "calls")
-    glances = await observe(twins, {row.item: kept})
+    (glances,) = await looks(twins, {row.item: kept})
     assert calls() == ["Mirroring_GetTablesMirroringStatus"] * 2
     assert connections == ["postgres"]
     for glance in glances:
@@ -155,7 +170,7 @@ async def test_healthy_mirrors_take_one_call_each_and_one_connection_for_their_s
         assert glance.source.slot is not None
     old = msgspec.structs.replace(kept, details_at=kept.updated_at - timedelta(minutes=16))
     connections.clear()
-    (full,) = await observe([row], {row.item: old})
+    ((full,),) = await looks([row], {row.item: old})
     assert calls()[2:] == ["Mirroring_GetTablesMirroringStatus", "Mirroring_GetMirroringStatus"]
     assert connections == ["postgres", row.database]
     assert isinstance(full.source, SourceSide)
@@ -166,6 +181,7 @@ async def test_a_server_that_does_not_answer_is_given_up_and_stalls_nobody(
     row: MirrorRow, server: ServerId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_view, "LONGEST_LOOK", 1.0)
+    monkeypatch.setattr(observing, "QUIET_SECONDS", 0.3)
     kept = await until(row, "Healthy")
     with socket.socket() as silent:  # it takes connections, and says nothing
         silent.bind(("127.0.0.246", 5432))
@@ -173,13 +189,40 @@ async def test_a_server_that_does_not_answer_is_given_up_and_stalls_nobody(
         other = ServerId(server.subscription, "rg-silent", server.name)
         away = msgspec.structs.replace(row, server=other, host="127.0.0.246")
         begun = asyncio.get_running_loop().time()
-        good, bad = await observe([row, away], {row.item: kept})
+        [good], [bad] = await looks([row, away], {row.item: kept})
         assert asyncio.get_running_loop().time() - begun < 5
     assert isinstance(good.source, SourceSide)
     assert (bad.at - good.at).total_seconds() > 0.5
     assert bad.source == Reason("SourceUnknown", "PostgreSQL at 127.0.0.246 did not answer within 1 s.")
     assert isinstance(bad.fabric, FabricSide)
     assert bad.fabric.status is not None
+
+
+async def test_a_server_that_hangs_in_its_databases_is_asked_once(
+    row: MirrorRow, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody locks the catalogue of each database; the look at the server's slots still succeeds."""
+    monkeypatch.setattr(server_view, "LONGEST_LOOK", 1.0)
+    databases = [source.database("CREATE TABLE t (id int PRIMARY KEY)") for _ in range(5)]
+    with contextlib.ExitStack() as locks:
+        for database in databases:
+            somebody = psycopg.connect(host=str(source.server.sockets), port=PORT, user=SUPERUSER, dbname=database)
+            locks.enter_context(contextlib.closing(somebody))
+            somebody.execute("LOCK TABLE pg_class IN ACCESS EXCLUSIVE MODE")
+        begun = asyncio.get_running_loop().time()
+        found = await looks([msgspec.structs.replace(row, database=database) for database in databases], {})
+        assert asyncio.get_running_loop().time() - begun < 4
+    sources = {one.source for seen in found for one in seen}
+    assert sources == {Reason("SourceUnknown", f"PostgreSQL at {row.host} did not answer within 1 s.")}
+
+
+async def test_a_visit_to_all_databases_of_a_server_comes_to_an_end(
+    row: MirrorRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_view, "LONGEST_VISIT", 0.0)
+    away = await look(row)
+    assert isinstance(away.source, Reason)
+    assert away.source.message.endswith("did not answer within 0 s, the last of a visit to all its databases.")
 
 
 async def test_each_side_is_unknown_for_itself(stack: Topology, row: MirrorRow, control: Control) -> None:
