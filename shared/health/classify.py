@@ -23,7 +23,7 @@
 | TablesNotEligible | Healthy | a note: tables that the service does not mirror, by its own rules |
 | FabricUnknown, SourceUnknown | Unknown | that side could not be seen |
 
-Within the grace time after its row was last changed, a mirror is not blamed for what only starting explains.
+Within the grace time after it was last changed or started, a mirror is not blamed for what only starting explains.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ STARTING = frozenset({"Initializing", "Starting"})
 STOPPED = frozenset({"Initialized", "Stopping", "Stopped"})
 AT_WORK = frozenset({"Initialized", "Snapshotting", "Replicating", "Reseeding"})
 """Statuses of a table that is fine."""
+NOTES = frozenset({"TablesNotEligible"})
+"""Reasons that go with any level."""
 GIB = 2**30
 WAITING_BYTES = 16 * 2**20
 """One WAL segment: below that, what a slot lags behind is not yet a backlog."""
@@ -67,12 +69,21 @@ class Assessment(msgspec.Struct, frozen=True):
 
 def classify(observation: Observation, settings: Settings) -> Assessment:
     """What the observation means under these thresholds."""
-    young = observation.at - observation.mirror.updated_at < timedelta(minutes=settings.health_grace_minutes)
+    young = observation.at - observation.mirror.changed_at < timedelta(minutes=settings.health_grace_minutes)
     findings = [*_fabric(observation, settings, young), *_source(observation, settings, young)]
     if not young:
         findings += _both(observation, settings)
     findings.sort(key=lambda finding: SEVERITY.index(finding[0]), reverse=True)
     return Assessment(findings[0][0] if findings else "Healthy", tuple(reason for _, reason in findings))
+
+
+def with_notes(seen: Assessment, observation: Observation, before: tuple[Reason, ...]) -> Assessment:
+    """What is seen, and the notes from before where this look left out what they are about: the database's tables."""
+    source = observation.source
+    if isinstance(source, Reason) or source.tables is not None:
+        return seen
+    notes = tuple(reason for reason in before if reason.code in NOTES)
+    return msgspec.structs.replace(seen, reasons=(*seen.reasons, *notes))
 
 
 def failing_tables(tables: tuple[TableStatus, ...]) -> tuple[Reason, ...]:

@@ -64,7 +64,7 @@ def plan(mirrors: Iterable[MirrorRow], latest: Mapping[str, HealthRow], now: dat
 
 def is_urgent(mirror: MirrorRow, seen: HealthRow | None) -> bool:
     """Whether a mirror is new, changed, not healthy, or about to be judged otherwise."""
-    return seen is None or seen.level != "Healthy" or seen.pending > 0 or mirror.updated_at > seen.updated_at
+    return seen is None or seen.level != "Healthy" or seen.pending > 0 or mirror.changed_at > seen.updated_at
 
 
 def needs_details(mirror: MirrorRow, seen: HealthRow | None, now: datetime, settings: Settings) -> bool:

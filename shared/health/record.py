@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from itertools import compress
 from typing import Any
 
 import msgspec
 
-from shared.health.classify import AT_WORK, classify, failing_tables
+from shared.health.classify import AT_WORK, classify, failing_tables, with_notes
 from shared.health.observation import Observation, SourceSide
-from shared.health.standing import Standing, settle
+from shared.health.standing import NEW, Standing, settle
 from shared.platform import notices, store
 from shared.platform.notices import HealthChanged, Notice
 from shared.platform.reasons import Reason
@@ -23,14 +25,25 @@ MOST_FAILING = 20
 async def record(observations: Iterable[Observation], latest: Mapping[str, HealthRow]) -> list[HealthRow]:
     """Keep observations and tell of changes. `latest`: what was last kept of each mirror, by its item.
 
-    A change that could not be told is told with the next observation, under the same id.
+    A change that could not be told is told with the next observation, under the same id. A mirror that was released
+    while it was looked at seems broken: of that one nothing is kept or told.
     """
-    rows = [_judged(observation, latest.get(observation.mirror.item)) for observation in observations]
+    judged = [_judged(observation, latest.get(observation.mirror.item)) for observation in observations]
+    kept = await asyncio.gather(*(_is_kept(row, latest.get(row.item)) for row in judged))
+    rows = list(compress(judged, kept))
     await store.write_health(rows)
     changed = [row for row in rows if row.announced != row.level]
     if await notices.publish([notice(row) for row in changed]):
         await store.write_latest(msgspec.structs.replace(row, announced=row.level) for row in changed)
     return rows
+
+
+async def _is_kept(row: HealthRow, previous: HealthRow | None) -> bool:
+    """Whether the mirror is still one of ours; not asked while nothing changes."""
+    if not row.pending and row.level == (previous.level if previous else NEW):
+        return True
+    mirror = await store.read_mirror(row.server, row.database)
+    return mirror is not None and mirror.item == row.item and mirror.phase != "Releasing"
 
 
 def notice(row: HealthRow) -> Notice:
@@ -53,10 +66,7 @@ def notice(row: HealthRow) -> Notice:
 
 
 def row(observation: Observation, standing: Standing, previous: HealthRow | None) -> HealthRow:
-    """What is kept of an observation. `previous`: what was kept before. What could not be seen is None.
-
-    A new mirror is taken to be healthy: that is what the notice of its server said.
-    """
+    """What is kept of an observation. `previous`: what was kept before. What could not be seen is None."""
     mirror = observation.mirror
     kept = HealthRow(
         workspace=mirror.workspace,
@@ -65,7 +75,7 @@ def row(observation: Observation, standing: Standing, previous: HealthRow | None
         server=mirror.server,
         database=mirror.database,
         **msgspec.structs.asdict(standing),
-        announced=previous.announced if previous else "Healthy",
+        announced=previous.announced if previous else NEW,
         updated_at=observation.at,
     )
     figures = _from_fabric(observation, previous) | _from_source(observation, previous)
@@ -111,5 +121,5 @@ def _from_source(observation: Observation, previous: HealthRow | None) -> dict[s
 
 
 def _judged(observation: Observation, previous: HealthRow | None) -> HealthRow:
-    seen = classify(observation, settings())
+    seen = with_notes(classify(observation, settings()), observation, previous.reasons if previous else ())
     return row(observation, settle(previous, seen, observation.at, settings().health_confirmations), previous)

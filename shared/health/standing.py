@@ -10,6 +10,9 @@ from shared.health.classify import Assessment
 from shared.platform.reasons import Reason
 from shared.platform.store import HealthRow
 
+NEW = "Healthy"
+"""What a mirror is taken to be before it is looked at: that is what the notice of its server said."""
+
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """The level that counts, why, and when it was first seen.
@@ -25,17 +28,16 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def settle(previous: HealthRow | None, seen: Assessment, at: datetime, confirmations: int) -> Standing:
-    """What counts after an observation. A first one counts at once, a change after `confirmations` in a row.
+    """What counts after an observation: a change does after `confirmations` in a row. A new mirror was Healthy before.
 
     Levels that change from one observation to the next are one change: the last of them counts.
     """
-    if previous is None:
-        return Standing(level=seen.level, reasons=seen.reasons, since=at)
-    if seen.level == previous.level:
-        return Standing(level=seen.level, reasons=seen.reasons, since=previous.since)
-    pending, begun = previous.pending + 1, previous.pending_since or at
+    before = previous or Standing(level=NEW, reasons=(), since=at)
+    if seen.level == before.level:
+        return Standing(level=seen.level, reasons=seen.reasons, since=before.since)
+    pending, begun = before.pending + 1, before.pending_since or at
     if pending >= confirmations:
         return Standing(level=seen.level, reasons=seen.reasons, since=begun)
     return Standing(
-        level=previous.level, reasons=previous.reasons, since=previous.since, pending=pending, pending_since=begun
+        level=before.level, reasons=before.reasons, since=before.since, pending=pending, pending_since=begun
     )

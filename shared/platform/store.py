@@ -68,7 +68,8 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     `host` is the server's domain name, `item` and `item_name` the mirrored database's id and display name, `connection`
     the Fabric connection's id, `secret` the name in Key Vault of what Fabric logs in with, `takeover` the former owners
     and privileges of its tables (JSON), `everything` that all of its tables are mirrored, new ones too; `reseed` that
-    the mirror is to be stopped and started, which seeds its tables anew.
+    the mirror is to be stopped and started, which seeds its tables anew; `changed_at` is when it was last made, led
+    elsewhere, started or found to have come up: until the grace time after it, nothing is wrong with what only begins.
     """
 
     server: ServerId
@@ -85,6 +86,7 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     reasons: tuple[Reason, ...] = ()
     everything: bool = True
     reseed: bool = False
+    changed_at: datetime = EPOCH
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -202,12 +204,13 @@ async def list_mirrors_of(server: ServerId) -> list[MirrorRow]:
     return [row async for row in _mirrors.query("PartitionKey eq @partition", partition=key(server.key))]
 
 
-WATCHED = ("server", "database", "host", "workspace", "workspace_name", "item", "item_name", "everything", "updated_at")
+WATCHED = ("server", "database", "host", "workspace", "workspace_name", "item", "item_name", "everything", "changed_at")
+"""What a mirror is looked at with."""
 
 
 def list_mirrors() -> AsyncIterator[MirrorRow]:
-    """The known databases of all servers, with the columns that are `WATCHED`."""
-    return _mirrors.query(select=list(WATCHED))
+    """The known databases of all servers: their phases, and what is `WATCHED`."""
+    return _mirrors.query(select=["phase", *WATCHED])
 
 
 async def write_health(rows: Iterable[HealthRow]) -> None:

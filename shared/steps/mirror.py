@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
 
 from shared.fabric import connection as fabric_connection
@@ -78,6 +80,7 @@ async def ensure_mirror(
         item=found.id,
         item_name=found.name,
         everything=tables is None,
+        changed_at=row.changed_at if found.change == "unchanged" else datetime.now(UTC),
     )
 
 
@@ -92,12 +95,13 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
     seen = await mirrored_database.status(row.workspace, row.item)
     if row.reseed:
         await mirrored_database.stop(row.workspace, row.item)
-        await store.update_mirror(id, database, phase="Starting", reseed=False)
+        await store.update_mirror(id, database, phase="Starting", reseed=False, changed_at=datetime.now(UTC))
         return Advance(seen.status, running=False, started=False)
     if seen.status == "Running":
         failing = await _failing(row)
         if (row.phase, row.reasons) != ("Running", failing):
-            await store.update_mirror(id, database, phase="Running", reasons=failing)
+            came_up = datetime.now(UTC) if row.phase == "Starting" else row.changed_at
+            await store.update_mirror(id, database, phase="Running", reasons=failing, changed_at=came_up)
         return Advance(seen.status, running=True, started=started)
     if started and seen.error and seen.status not in ("Starting", "Initializing"):
         raise Blocked(
@@ -115,6 +119,8 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
         return Advance(seen.status, running=False, started=True)
     await store.update_mirror(id, database, phase="Starting")
     now_started = await mirrored_database.start(row.workspace, row.item)
+    if now_started:
+        await store.update_mirror(id, database, changed_at=datetime.now(UTC))
     return Advance(seen.status, running=False, started=now_started)
 
 

@@ -39,6 +39,7 @@ async def plan() -> dict[str, Any]:
     mirrors = [row async for row in store.list_mirrors() if row.item]
     seen = [row async for row in store.latest(columns=store.STANDING)]
     present = {(mirror.workspace, mirror.item) for mirror in mirrors}
+    mirrors = [mirror for mirror in mirrors if mirror.phase != "Releasing"]
     for row in seen:
         if (row.workspace, row.item) not in present:
             await store.delete_health(row.workspace, row.item)

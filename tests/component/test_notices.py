@@ -68,7 +68,7 @@ async def ended(id: ServerId, phase: str, *codes: str, run: int = 1, fingerprint
 
 def mirror(server: ServerId) -> MirrorRow:
     item = str(uuid4())
-    return MirrorRow(server=server, database="shop", workspace=WORKSPACE, item=item, updated_at=NOW - timedelta(days=1))
+    return MirrorRow(server=server, database="shop", workspace=WORKSPACE, item=item, phase="Running")
 
 
 class Mirror:
@@ -79,6 +79,8 @@ class Mirror:
 
     async def seen(self, status: str = "Running") -> HealthRow:
         """What is kept after it was seen with this status."""
+        if not self.looks:
+            await self.note()
         self.looks += 1
         table = TableStatus(schema="public", name="t", status="Replicating", rows=1, last_sync_at=NOW)
         observation = Observation(
@@ -89,6 +91,11 @@ class Mirror:
         )
         await keeping.record([observation], await self.latest())
         return (await self.latest())[self.row.item]
+
+    async def note(self, **changes: Any) -> None:
+        """Have it noted as one of ours, with these changes."""
+        known = {"workspace": self.row.workspace, "item": self.row.item, "phase": self.row.phase}
+        await store.update_mirror(self.row.server, "shop", **known | changes)
 
     async def latest(self) -> dict[str, HealthRow]:
         row = await store.read_health(self.row.workspace, self.row.item)
@@ -134,13 +141,32 @@ async def test_a_level_that_stays_is_told_once_and_each_change_anew(
     assert len({event["id"] for event in told()}) == 3
 
 
-async def test_a_new_mirror_is_told_of_only_when_it_is_not_healthy(
+async def test_a_new_mirror_is_told_of_only_when_it_stays_unhealthy(
     server: ServerId, told: Callable[[], list[dict[str, Any]]]
 ) -> None:
     await Mirror(server).seen("Running")
     assert told() == []
-    await Mirror(server).seen("Paused")
+    new = Mirror(server)
+    first = await new.seen("Paused")
+    assert (first.level, first.pending, told()) == ("Healthy", 1, [])
+    second = await new.seen("Paused")
+    assert (second.level, second.since) == ("Unhealthy", first.updated_at)
     assert [event["data"]["level"] for event in told()] == ["Unhealthy"]
+
+
+@pytest.mark.parametrize("how", [{"phase": "Releasing"}, {"item": "another"}, None], ids=["going", "led away", "gone"])
+async def test_of_a_mirror_that_was_released_meanwhile_nothing_is_told_or_kept(
+    server: ServerId, told: Callable[[], list[dict[str, Any]]], how: dict[str, Any] | None
+) -> None:
+    watched = Mirror(server)
+    healthy = await watched.seen("Running")
+    if how is None:
+        await store.delete_mirror(server, "shop")
+    else:
+        await watched.note(**how)
+    for _ in range(3):
+        assert await watched.seen("Stopped") == healthy
+    assert told() == []
 
 
 async def test_what_a_topic_did_not_take_is_told_with_the_next_look(

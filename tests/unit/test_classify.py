@@ -37,7 +37,7 @@ SETTINGS = Settings(
 )
 MIRROR = MirrorRow(
     server=ServerId(GUID, "rg", "pg-1"), database="shop", workspace="w", item="i", item_name="pg-1-shop",
-    updated_at=NOW - timedelta(hours=1),
+    changed_at=NOW - timedelta(hours=1),
 )  # fmt: skip
 SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0, safe_wal_bytes=None)
 CHOSEN = msgspec.structs.replace(MIRROR, everything=False)
@@ -88,7 +88,7 @@ def in_database(*tables: SourceTable) -> SourceSide:
     return SourceSide(SLOT, PUBLICATION, tables)
 
 
-YOUNG = msgspec.structs.replace(MIRROR, updated_at=NOW - timedelta(minutes=14))
+YOUNG = msgspec.structs.replace(MIRROR, changed_at=NOW - timedelta(minutes=14))
 
 
 def kept_of(observation: Observation, previous: HealthRow | None = None) -> HealthRow:

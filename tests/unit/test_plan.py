@@ -26,7 +26,7 @@ def mirrors(count: int, databases: int = 1, first: int = 0) -> list[MirrorRow]:
     return [
         MirrorRow(
             server=ServerId(SUBSCRIPTION, "rg", f"pg-{n // databases:05}"), database=f"db-{n % databases:03}",
-            workspace="w", item=f"i{n:05}", updated_at=HOUR_AGO,
+            workspace="w", item=f"i{n:05}", changed_at=HOUR_AGO,
         )
         for n in range(first, first + count)
     ]  # fmt: skip

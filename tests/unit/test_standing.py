@@ -42,13 +42,16 @@ def course(levels: str, confirmations: int) -> list[Standing]:
     ("seen", "confirmations", "counts"),
     [
         ("H", 2, "H"),
-        ("U", 9, "U"),  # the first one counts at once
+        ("U", 2, "H"),  # a new one was healthy before
+        ("UU", 2, "HU"),
+        ("U", 1, "U"),
+        ("SHS", 2, "HHH"),
         ("HDH", 1, "HDH"),
         ("HDDDH", 2, "HHDDD"),
         ("HDHDHDH", 2, "HHHHHHH"),
         ("HDDHDDHH", 3, "HHHHHHHH"),
         ("HDUDU", 2, "HHUUU"),  # never healthy again: what it is now counts
-        ("DHHD", 2, "DDHH"),
+        ("DDHDHHD", 2, "HDDDDHH"),
         ("HDSU", 4, "HHHH"),
     ],
 )

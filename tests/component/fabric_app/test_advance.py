@@ -16,7 +16,7 @@ from shared.fabric.definition import definition
 from shared.platform import errors, store
 from shared.platform.server_id import ServerId
 from shared.platform.store import MirrorRow
-from shared.steps import mirror
+from shared.steps import mirror, record
 from tests.component.fabric.callers import Control
 from tests.component.fabric.source import PASSWORD, ROLE, Source
 
@@ -72,6 +72,21 @@ async def test_a_mirror_comes_up_once_and_is_left_alone(made: Made, calls: Calla
     again = await until_running(row)
     assert again.updated_at == row.updated_at
     assert calls().count("Mirroring_StartMirroring") == 1
+
+
+async def test_only_what_changes_the_mirror_counts_as_its_change(made: Made) -> None:
+    """Health gives a mirror time after a change. A run that ends as Blocked, hour by hour, gives it none."""
+    row = await made()
+    started = await mirror.advance(row.server, row.database, False)
+    starting = await kept(row)
+    assert starting.changed_at > row.changed_at
+    up = await until_running(row, started.started)
+    assert up.changed_at > starting.changed_at
+    await record.mirror_problem(up.server, up.database, [{"code": "TableNotTakeable", "message": "m", "remedy": "r"}])
+    assert (await kept(up)).phase == "Blocked"
+    await store.update_mirror(up.server, up.database, phase="Preparing")
+    again = await until_running(up)
+    assert (again.phase, again.changed_at) == ("Running", up.changed_at)
 
 
 async def test_tables_that_fail_are_noted_with_fabrics_error(made: Made, source: Source) -> None:

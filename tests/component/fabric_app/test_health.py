@@ -58,15 +58,16 @@ async def row(workspace: str, server: ServerId, source: Source, admitted: None) 
     async with asyncio.timeout(15):
         while (await mirror.status(workspace, made.id)).status != "Running":
             await asyncio.sleep(0.1)
-    yield MirrorRow(
-        server=server,
-        database=database,
+    yield await store.update_mirror(
+        server,
+        database,
         host=source.server.address,
         workspace=workspace,
         item=made.id,
         item_name=made.name,
-        updated_at=datetime.now(UTC) - timedelta(hours=1),
+        changed_at=datetime.now(UTC) - timedelta(hours=1),
     )
+    await store.delete_mirror(server, database)
     await mirror.delete(workspace, made.id)
 
 
@@ -118,6 +119,25 @@ async def test_a_running_mirror_is_healthy_and_kept(row: MirrorRow) -> None:
     moments = [entry.updated_at async for entry in store.history(row.item, row.updated_at)]
     assert len(moments) >= 2
     assert moments == sorted(moments, reverse=True)
+
+
+async def test_a_table_that_is_not_eligible_is_noted_between_the_looks_at_the_database_too(
+    row: MirrorRow, source: Source
+) -> None:
+    """The mirror stays Healthy, so that most looks are glances, which do not see it."""
+    source.server.execute("CREATE TABLE parted (id int) PARTITION BY RANGE (id)", database=row.database)
+    first = await seen(row)
+    assert first.details_at is not None
+    for _ in range(3):
+        kept = await seen(row)
+        assert [(reason.code, "public.parted" in reason.message) for reason in kept.reasons] == [
+            ("TablesNotEligible", True)
+        ]
+        assert (kept.level, kept.details_at) == ("Healthy", first.details_at)
+    source.server.execute("DROP TABLE parted", database=row.database)
+    long_ago = msgspec.structs.replace(kept, details_at=first.details_at - timedelta(hours=1))
+    await store.write_latest([long_ago])
+    assert (await seen(row)).reasons == ()
 
 
 async def test_a_broken_table_shows_and_goes_away(row: MirrorRow, source: Source) -> None:
