@@ -50,6 +50,8 @@ AT_WORK = frozenset({"Initialized", "Snapshotting", "Replicating", "Reseeding"})
 """Statuses of a table that is fine."""
 NOTES = frozenset({"TablesNotEligible"})
 """Reasons that go with any level."""
+ENDANGERING = frozenset({"WalRetained", "SlotAtRisk", "SlotLost"})
+"""Reasons that have to do with the server's disk, and with what its slot may lose: too urgent to be told only once."""
 GIB = 2**30
 WAITING_BYTES = 16 * 2**20
 """One WAL segment: below that, what a slot lags behind is not yet a backlog."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,13 +11,16 @@ import msgspec
 
 from shared.fabric.quota import background
 from shared.health import plan as planning
+from shared.health.classify import ENDANGERING
 from shared.health.observe import observe
 from shared.health.record import record
 from shared.platform import logs, store, telemetry
 from shared.platform.settings import settings
-from shared.platform.store import WATCHED, MirrorRow
+from shared.platform.store import WATCHED, HealthRow, MirrorRow
 from shared.steps import announce
 
+MOST_WARNED_OF = 20
+"""Mirrors that a sweep warns of by name, those first that retain most."""
 MOST_PRUNED = 1_000_000
 """Observations that one run forgets; what is left is for the next one."""
 
@@ -67,7 +70,7 @@ async def conclude(begun: datetime, calls: int, failed: int) -> dict[str, int]:
     `failed`: chunks that could not be looked at.
     """
     now = datetime.now(UTC)
-    rows = [row async for row in store.latest(columns=(*store.STANDING, "retained_wal_bytes"))]
+    rows = [row async for row in store.latest(columns=(*store.STANDING, "reasons", "retained_wal_bytes"))]
     sweep = telemetry.Sweep(
         levels=dict(Counter(row.level for row in rows)),
         seconds=(now - begun).total_seconds(),
@@ -77,10 +80,22 @@ async def conclude(begun: datetime, calls: int, failed: int) -> dict[str, int]:
     )
     telemetry.swept(sweep)
     log.info("Health sweep: %s", msgspec.json.encode(sweep).decode())
+    _warn(rows)
     if failed:
         log.error("%d chunks of mirrors could not be looked at; the next sweep begins with them.", failed)
     await announce.outstanding()
     return sweep.levels
+
+
+def _warn(rows: Iterable[HealthRow]) -> None:
+    """Log which mirrors endanger their servers, sweep after sweep for as long as they do: an alert stands on it.
+
+    A notice would not do: it tells of a change of level, and a mirror that is paused is Unhealthy long before that.
+    """
+    endangering = [row for row in rows if ENDANGERING & {reason.code for reason in row.reasons}]
+    for row in sorted(endangering, key=lambda row: row.retained_wal_bytes or 0, reverse=True)[:MOST_WARNED_OF]:
+        told = {"server": str(row.server), "database": row.database, "reasons": row.reasons}
+        log.warning("Slot at risk: %s", msgspec.json.encode(told).decode())
 
 
 async def prune() -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,10 +23,12 @@ from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import HealthRow, MirrorRow, ServerRow
 from shared.source.slots import Slot
-from shared.steps import announce, record, restart
+from shared.steps import announce, record, restart, sweep
+from tests import source
 from tests.component.app import app_environment
 
 NOW = datetime.now(UTC)
+INFRA = source.ROOT / "infra"
 SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0, safe_wal_bytes=None)
 WORKSPACE = "00000000-0000-0000-0000-0000000000b1"
 
@@ -77,8 +81,8 @@ class Mirror:
     def __init__(self, server: ServerId):
         self.row, self.looks = mirror(server), 0
 
-    async def seen(self, status: str = "Running") -> HealthRow:
-        """What is kept after it was seen with this status."""
+    async def seen(self, status: str = "Running", retained_gib: int = 0) -> HealthRow:
+        """What is kept after it was seen with this status, and with a slot that retains so much WAL."""
         if not self.looks:
             await self.note()
         self.looks += 1
@@ -87,7 +91,7 @@ class Mirror:
             mirror=self.row,
             at=NOW + timedelta(minutes=5 * self.looks),
             fabric=FabricSide(MirrorStatus(status), (table,)),
-            source=SourceSide(SLOT),
+            source=SourceSide(msgspec.structs.replace(SLOT, retained_bytes=retained_gib * 2**30)),
         )
         await keeping.record([observation], await self.latest())
         return (await self.latest())[self.row.item]
@@ -167,6 +171,32 @@ async def test_of_a_mirror_that_was_released_meanwhile_nothing_is_told_or_kept(
     for _ in range(3):
         assert await watched.seen("Stopped") == healthy
     assert told() == []
+
+
+async def test_a_slot_that_endangers_its_server_is_warned_of_in_each_sweep_whatever_was_told(
+    server: ServerId, told: Callable[[], list[dict[str, Any]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mirror that is paused is Unhealthy at once; the disk fills later, and nothing changes its level then."""
+    [pattern] = re.findall(r'extract\(@"(.*)", 1, message\)', (INFRA / "queries/wal_retained.kql").read_text())
+
+    async def warned() -> list[dict[str, Any]]:
+        caplog.clear()
+        await sweep.conclude(NOW, 1, 0)
+        lines = [line.getMessage() for line in caplog.records if line.getMessage().startswith("Slot at risk")]
+        found = [json.loads(match[1]) for line in lines if (match := re.search(pattern, line))]
+        return [one for one in found if one["server"] == str(server)]
+
+    watched = Mirror(server)
+    for _ in range(2):
+        await watched.seen("Paused")
+    assert (len(told()), await warned()) == (1, [])
+    await watched.seen("Paused", retained_gib=30)
+    for _ in range(2):
+        [warning] = await warned()
+        assert (warning["database"], "WalRetained" in {r["code"] for r in warning["reasons"]}) == ("shop", True)
+    assert len(told()) == 1
+    await watched.seen("Paused")
+    assert await warned() == []
 
 
 async def test_what_a_topic_did_not_take_is_told_with_the_next_look(
