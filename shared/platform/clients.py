@@ -1,6 +1,7 @@
-"""The process's credential and SDK clients: one of each, created on first use, closed with the event loop's process.
+"""The process's credential and SDK clients: one of each, created on first use.
 
-Clients belong to the event loop that first used them. The Functions worker has one loop for its whole life.
+Clients belong to the event loop that first used them. The Functions worker has one loop, which ends with its process;
+whoever ends a loop earlier, as tests do, calls `close` first.
 """
 
 from __future__ import annotations

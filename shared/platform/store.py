@@ -236,12 +236,9 @@ REMEMBERED = (*STANDING, "reasons", "since", "pending_since", "announced", "stat
 """What the next observation is judged with."""
 
 
-def latest(workspace: str | None = None, columns: Iterable[str] | None = None) -> AsyncIterator[HealthRow]:
-    """The latest observation of every mirrored database, or of those of a workspace; some columns where named."""
-    select = list(columns) if columns else None
-    if workspace is None:
-        return _health.query(select=select)
-    return _health.query("PartitionKey eq @partition", select, partition=key(workspace))
+def latest(columns: Iterable[str]) -> AsyncIterator[HealthRow]:
+    """The latest observation of every mirrored database, with the columns that are named."""
+    return _health.query(select=list(columns))
 
 
 async def latest_among(places: Iterable[tuple[str, str]]) -> list[HealthRow]:
@@ -255,15 +252,9 @@ async def latest_among(places: Iterable[tuple[str, str]]) -> list[HealthRow]:
     return found
 
 
-async def history(item: str, since: datetime, before: datetime | None = None) -> AsyncIterator[HistoryRow]:
-    """The observations of a mirrored database since then (and before another time), newest first."""
-    for found in history_ranges(item, since, before):
-        async for row in _history.query(Range.filter, **msgspec.structs.asdict(found)):
-            yield row
-
-
 def history_ranges(item: str, since: datetime, before: datetime | None = None) -> Iterator[Range]:
-    """Where in the history those observations are: a range of keys in each day, the latest day first."""
+    """Where the observations of a mirrored database are since then, and before another time, newest first: a range of
+    keys in each day, the latest day first."""
     end = (before or datetime.now(UTC)).astimezone(UTC)
     oldest = f"{key(item)}:{inverted_ticks(since)}"
     newest = f"{key(item)}:{inverted_ticks(before) if before else ''}"

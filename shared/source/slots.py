@@ -52,11 +52,6 @@ async def slots_in_use(connection: Connection, role: str, mirrored: Sequence[str
     return Used(row["slots"], max(row["slots"], row["senders"]))
 
 
-async def slots(connection: Connection) -> tuple[Slot, ...]:
-    """The logical slots of the connection's database, by name."""
-    return (await slots_by_database(connection)).get(connection.info.dbname, ())
-
-
 async def slots_by_database(connection: Connection) -> dict[str, tuple[Slot, ...]]:
     """The logical slots of the whole server, by database and name."""
     cursor = await connection.execute(_SLOTS)

@@ -126,7 +126,7 @@ async def test_the_app_becomes_an_administrator_and_gets_in_with_its_token(stack
         ).fetchone()
         assert row == {"me": IDENTITY, "path": "pg_catalog"}
         assert await slots.tracked_publications(found) == ()
-        assert await slots.slots(found) == ()
+        assert found.info.dbname not in await slots.slots_by_database(found)
         assert await slots.slots_in_use(found, "fabric_user", []) == server_parameters.Used(0, 0)
     with pytest.raises(NotFound, match="no database 'nothing'"):
         async with connection.connect(facts.host, "nothing"):

@@ -24,7 +24,7 @@ from shared.health import server_view
 from shared.health.observation import FabricSide, Observation, SourceSide
 from shared.health.observe import observe
 from shared.health.record import record
-from shared.platform import clients, store
+from shared.platform import clients, glance, store
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
@@ -116,7 +116,7 @@ async def test_a_running_mirror_is_healthy_and_kept(row: MirrorRow) -> None:
     kept = await store.read_health(row.workspace, row.item)
     assert kept is not None
     assert msgspec.structs.replace(kept, etag="") == msgspec.structs.replace(second, etag="")
-    moments = [entry.updated_at async for entry in store.history(row.item, row.updated_at)]
+    moments = [entry.updated_at async for entry in glance.observations(row.item, row.updated_at)]
     assert len(moments) >= 2
     assert moments == sorted(moments, reverse=True)
 
@@ -185,9 +185,9 @@ async def test_healthy_mirrors_take_one_call_each_and_one_connection_for_their_s
     (glances,) = await looks(twins, {row.item: kept})
     assert calls() == ["Mirroring_GetTablesMirroringStatus"] * 2
     assert connections == ["postgres"]
-    for glance in glances:
-        assert isinstance(glance.source, SourceSide)
-        assert glance.source.slot is not None
+    for found in glances:
+        assert isinstance(found.source, SourceSide)
+        assert found.source.slot is not None
     old = msgspec.structs.replace(kept, details_at=kept.updated_at - timedelta(minutes=16))
     connections.clear()
     ((full,),) = await looks([row], {row.item: old})
