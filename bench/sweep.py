@@ -165,7 +165,7 @@ def _write_rows(operator: Operator, host: str, names: list[str], items: list[str
             "server": ServerId(stack.subscription, stack.resource_group, f"pg-{number // len(names):04}"),
             "database": names[number % len(names)], "workspace": stack.workspace, "item": item, "updated_at": now,
         }  # fmt: skip
-        entities["Mirrors"].append(encode(MirrorRow(**place, host=host, phase="Running")))
+        entities["Mirrors"].append(encode(MirrorRow(**place, host=host, phase="Running", changed_at=now)))
         seen = {"level": "Healthy", "announced": "Healthy", "status": "Running", "since": now, "details_at": now}
         entities["MirrorHealth"].append(encode(HealthRow(**place, **seen)))
     with TableServiceClient(stack.table_endpoint, credential=operator.credential) as service:
