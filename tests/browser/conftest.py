@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from datetime import datetime
+from itertools import chain, repeat
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route, sync_playwright
 
 from local import chromium
 from local.example import FLEET
 from tests import real_parts
 from tests.conftest import StackFactory
+from tests.pages import waiting_for_a_decision
 from tests.seeded import Seeded, seeded
 
+SERVERS = re.compile(r'<section id="servers".*?</section>', re.DOTALL)
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 
 
@@ -63,6 +68,25 @@ class Watched:
         said = "".join(f"&{name}={value}" for name, value in query.items())
         self.page.goto(f"{topology.address('host')}{path}?code={topology.host_keys['default']}{said}")
         return self.page
+
+    def with_a_decision(self, *waiting_since: datetime) -> None:
+        """Let a server wait for a restart decision: its section of the page is put into the app's answers on their way.
+
+        In each answer since the next of these moments, at last since the last one.
+        """
+        moments = chain(waiting_since, repeat(waiting_since[-1]))
+
+        def put(route: Route) -> None:
+            answer = route.fetch()
+            [section] = SERVERS.findall(waiting_for_a_decision(next(moments)))
+            route.fulfill(response=answer, body=SERVERS.sub(lambda _: section, answer.text()))
+
+        self.page.route("**/api/dashboard?*", put)
+
+    def open_everything(self) -> int:
+        """Open what can be opened; how much there was."""
+        opened: int = self.page.evaluate("[...document.querySelectorAll('details')].filter(e => e.open = true).length")
+        return opened
 
     def strangers(self) -> list[str]:
         """What was asked of anybody but the app."""

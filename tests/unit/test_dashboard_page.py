@@ -3,55 +3,18 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from html import unescape
-from typing import Any
 
 import pytest
 
 from shared import progress
-from shared.dashboard import detail, links, overview, page
-from shared.dashboard.listing import PHASES, Server
-from shared.dashboard.query import LEVELS, Query
+from shared.dashboard import detail, links, page
 from shared.platform.errors import InvalidInput
 from shared.platform.glance import Observation
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.store import HealthRow
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SERVER = ServerId("22222222-2222-2222-2222-222222222222", "rg-one", "pg-shop")
-HOSTILE = """<script>alert('x')</script>"><img src=x onerror=alert(1)>{{ 7*7 }}"""
-API = "https://mirrors.example/api/"
-
-
-def row(**changes: Any) -> HealthRow:
-    values = {
-        "workspace": "w1", "item": "i1", "server": SERVER, "database": "shop", "level": "Healthy",
-        "since": NOW - timedelta(hours=3), "updated_at": NOW - timedelta(minutes=2), "status": "Running",
-        "tables": 3, "tables_replicating": 3, "tables_failing": 0, "rows": 1_234_567, "latency_seconds": 2.5,
-        "retained_wal_bytes": 2**25,
-    }  # fmt: skip
-    return HealthRow(**values | changes)
-
-
-def server(phase: str, run: str = "", *reasons: Reason) -> Server:
-    return Server(server=str(SERVER), phase=phase, reasons=reasons, run=run, updated_at=NOW - timedelta(hours=1))
-
-
-def shown(
-    *rows: HealthRow, waiting: tuple[Server, ...] = (), blocked: tuple[Server, ...] = (),
-    working: tuple[Server, ...] = (), status: progress.Status | None = None, address: str = f"{API}dashboard",
-    parameters: dict[str, str] | None = None, phases: dict[str, int] | None = None, pages: tuple[int, int] = (1, 1),
-) -> str:  # fmt: skip
-    counts = {level: sum(one.level == level for one in rows) for level in LEVELS}
-    found = overview.Overview(
-        query=Query(), now=NOW, counts=counts, total=len(rows), lines=tuple(overview.Line(one, ()) for one in rows),
-        page=pages[0], pages=pages[1], servers=dict.fromkeys(PHASES, 0) | (phases or {}), mirrored_servers=1,
-        waiting=waiting, blocked=blocked, working=working, names=("pg-shop",), workspaces={"w1": HOSTILE, "w2": "w2"},
-    )  # fmt: skip
-    at = links.of(address, parameters or {}, depth=0)
-    return page.overview(found, {"run-1": status} if status else {}, at, API)
+from tests.pages import API, HOSTILE, NOW, SERVER, row, server, shown, waiting_for_a_decision
 
 
 def text(html: str) -> str:
@@ -79,12 +42,7 @@ def test_a_server_being_prepared_has_a_bar():
 
 
 def test_a_server_that_waits_for_a_restart_says_what_to_do_and_until_when():
-    base = progress.at_server("restart", ["shop"], "Waiting for a decision")
-    until = (NOW + timedelta(hours=70)).isoformat()
-    status = progress.waiting(base, "restart-decision", (NOW - timedelta(hours=2)).isoformat(), until)
-    reason = Reason("RestartApprovalRequired", "Waiting for a decision to restart server 'pg-shop' for wal_level")
-    html = shown(waiting=(server("Waiting", "run-1", reason),), status=status, phases={"Waiting": 1})
-    said = text(html)
+    said = text(waiting_for_a_decision())
     assert "Waiting for a decision to restart server 'pg-shop' for wal_level." in said
     assert "until 4 Mar 2026, 10:00:00 UTC (in 2 d 22 h)" in said
     door = f"{API}servers/{SERVER.subscription}/rg-one/pg-shop/mirroring/restart-decision"

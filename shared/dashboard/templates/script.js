@@ -14,14 +14,15 @@
     const height = mark && mark.getBoundingClientRect().top;
     for (const old of document.querySelectorAll("[data-live]")) {
       const now = fresh.getElementById(old.id);
-      if (!now || now.isEqualNode(old)) continue;
-      if (old.getAttribute("role") === "status") {
-        old.textContent = now.textContent; // the same element, so that a screen reader tells the change
-        continue;
-      }
+      if (!now) continue;
       for (const open of old.querySelectorAll("details[open]")) {
         const again = open.id && now.querySelector("#" + CSS.escape(open.id));
         if (again) again.open = true;
+      }
+      if (now.isEqualNode(old)) continue;
+      if (old.getAttribute("role") === "status") {
+        old.textContent = now.textContent; // the same element, so that a screen reader tells the change
+        continue;
       }
       old.replaceWith(document.adoptNode(now));
     }
