@@ -7,8 +7,8 @@ property, 1 MiB an entity) and "Performing entity group transactions" (100 entit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cache
 from itertools import batched, groupby
@@ -19,8 +19,6 @@ from weakref import WeakSet
 import msgspec
 from azure.core import MatchConditions
 from azure.core.exceptions import (
-    AzureError,
-    HttpResponseError,
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
@@ -28,8 +26,9 @@ from azure.core.exceptions import (
 from azure.data.tables import EdmType, TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient
 
+from shared.platform.azure_errors import translated
 from shared.platform.clients import once, tables
-from shared.platform.errors import Blocked, NotAllowed, Unavailable
+from shared.platform.errors import Blocked, Unavailable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH = 100
@@ -224,26 +223,9 @@ async def _write_guarded(client: TableClient, row: Row, found: Row | None) -> st
     return str(answer["etag"])
 
 
-@contextmanager
-def _translated(table: str) -> Iterator[None]:
-    """What azure-core has retried in vain, as an error of this system."""
-    try:
-        yield
-    except HttpResponseError as error:
-        if error.status_code in (401, 403):
-            raise NotAllowed(
-                f"Table Storage refused the app's identity at table {table}: {_first_line(error)}",
-                remedy="Give the identity the role Storage Table Data Contributor on the storage account.",
-            ) from error
-        raise Unavailable(
-            f"Table Storage answered {error.status_code} at table {table}: {_first_line(error)}"
-        ) from error
-    except AzureError as error:
-        raise Unavailable(f"Table Storage is out of reach at table {table}: {_first_line(error)}") from error
-
-
-def _first_line(error: AzureError) -> str:
-    return error.message.partition("\n")[0]
+def _translated(table: str) -> AbstractContextManager[None]:
+    remedy = "Give the identity the role Storage Table Data Contributor on the storage account."
+    return translated("Table Storage", f"table {table}", remedy)
 
 
 @cache

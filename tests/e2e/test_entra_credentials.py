@@ -101,6 +101,13 @@ def test_as_a_service_principal(stack_factory: StackFactory) -> None:
         assert f"Key Vault has no secret '{SERVICE_PRINCIPAL}'" in blocked["reasons"][0]["message"]
         assert calls(operator, server, "arm", "Servers_Update", "Configurations_Put", "Servers_Restart") == []
 
+        fault = {"operation": "GetSecret", "status": 403, "code": "Forbidden", "message": "Not authorized."}
+        operator.stack.control("keyvault", "POST", "faults", fault)
+        asked = operator.call("GET", operator.door(server, "readiness"))
+        assert (asked.status, asked.body["code"]) == (403, "NotAllowed")
+        assert "Key Vault refused the app's identity at secret" in asked.body["detail"]
+        assert "Key Vault Secrets Officer" in asked.body["remedy"]
+
         secret = operator.topology.principals[SERVICE_PRINCIPAL].header
         with SecretClient(operator.topology.vault_url, operator.credential) as vault:
             vault.set_secret(SERVICE_PRINCIPAL, secret)
