@@ -134,6 +134,7 @@ DOORS = (
         query=(
             Parameter("databases", "Names, with commas between them. Without it: as the tag or the request says."),
             Parameter("workspace", "The Fabric workspace to check.", {"type": "string", "format": "uuid"}),
+            Parameter("gateway", "The virtual network data gateway to check.", {"type": "string", "format": "uuid"}),
         ),
     ),
     Door(

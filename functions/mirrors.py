@@ -6,8 +6,9 @@ import azure.durable_functions as df
 import azure.functions as func
 import msgspec
 
-from functions import signals
+from functions import bodies, signals
 from functions.problems import answer, told
+from shared.platform.errors import InvalidInput
 from shared.platform.version import VERSION
 
 blueprint = df.Blueprint()
@@ -37,9 +38,18 @@ async def get_mirror(req: func.HttpRequest) -> func.HttpResponse:
 @told
 async def post_restart(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Stop a mirror and start it anew, which seeds its tables again; the body has to confirm that."""
+    from shared.dashboard.query import guid
     from shared.steps import requests
 
-    server = await requests.reseed(req.route_params["workspace"], req.route_params["mirror"], req.get_body())
+    workspace = guid("workspace", req.route_params["workspace"])
+    mirror = guid("mirrored database", req.route_params["mirror"])
+    if bodies.said(req.get_body(), "reseed") is not True:
+        raise InvalidInput(
+            "Restarting a mirror copies every table anew; until that is done, readers see the old state.",
+            code="ReseedNotConfirmed",
+            remedy='Send {"reseed": true} as the body if that is meant.',
+        )
+    server = await requests.reseed(workspace, mirror)
     await signals.look(client, server)
     return answer({"server": str(server)}, 202)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import azure.durable_functions as df
 import azure.functions as func
 import msgspec
 
-from functions import signals
+from functions import bodies, signals
 from functions.problems import answer, told
 from shared.platform import server_id
 from shared.platform.errors import Conflict, InvalidInput, NotAllowed
@@ -39,8 +36,9 @@ async def get_readiness(req: func.HttpRequest) -> func.HttpResponse:
     """The checks and the plan for a server; nothing is changed."""
     from shared.steps import requests
 
-    databases = tuple(name.strip() for name in req.params.get("databases", "").split(",") if name.strip())
-    report = await requests.readiness_of(_server(req), databases, req.params.get("workspace") or None)
+    asked = {name: text for name in ("workspace", "gateway") if (text := req.params.get(name, "").strip())}
+    databases = [name.strip() for name in req.params.get("databases", "").split(",") if name.strip()]
+    report = await requests.readiness_of(_server(req), asked | ({"databases": databases} if databases else {}))
     return answer(msgspec.to_builtins(report))
 
 
@@ -128,13 +126,10 @@ def _server(req: func.HttpRequest) -> ServerId:
 
 
 def _decision(body: bytes) -> bool:
-    try:
-        found: Any = json.loads(body)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or found.keys() != {"restart"} or not isinstance(found["restart"], bool):
+    decided = bodies.said(body, "restart")
+    if decided is None:
         raise InvalidInput('The body must be {"restart": true} or {"restart": false}.', code="InvalidBody")
-    return bool(found["restart"])
+    return decided
 
 
 def _accepted(req: func.HttpRequest, server: ServerId) -> func.HttpResponse:

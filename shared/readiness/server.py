@@ -94,7 +94,7 @@ def server_checks(server: ServerFacts, intent: MirrorIntent, settings: Settings)
         "public access with Azure services allowed, or a virtual network data gateway",
         f"Fabric can't reach the server: {_network(server)}, and no virtual network data gateway is named.",
         "Enable public access and add the firewall rule 0.0.0.0-0.0.0.0 (Allow access from Azure services), "
-        "or set FABRIC_GATEWAY.",
+        "or name a virtual network data gateway, in FABRIC_GATEWAY or as `gateway` in the request.",
         TUTORIAL,
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -10,7 +12,7 @@ from shared import readiness
 from shared.desired import intent as desired
 from shared.desired.intent import TagWish, Wish
 from shared.platform import store
-from shared.platform.errors import Conflict, InvalidInput, NotFound
+from shared.platform.errors import Conflict, NotFound
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
@@ -42,19 +44,18 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime | None
 
 
-async def readiness_of(id: ServerId, databases: tuple[str, ...], workspace: str | None) -> readiness.Report:
-    """The report for a server as if it were wanted now, with these databases and workspace where they are named."""
+async def readiness_of(id: ServerId, asked: Mapping[str, Any]) -> readiness.Report:
+    """The report for a server as if it were wanted now, with what is asked for (members of a wish, as JSON has them).
+
+    What is not asked for is as a tag or an earlier request says.
+    """
     facts, row = await _observed(id), await store.read_server(id)
-    asked = {"databases": list(databases), "workspace": workspace}
-    request = desired.read_body(msgspec.json.encode({name: value for name, value in asked.items() if value}))
+    request = desired.read_body(msgspec.json.encode(asked))
     kept = msgspec.json.decode(row.request, type=Wish) if row and row.request else Wish()
-    wish = msgspec.structs.replace(
-        kept,
-        databases=request.databases or kept.databases,
-        tables=() if request.databases else kept.tables,
-        workspace=request.workspace or kept.workspace,
-    )
-    tags = msgspec.structs.replace(_tags(facts).wish, **{name: getattr(Wish(), name) for name in asked if asked[name]})
+    if request.databases:
+        kept = msgspec.structs.replace(kept, tables=())
+    wish = msgspec.structs.replace(kept, **{name: getattr(request, name) for name in asked})
+    tags = msgspec.structs.replace(_tags(facts).wish, **{name: getattr(Wish(), name) for name in asked})
     intent = desired.combine(TagWish(True, tags), wish, settings())
     return await decide.report(facts, intent, row)
 
@@ -105,10 +106,10 @@ async def rotate(id: ServerId) -> None:
     await store.update_server(id, rotate=True)
 
 
-async def reseed(workspace: str, item: str, body: bytes) -> ServerId:
-    """Note that a mirror is to be stopped and started anew; the server that it belongs to.
+async def reseed(workspace: str, item: str) -> ServerId:
+    """Note that a mirror is to be stopped and started anew, which copies every table again; the server it belongs to.
 
-    Starting again copies every table anew, so the body has to say that this is meant: `{"reseed": true}`.
+    Both are GUIDs in lower case.
     """
     health = await store.read_health(workspace, item)
     row = await store.read_mirror(health.server, health.database) if health else None
@@ -117,12 +118,6 @@ async def reseed(workspace: str, item: str, body: bytes) -> ServerId:
             f"There is no mirror {item} in workspace {workspace}, or it was never looked at.",
             code="MirrorNotFound",
             remedy="GET /api/mirrors lists the known ones.",
-        )
-    if body.replace(b" ", b"").strip() != b'{"reseed":true}':
-        raise InvalidInput(
-            "Restarting a mirror copies every table anew; until that is done, readers see the old state.",
-            code="ReseedNotConfirmed",
-            remedy='Send {"reseed": true} if that is meant.',
         )
     await store.update_mirror(row.server, row.database, reseed=True)
     return row.server

@@ -55,4 +55,4 @@ def test_without_any_way_in_the_server_fails_beforehand(server: dict[str, Any], 
     assert (used, check.status, check.found) == ("", "fail", found)
     assert check.message == (f"Fabric can't reach the server: {found}, and no virtual network data gateway is named.")
     assert "0.0.0.0-0.0.0.0" in check.remedy
-    assert "FABRIC_GATEWAY" in check.remedy
+    assert "in FABRIC_GATEWAY or as `gateway` in the request" in check.remedy

@@ -58,7 +58,7 @@ def a_mirror_is_seeded_anew_only_when_that_is_meant(operator: Operator) -> None:
     def restart(item: str, body: Any) -> Answer:
         return operator.call("POST", f"/api/mirrors/{WORKSPACE}/{item}/restart", body)
 
-    for body in (None, {}, {"reseed": False}):
+    for body in (None, {}, {"reseed": False}, {"reseed": 1}, {"reseed": True, "all": True}, b"{"):
         unsure = restart(item, body)
         assert (unsure.status, unsure.body["code"]) == (400, "ReseedNotConfirmed")
         assert "copies every table anew" in unsure.body["detail"]
@@ -67,7 +67,8 @@ def a_mirror_is_seeded_anew_only_when_that_is_meant(operator: Operator) -> None:
     assert (unknown.status, unknown.body["code"]) == (404, "MirrorNotFound")
     assert started_and_stopped(operator, item) == ["Mirroring_StartMirroring"]
 
-    seen = after(operator, server, lambda: restart(item, {"reseed": True}))
+    pretty = b'{\n\t"reseed":\ttrue\n}'
+    seen = after(operator, server, lambda: restart(item.upper(), pretty))
     assert (seen["phase"], seen["reasons"], item_of(seen)) == ("Mirrored", [], item)
     start, stop = STARTS_AND_STOPS
     assert started_and_stopped(operator, item) == [start, stop, start]

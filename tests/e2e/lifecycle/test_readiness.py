@@ -169,6 +169,22 @@ def test_a_server_that_cannot_be_mirrored(
     assert remedy in found[id][1]
 
 
+def test_a_gateway_may_be_asked_about_beforehand(operator: Operator, fresh: tuple[Server, Application]) -> None:
+    """The same server, out of Fabric's reach: by one that is there, one that is not, and one that makes no sense."""
+    made: Any = operator.stack.control("fabric", "POST", "gateways", {"displayName": "vnet"})
+    mend = without_network(operator, fresh[0])
+    try:
+        assert failures(readiness(operator, fresh[0], f"?gateway={made['id'].upper()}")) == {}
+        unknown = failures(readiness(operator, fresh[0], f"?gateway={uuid.uuid4()}"))
+        wrong = operator.call("GET", operator.door(fresh[0], "readiness") + "?gateway=vnet")
+    finally:
+        mend()
+    assert "Network" not in unknown
+    assert unknown
+    assert (wrong.status, wrong.body["code"]) == (400, "InvalidBody")
+    assert "Gateway is 'vnet', but the GUID of a virtual network data gateway was expected" in wrong.body["detail"]
+
+
 def test_a_replica_and_what_is_kept_of_a_blocked_server(operator: Operator, fresh: tuple[Server, Application]) -> None:
     replica = new_server(operator, "pg-replica", 17, createMode="Replica", sourceServerResourceId=fresh[0].id)
     found = failures(readiness(operator, replica))
