@@ -6,7 +6,6 @@ docs/notices.md describes them. Source: "CloudEvents v1.0 schema with Azure Even
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 from azure.core.exceptions import AzureError
 from azure.core.messaging import CloudEvent
 
+from shared.platform import logs
 from shared.platform.clients import publisher
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
@@ -23,7 +23,7 @@ from shared.platform.settings import settings
 SOURCE = "/fabric-mirror"
 _IDS = UUID("6b1c3c0f-6d0e-5b44-9a54-5f6f3b0f4a6e")
 
-log = logging.getLogger(__name__)
+log = logs.logger(__name__)
 
 
 class _Data(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +106,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 async def publish(told: Sequence[Notice]) -> bool:
     """Log notices, and send them to the topic if there is one. False: the topic did not take them; tell them again."""
     for notice in told:
-        log.info("%s %s: %s", notice.data.type(), notice.subject, msgspec.json.encode(notice.data).decode())
+        with logs.about(server=notice.data.server):
+            log.info("%s %s: %s", notice.data.type(), notice.subject, msgspec.json.encode(notice.data).decode())
     if not told or not settings().notice_topic_endpoint:
         return True
     try:

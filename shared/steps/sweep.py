@@ -95,7 +95,8 @@ def _warn(rows: Iterable[HealthRow]) -> None:
     endangering = [row for row in rows if ENDANGERING & {reason.code for reason in row.reasons}]
     for row in sorted(endangering, key=lambda row: row.retained_wal_bytes or 0, reverse=True)[:MOST_WARNED_OF]:
         told = {"server": str(row.server), "database": row.database, "reasons": row.reasons}
-        log.warning("Slot at risk: %s", msgspec.json.encode(told).decode())
+        with logs.about(server=str(row.server)):
+            log.warning("Slot at risk: %s", msgspec.json.encode(told).decode())
 
 
 async def prune() -> int:

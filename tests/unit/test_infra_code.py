@@ -19,7 +19,7 @@ import yaml
 from local.stack import SERVER_CHANGED, make_topology
 from shared.desired import events
 from shared.health.classify import SEVERITY
-from shared.platform import notices
+from shared.platform import logs, notices
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings, settings
 from tests import bicep, source
@@ -168,14 +168,22 @@ def test_queries_name_notices_and_codes_that_the_app_gives() -> None:
 
 
 def test_queries_read_a_notice_as_the_app_logs_it(caplog: pytest.LogCaptureFixture) -> None:
-    """The message begins with the type, and its first brace opens the JSON of the data."""
+    """The message begins with the type, and has the JSON of the data before the server and the run that it is about."""
     told = notices.PreparationBlocked(server=SERVER, run="r", reasons=(Reason("ServerTier", "{Burstable}"),))
     notice = notices.Notice(subject=SERVER, change="c", at=datetime(2026, 1, 1, tzinfo=UTC), data=told)
-    with caplog.at_level(logging.INFO), settings_of_the_app():
+    with caplog.at_level(logging.INFO), settings_of_the_app(), logs.about(run="r"):
         asyncio.run(notices.publish([notice]))
-    [message] = [record.getMessage() for record in caplog.records]
+    [record] = caplog.records
+    message = record.getMessage()
     assert message.startswith("FabricMirror.PreparationBlocked")
-    assert json.loads(message[message.index("{") :])["reasons"][0]["code"] == "ServerTier"
+    assert message.endswith(f" [run=r server={SERVER}]")
+    assert (record.__dict__["server"], record.__dict__["run"]) == (SERVER, "r")
+    for name in ("notices", "preparation_blocked", "mirror_unhealthy", "wal_retained"):
+        query = (INFRA / f"queries/{name}.kql").read_text()
+        [pattern] = re.findall(r'parse_json\(extract\(@"(.*)", 1, message\)\)', query)
+        found = re.search(pattern, message)
+        assert found, name
+        assert json.loads(found[1])["reasons"][0] == {"code": "ServerTier", "message": "{Burstable}", "remedy": ""}
 
 
 def test_the_commands_of_azd_and_of_the_workflows_are_there() -> None:
