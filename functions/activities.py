@@ -165,7 +165,7 @@ async def give_back_surplus(payload: dict) -> dict:  # type: ignore[type-arg]
 async def record_rotation(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import record
 
-    return await answer(payload, record.rotated(_server(payload)))
+    return await answer(payload, record.rotated(_server(payload), payload["rotations"]))
 
 
 @blueprint.activity_trigger(input_name="payload")

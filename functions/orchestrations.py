@@ -136,7 +136,7 @@ def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, An
     mirrors = yield from _mirror_all(ctx, server, decision)
     reasons += [found for mirror in mirrors for found in mirror["reasons"]]
     if decision["rotate"] and not reasons:
-        yield from call(ctx, "record_rotation", {"server": server})
+        yield from call(ctx, "record_rotation", {"server": server, "rotations": decision["rotate"]})
     return {"phase": "Blocked" if reasons else "Mirrored", "reasons": reasons}
 
 

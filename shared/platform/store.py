@@ -41,7 +41,8 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
 
     `baseline_worker_processes` is what the server had before the first preparation; `role` the PostgreSQL role that
     we created there; `run` the orchestration instance of the last run; `restart_refused` the fingerprint of the wish
-    for which there was no restart, and the code of the reason; `rotate` that a new password was asked for.
+    for which there was no restart, and the code of the reason; `rotations` how often a new password was asked for,
+    `rotated` how many of these had been asked for when the last one was made.
     """
 
     id: ServerId
@@ -54,7 +55,8 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     role: str = ""
     run: str = ""
     restart_refused: str = ""
-    rotate: bool = False
+    rotations: int = 0
+    rotated: int = 0
     announced: str = ""
 
     @property

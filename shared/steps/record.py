@@ -23,6 +23,6 @@ async def mirror_problem(id: ServerId, database: str, reasons: list[dict[str, An
     await store.update_mirror(id, database, phase="Blocked", reasons=msgspec.convert(reasons, tuple[Reason, ...]))
 
 
-async def rotated(id: ServerId) -> None:
-    """The new password is everywhere."""
-    await store.update_server(id, rotate=False)
+async def rotated(id: ServerId, rotations: int) -> None:
+    """The new password is everywhere. `rotations`: how often one had been asked for when the run began."""
+    await store.update_server(id, rotated=rotations)

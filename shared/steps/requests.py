@@ -93,7 +93,10 @@ async def withdraw(id: ServerId) -> None:
 
 
 async def rotate(id: ServerId) -> None:
-    """Note that the fabric role is to get a new password. Raises `Conflict` for a server that is not mirrored."""
+    """Note that the fabric role is to get a new password; one that is being made now does not count.
+
+    Raises `Conflict` for a server that is not mirrored.
+    """
     row = await store.read_server(id)
     if row is None:
         raise _unknown(id)
@@ -103,7 +106,7 @@ async def rotate(id: ServerId) -> None:
             code="NothingToRotate",
             remedy="Wait until the server has been prepared.",
         )
-    await store.update_server(id, rotate=True)
+    await store.update_server(id, rotations=row.rotations + 1)
 
 
 async def reseed(workspace: str, item: str) -> ServerId:

@@ -184,6 +184,24 @@ def a_new_password_is_everywhere_and_the_mirror_goes_on(operator: Operator) -> N
     eventually(lambda: status(operator, WORKSPACE, item), lambda found: found == "Running", 20)
     later = after(operator, server, lambda: put(operator, server))
     assert (later["phase"], password(operator, kept["secret"])) == ("Mirrored", new)  # once
+    one_asked_for_during_a_rotation_comes_after_it(operator, server, kept["secret"])
+
+
+def one_asked_for_during_a_rotation_comes_after_it(operator: Operator, server: Server, secret: str) -> None:
+    """Fabric keeps the first one waiting when the password is made already, so that the second can't be part of it."""
+    door, before = operator.door(server, "mirroring/rotate-password"), password(operator, secret)
+    busy = {"operation": "Connections_UpdateConnection", "status": 503, "retry_after": 3}
+    operator.stack.control("fabric", "POST", "faults", busy)
+
+    def twice() -> None:
+        assert operator.call("POST", door).status == 202
+        first = eventually(lambda: password(operator, secret), lambda found: found != before)
+        assert operator.call("POST", door).status == 202
+        eventually(lambda: password(operator, secret), lambda found: found not in (before, first), 30)
+
+    seen = after(operator, server, twice)
+    assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])
+    assert opens(operator, server, str(password(operator, secret)))
 
 
 def a_table_out_of_reach_is_told_with_the_statement_that_helps(operator: Operator) -> None:
