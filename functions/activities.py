@@ -38,6 +38,11 @@ def _server(payload: dict[str, Any]) -> ServerId:
     return from_key(payload["server"])
 
 
+def _begun(payload: dict[str, Any]) -> datetime:
+    """When the sweep began."""
+    return datetime.fromisoformat(payload["begun"]).replace(tzinfo=UTC)
+
+
 def _place(payload: dict[str, Any]) -> tuple[ServerId, str, str]:
     """The server, the database and the server's host."""
     return _server(payload), payload["database"], payload["host"]
@@ -221,12 +226,11 @@ async def plan_sweep(payload: dict) -> dict:  # type: ignore[type-arg]
 async def probe_mirrors(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import sweep
 
-    return await answer(payload, sweep.probe(payload["mirrors"]))
+    return await answer(payload, sweep.probe(payload["mirrors"], _begun(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def conclude_sweep(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import sweep
 
-    begun = datetime.fromisoformat(payload["begun"]).replace(tzinfo=UTC)
-    return await answer(payload, sweep.conclude(begun, payload["calls"], payload["failed"]))
+    return await answer(payload, sweep.conclude(_begun(payload), payload["calls"], payload["failed"]))

@@ -381,7 +381,7 @@ def sweep_health(ctx: task.OrchestrationContext, _: Any) -> Flow[dict[str, int]]
         due = start + timedelta(seconds=chunk["after"])
         if due > ctx.current_utc_datetime:
             yield ctx.create_timer(due)
-        one = {"run": ctx.instance_id, "mirrors": chunk["mirrors"]}
+        one = {"run": ctx.instance_id, "begun": begun.isoformat(), "mirrors": chunk["mirrors"]}
         probes.append(ctx.call_activity("probe_mirrors", input=one, retry_policy=CRASHED))
     calls, failed = 0, 0
     for probe in probes:

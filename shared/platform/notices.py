@@ -15,7 +15,7 @@ import msgspec
 from azure.core.exceptions import AzureError
 from azure.core.messaging import CloudEvent
 
-from shared.platform import logs
+from shared.platform import logs, server_id
 from shared.platform.clients import publisher
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
@@ -106,7 +106,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 async def publish(told: Sequence[Notice]) -> bool:
     """Log notices, and send them to the topic if there is one. False: the topic did not take them; tell them again."""
     for notice in told:
-        with logs.about(server=notice.data.server):
+        with logs.about(server=server_id.parse(notice.data.server).key):
             log.info("%s %s: %s", notice.data.type(), notice.subject, msgspec.json.encode(notice.data).decode())
     if not told or not settings().notice_topic_endpoint:
         return True

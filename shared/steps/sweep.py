@@ -53,10 +53,14 @@ async def plan() -> dict[str, Any]:
     return {"chunks": chunks, "left": timetable.left}
 
 
-async def probe(mirrors: Sequence[dict[str, Any]]) -> Probed:
-    """Look at these mirrors of a chunk, keep what is seen, and tell what has changed."""
+async def probe(mirrors: Sequence[dict[str, Any]], begun: datetime) -> Probed:
+    """Look at these mirrors of a chunk, keep what is seen, and tell what has changed.
+
+    After a crash in the middle, those that were kept since the sweep has `begun` are left alone: one look counts once.
+    """
     rows = msgspec.convert(mirrors, list[MirrorRow])
     latest = {row.item: row for row in await store.latest_among((row.workspace, row.item) for row in rows)}
+    rows = [row for row in rows if row.item not in latest or latest[row.item].updated_at < begun]
     kept = 0
     with background() as spent:
         async for seen in observe(rows, latest):
@@ -95,7 +99,7 @@ def _warn(rows: Iterable[HealthRow]) -> None:
     endangering = [row for row in rows if ENDANGERING & {reason.code for reason in row.reasons}]
     for row in sorted(endangering, key=lambda row: row.retained_wal_bytes or 0, reverse=True)[:MOST_WARNED_OF]:
         told = {"server": str(row.server), "database": row.database, "reasons": row.reasons}
-        with logs.about(server=str(row.server)):
+        with logs.about(server=row.server.key):
             log.warning("Slot at risk: %s", msgspec.json.encode(told).decode())
 
 

@@ -19,7 +19,7 @@ import yaml
 from local.stack import SERVER_CHANGED, make_topology
 from shared.desired import events
 from shared.health.classify import SEVERITY
-from shared.platform import logs, notices
+from shared.platform import logs, notices, server_id
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings, settings
 from tests import bicep, source
@@ -176,8 +176,9 @@ def test_queries_read_a_notice_as_the_app_logs_it(caplog: pytest.LogCaptureFixtu
     [record] = caplog.records
     message = record.getMessage()
     assert message.startswith("FabricMirror.PreparationBlocked")
-    assert message.endswith(f" [run=r server={SERVER}]")
-    assert (record.__dict__["server"], record.__dict__["run"]) == (SERVER, "r")
+    place = server_id.parse(SERVER).key
+    assert message.endswith(f" [run=r server={place}]")
+    assert (record.__dict__["server"], record.__dict__["run"]) == (place, "r")
     for name in ("notices", "preparation_blocked", "mirror_unhealthy", "wal_retained"):
         query = (INFRA / f"queries/{name}.kql").read_text()
         [pattern] = re.findall(r'parse_json\(extract\(@"(.*)", 1, message\)\)', query)

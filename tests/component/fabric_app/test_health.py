@@ -30,6 +30,7 @@ from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import HealthRow, MirrorRow
 from shared.source.connection import connect
+from shared.steps import sweep
 from tests.component.fabric.callers import Control
 from tests.component.fabric.source import PASSWORD, ROLE, Source
 
@@ -138,6 +139,18 @@ async def test_a_table_that_is_not_eligible_is_noted_between_the_looks_at_the_da
     long_ago = msgspec.structs.replace(kept, details_at=first.details_at - timedelta(hours=1))
     await store.write_latest([long_ago])
     assert (await seen(row)).reasons == ()
+
+
+async def test_a_chunk_that_is_looked_at_again_after_a_crash_counts_once(
+    row: MirrorRow, calls: Callable[..., list[str]], control: Control
+) -> None:
+    begun = datetime.now(UTC)
+    watched = [{name: msgspec.to_builtins(getattr(row, name)) for name in store.WATCHED}]
+    assert (await sweep.probe(watched, begun)).mirrors == 1
+    control("DELETE", "calls")
+    assert await sweep.probe(watched, begun) == sweep.Probed(0, 0)
+    assert calls() == []
+    assert (await sweep.probe(watched, datetime.now(UTC))).mirrors == 1
 
 
 async def test_a_broken_table_shows_and_goes_away(row: MirrorRow, source: Source) -> None:
