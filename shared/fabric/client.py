@@ -42,6 +42,7 @@ OPERATION_SECONDS = 20.0
 """Seconds that an operation of which the result is needed at once may take."""
 RETRY_AFTER = 15.0
 """Seconds to wait when Fabric is busy and doesn't say how long."""
+NOT_OVER = "OperationNotOver"
 READS = frozenset({"GET"})
 ANY_METHOD = frozenset({"GET", "POST", "PATCH", "DELETE"})
 
@@ -220,14 +221,17 @@ async def _settled[T](kind: type[T], path: str, response: AsyncHttpResponse) -> 
     if response.status_code != 202:
         return _decode(kind, response)
     location = response.headers.get("Location", "").removesuffix("/result")
-    operation = f"/operations/{response.headers.get('x-ms-operation-id') or location.rpartition('/')[2]}"
+    id = response.headers.get("x-ms-operation-id") or location.rpartition("/")[2]
+    if not id:
+        raise Unavailable(f"Fabric took {path} and does not say how far it is ({_request(response)}).", code=NOT_OVER)
+    operation = f"/operations/{id}"
     end = asyncio.get_running_loop().time() + OPERATION_SECONDS
     while not _succeeded(operation, response := await _send("GET", operation)):
         pause = _retry_after(response) or LONGEST_WAIT
         if asyncio.get_running_loop().time() + min(pause, LONGEST_WAIT) > end:
             raise Unavailable(
                 f"Fabric is still working on {path} ({_about(operation, response)}).",
-                code="OperationNotOver",
+                code=NOT_OVER,
                 retry_after=pause,
             )
         await asyncio.sleep(min(pause, LONGEST_WAIT))

@@ -20,8 +20,8 @@ from shared.platform.settings import settings
 from shared.platform.store import HealthRow, MirrorRow
 from shared.source.slots import Slot, TrackedPublication
 
-QUIET_SECONDS = 3.0
-"""Seconds without a look that ends, after which what was seen so far is handed on."""
+QUIET_SECONDS = 10.0
+"""Seconds without a look that ends, after which what was seen so far is handed on. The quota causes shorter ones."""
 ITEM_GONE = frozenset({"ItemNotFound", "EntityNotFound"})
 
 

@@ -23,7 +23,7 @@ from shared.source.slots import Slot, TrackedPublication
 LONGEST_LOOK = 30.0
 """Seconds after which a server that does not answer a question counts as out of reach."""
 LONGEST_VISIT = 120.0
-"""Seconds that one look may take at all databases of a server."""
+"""Seconds that the answers of a server may take together, in one look at all of its databases."""
 
 type Slots = dict[str, tuple[Slot, ...]]
 
@@ -44,7 +44,7 @@ class ServerView:
     def __init__(self, id: ServerId, host: str):
         self.id, self.host = id, host
         self._turn = asyncio.Lock()
-        self._end: float | None = None
+        self._taken = 0.0
         self._given_up: Reason | None = None
         self._slots: asyncio.Task[Slots | Reason] | None = None
         self._size: asyncio.Task[tuple[str, int | None]] | None = None
@@ -82,7 +82,8 @@ class ServerView:
         async with self._turn:
             if self._given_up:
                 return self._given_up
-            seconds = self._seconds_left()
+            seconds = max(0.0, min(LONGEST_LOOK, LONGEST_VISIT - self._taken))
+            begun = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(seconds), connect(self.host, database) as connection:
                     return await look(connection)
@@ -94,12 +95,8 @@ class ServerView:
                 return self._given_up
             except psycopg.Error as error:
                 return self._unknown(f"did not tell: {str(error).partition('\n')[0]}")
-
-    def _seconds_left(self) -> float:
-        """For the next question."""
-        now = asyncio.get_running_loop().time()
-        self._end = self._end or now + LONGEST_VISIT
-        return max(0.0, min(LONGEST_LOOK, self._end - now))
+            finally:
+                self._taken += asyncio.get_running_loop().time() - begun
 
     def _unknown(self, told: str) -> Reason:
         return Reason("SourceUnknown", f"PostgreSQL at {self.host} {told}.")

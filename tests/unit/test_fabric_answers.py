@@ -105,6 +105,13 @@ async def test_an_operation_is_followed_through_unknown_states_to_its_result(mon
     assert asked == ["/x", "/operations/o-1", "/operations/o-1", "/operations/o-1/result"]
 
 
+async def test_an_operation_that_nobody_can_follow_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    one_after_the_other(monkeypatch, Answer(202, b"", requestId="r-1"))
+    with pytest.raises(errors.Unavailable, match=r"Fabric took /x and does not say how far it is \(request r-1\)") as e:
+        await client.write(msgspec.Raw, "DELETE", "/x")
+    assert e.value.code == "OperationNotOver"
+
+
 async def test_a_result_that_nobody_wants_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     accepted = Answer(202, b"", Location="https://f/operations/o-1/result", **{"x-ms-operation-id": "o-1"})
     asked = one_after_the_other(monkeypatch, accepted, Answer(200, b'{"status": "Succeeded"}'))
