@@ -222,6 +222,6 @@ def _moment(continuation: str) -> datetime | None:
         moment = datetime.fromisoformat(continuation)
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None or moment.tzinfo is None or moment > datetime.now(UTC):
         raise queries.refuse("continuation", continuation, "what the last answer gave as its continuation")
     return moment
