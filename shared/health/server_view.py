@@ -21,9 +21,9 @@ from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
 from shared.source.slots import Slot, TrackedPublication
 
 LONGEST_LOOK = 30.0
-"""Seconds after which a server that does not answer a question counts as out of reach."""
+"""Seconds after which a database that does not answer counts as out of reach."""
 LONGEST_VISIT = 120.0
-"""Seconds that the answers of a server may take together, in one look at all of its databases."""
+"""Seconds that the answers of a server may take together; then the rest of its databases count as out of reach."""
 
 type Slots = dict[str, tuple[Slot, ...]]
 
@@ -36,16 +36,12 @@ class Details(msgspec.Struct, frozen=True):
 
 
 class ServerView:
-    """One server during one look. What every mirror of it needs is asked once. What could not be seen is the reason.
-
-    A server that did not answer in time is not asked again.
-    """
+    """One server during one look. What every mirror of it needs is asked once. What could not be seen is the reason."""
 
     def __init__(self, id: ServerId, host: str):
         self.id, self.host = id, host
         self._turn = asyncio.Lock()
         self._taken = 0.0
-        self._given_up: Reason | None = None
         self._slots: asyncio.Task[Slots | Reason] | None = None
         self._size: asyncio.Task[tuple[str, int | None]] | None = None
 
@@ -80,19 +76,16 @@ class ServerView:
 
     async def _ask[T](self, database: str, look: Callable[[Connection], Awaitable[T]]) -> T | Reason:
         async with self._turn:
-            if self._given_up:
-                return self._given_up
-            seconds = max(0.0, min(LONGEST_LOOK, LONGEST_VISIT - self._taken))
-            begun = asyncio.get_running_loop().time()
+            begun, left = asyncio.get_running_loop().time(), LONGEST_VISIT - self._taken
+            if left <= 0:
+                return self._unknown(f"took all of the {LONGEST_VISIT:g} s of a look for its other databases")
             try:
-                async with asyncio.timeout(seconds), connect(self.host, database) as connection:
+                async with asyncio.timeout(min(LONGEST_LOOK, left)), connect(self.host, database) as connection:
                     return await look(connection)
             except MirrorError as error:
                 return reasons.of(error)
             except TimeoutError:
-                visit = "" if seconds == LONGEST_LOOK else ", the last of a visit to all its databases"
-                self._given_up = self._unknown(f"did not answer within {seconds:.0f} s{visit}")
-                return self._given_up
+                return self._unknown(f"did not answer within {min(LONGEST_LOOK, left):.0f} s")
             except psycopg.Error as error:
                 return self._unknown(f"did not tell: {str(error).partition('\n')[0]}")
             finally:

@@ -231,31 +231,34 @@ async def test_a_server_that_does_not_answer_is_given_up_and_stalls_nobody(
     assert bad.fabric.status is not None
 
 
-async def test_a_server_that_hangs_in_its_databases_is_asked_once(
+async def test_databases_that_hang_cost_no_more_than_a_visit_and_their_siblings_nothing(
     row: MirrorRow, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody locks the catalogue of each database; the look at the server's slots still succeeds."""
+    """Somebody locks the catalogue of each; the look at the server's slots still succeeds."""
     monkeypatch.setattr(server_view, "LONGEST_LOOK", 1.0)
-    databases = [source.database("CREATE TABLE t (id int PRIMARY KEY)") for _ in range(5)]
+    monkeypatch.setattr(server_view, "LONGEST_VISIT", 2.0)
+    databases = [source.database("CREATE TABLE t (id int PRIMARY KEY)") for _ in range(6)]
+
+    async def sources(*names: str) -> list[SourceSide | Reason]:
+        found = await looks([msgspec.structs.replace(row, database=name) for name in names], {})
+        return [one.source for seen in found for one in seen]
+
     with contextlib.ExitStack() as locks:
         for database in databases:
             somebody = psycopg.connect(host=str(source.server.sockets), port=PORT, user=SUPERUSER, dbname=database)
             locks.enter_context(contextlib.closing(somebody))
             somebody.execute("LOCK TABLE pg_class IN ACCESS EXCLUSIVE MODE")
+        hung, sibling = await sources(databases[0], row.database)
+        assert hung == Reason("SourceUnknown", f"PostgreSQL at {row.host} did not answer within 1 s.")
+        assert isinstance(sibling, SourceSide)
         begun = asyncio.get_running_loop().time()
-        found = await looks([msgspec.structs.replace(row, database=database) for database in databases], {})
-        assert asyncio.get_running_loop().time() - begun < 4
-    sources = {one.source for seen in found for one in seen}
-    assert sources == {Reason("SourceUnknown", f"PostgreSQL at {row.host} did not answer within 1 s.")}
-
-
-async def test_a_visit_to_all_databases_of_a_server_comes_to_an_end(
-    row: MirrorRow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server_view, "LONGEST_VISIT", 0.0)
-    away = await look(row)
-    assert isinstance(away.source, Reason)
-    assert away.source.message.endswith("did not answer within 0 s, the last of a visit to all its databases.")
+        all_hung = await sources(*databases)
+        assert asyncio.get_running_loop().time() - begun < 5
+    assert {found.message for found in all_hung if isinstance(found, Reason)} == {
+        f"PostgreSQL at {row.host} did not answer within 1 s.",
+        f"PostgreSQL at {row.host} took all of the 2 s of a look for its other databases.",
+    }
+    assert len(all_hung) == 6
 
 
 async def test_each_side_is_unknown_for_itself(stack: Topology, row: MirrorRow, control: Control) -> None:
