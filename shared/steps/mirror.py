@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -19,6 +19,8 @@ from shared.platform.store import MirrorRow
 from shared.steps import credentials
 from shared.steps.release import leave_workspace
 
+SETTLED = timedelta(minutes=1)
+"""After a start, Fabric may show for so long how the mirror was before."""
 MOST_NAMED = 20
 TABLE_REMEDY = (
     "The server's readiness says what a table lacks. Where Fabric does not take it up by itself, restart the mirror."
@@ -87,9 +89,9 @@ async def ensure_mirror(
 async def advance(id: ServerId, database: str, started: bool) -> Advance:
     """Look at the mirror and start it if it does not run. `started`: what the look before this one said.
 
-    One that is stopped meanwhile, by hand or to be seeded anew, is started again. Once it runs, the tables that Fabric
-    can't mirror are noted with it, each with Fabric's own error. Raises `Blocked` with that of the mirror when it does
-    not come up.
+    One that is to be seeded anew is stopped, and started with the next look. Once it runs, the tables that Fabric can't
+    mirror are noted with it, each with Fabric's own error. Raises `Blocked` when it does not come up: with Fabric's
+    error, or since somebody stopped it. It is not started over and over, as each time seeds every table.
     """
     row = await _row(id, database)
     seen = await mirrored_database.status(row.workspace, row.item)
@@ -115,7 +117,13 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
             code="MirrorPaused",
             remedy="Resume the capacity; the hourly resync then starts the mirror.",
         )
-    if started and seen.status not in ("Stopping", "Stopped"):
+    if started and seen.status == "Stopped" and datetime.now(UTC) - row.changed_at > SETTLED:
+        raise Blocked(
+            f"Mirrored database {row.item_name!r} was stopped while it started.",
+            code="MirrorStopped",
+            remedy="Somebody stopped it in Fabric. The hourly resync starts it again, unless the database is released.",
+        )
+    if started:
         return Advance(seen.status, running=False, started=True)
     await store.update_mirror(id, database, phase="Starting")
     now_started = await mirrored_database.start(row.workspace, row.item)

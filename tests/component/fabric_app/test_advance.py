@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -177,15 +178,22 @@ async def test_seeding_anew_may_be_asked_for_while_the_mirror_starts(
     assert calls().count("Mirroring_StartMirroring") == 2
 
 
-async def test_a_mirror_stopped_by_hand_while_it_starts_is_started_again(
-    made: Made, source: Source, calls: Callable[..., list[str]]
+async def test_a_mirror_stopped_by_hand_while_it_starts_is_told_and_left_to_the_next_run(
+    made: Made, source: Source, calls: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = await made()
     with held_in_its_start(source, row):
         begun = await mirror.advance(row.server, row.database, False)
         assert await mirrored_database.stop(row.workspace, row.item)
-    assert (await until_running(row, begun.started)).phase == "Running"
-    assert calls().count("Mirroring_StartMirroring") == 2
+        just_now = await mirror.advance(row.server, row.database, begun.started)
+        assert (just_now.running, just_now.started) == (False, True)  # it may be what Fabric showed before the start
+        monkeypatch.setattr(mirror, "SETTLED", timedelta(0))
+        with pytest.raises(errors.Blocked, match="'shop' was stopped while it started") as stopped:
+            await until_running(row, begun.started)
+    assert stopped.value.code == "MirrorStopped"
+    assert "The hourly resync starts it again" in stopped.value.remedy
+    assert calls().count("Mirroring_StartMirroring") == 1
+    assert (await until_running(row)).phase == "Running"
 
 
 @contextlib.contextmanager
