@@ -78,6 +78,19 @@ def a_mirror_is_seeded_anew_only_when_that_is_meant(operator: Operator) -> None:
     assert operator.restarts(server) == 1  # of the server
     assert application.inabilities() == {}
 
+    def twice() -> None:
+        """Again while the first one is held in its start, as a table is locked."""
+        with application.connect() as connection, connection.transaction():
+            connection.execute("LOCK TABLE sales.orders IN ACCESS EXCLUSIVE MODE")
+            assert restart(item, {"reseed": True}).status == 202
+            eventually(lambda: started_and_stopped(operator, item), lambda seen: seen[3:] == [stop, start], 30)
+            assert restart(item, {"reseed": True}).status == 202
+            eventually(lambda: started_and_stopped(operator, item), lambda seen: seen[5:6] == [stop], 30)
+
+    seen = after(operator, server, twice)
+    assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])
+    assert started_and_stopped(operator, item) == [start, stop, start, stop, start, stop, start]
+
 
 def a_paused_capacity_is_told_and_its_mirror_starts_again_after_it(operator: Operator) -> None:
     server, application = with_shop(operator, "pg-paused", 16)
