@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from local.scenario import Answer, Operator, eventually
+from local.topology import NOTICE_TOPIC
 from tests.e2e.lifecycle.story import (
     PAUSED_WORKSPACE,
     WORKSPACE,
@@ -90,6 +91,9 @@ def a_mirror_is_seeded_anew_only_when_that_is_meant(operator: Operator) -> None:
     seen = after(operator, server, twice)
     assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])
     assert started_and_stopped(operator, item) == [start, stop, start, stop, start, stop, start]
+    told = operator.control("eventgrid", f"events?topic={NOTICE_TOPIC}")
+    ours = {event["type"] for event in told if event["data"]["server"].lower() == server.id.lower()}
+    assert "FabricMirror.PreparationBlocked" not in ours
 
 
 def a_paused_capacity_is_told_and_its_mirror_starts_again_after_it(operator: Operator) -> None:
