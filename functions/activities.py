@@ -117,7 +117,7 @@ async def ensure_role(payload: dict) -> dict:  # type: ignore[type-arg]
 
     return await answer(
         payload,
-        prepare.ensure_role(_server(payload), payload["host"], payload["workspace"], payload["rotate"]),
+        prepare.ensure_role(_server(payload), payload["host"], payload["workspace"], payload["rotations"]),
     )
 
 
@@ -139,7 +139,7 @@ async def prepare_database(payload: dict) -> dict:  # type: ignore[type-arg]
 async def ensure_connection(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
-    return await answer(payload, mirror.ensure_connection(*_place(payload), payload["gateway"], payload["rotate"]))
+    return await answer(payload, mirror.ensure_connection(*_place(payload), payload["gateway"], payload["rotations"]))
 
 
 @blueprint.activity_trigger(input_name="payload")
@@ -164,13 +164,6 @@ async def give_back_surplus(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import prepare
 
     return await answer(payload, prepare.give_back_surplus(*_place(payload), _tables(payload)))
-
-
-@blueprint.activity_trigger(input_name="payload")
-async def record_rotation(payload: dict) -> dict:  # type: ignore[type-arg]
-    from shared.steps import record
-
-    return await answer(payload, record.rotated(_server(payload), payload["rotations"]))
 
 
 @blueprint.activity_trigger(input_name="payload")

@@ -125,7 +125,7 @@ def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, An
     if pending:
         yield from _restart(ctx, server, decision, pending)
     _show(ctx, progress.at_server("role", databases, "Making sure of the role that Fabric logs in as"))
-    of_role = {name: decision[name] for name in ("host", "workspace", "rotate")}
+    of_role = {name: decision[name] for name in ("host", "workspace", "rotations")}
     yield from call(ctx, "ensure_role", {"server": server, **of_role})
     _show(ctx, progress.at_server("workspace", databases, "Admitting the server's identity to the workspace"))
     yield from call(ctx, "ensure_workspace_access", {"server": server, "workspace": decision["workspace"]})
@@ -135,8 +135,6 @@ def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, An
         reasons += yield from _release_database(ctx, server, database)
     mirrors = yield from _mirror_all(ctx, server, decision)
     reasons += [found for mirror in mirrors for found in mirror["reasons"]]
-    if decision["rotate"] and not reasons:
-        yield from call(ctx, "record_rotation", {"server": server, "rotations": decision["rotate"]})
     return {"phase": "Blocked" if reasons else "Mirrored", "reasons": reasons}
 
 
@@ -264,7 +262,7 @@ def _mirror_input(
     ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], database: str
 ) -> dict[str, Any]:
     kept = (
-        "host", "workspace", "workspace_name", "gateway", "rotate", "mirror_start_limit_minutes", "poll_seconds",
+        "host", "workspace", "workspace_name", "gateway", "rotations", "mirror_start_limit_minutes", "poll_seconds",
     )  # fmt: skip
     return {
         "run": ctx.instance_id,
@@ -278,7 +276,7 @@ def _mirror_input(
 @blueprint.orchestration_trigger(context_name="ctx")
 def mirror_database(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> Flow[dict[str, Any]]:
     """Mirror one database of a prepared server. Its outcome says why not, so that it does not stop the others."""
-    kept = ("server", "host", "database", "tables", "workspace", "workspace_name", "gateway", "rotate")
+    kept = ("server", "host", "database", "tables", "workspace", "workspace_name", "gateway", "rotations")
     one = {name: wanted[name] for name in kept}
     reasons: list[Reason] = []
     try:

@@ -147,13 +147,21 @@ async def discover(gateway: str = "", credentials: str = Basic.__name__) -> Conn
 
 
 async def ensure(
-    name: str, host: str, database: str, credentials: Credentials, *, gateway: str = "", recorded: str = ""
+    name: str,
+    host: str,
+    database: str,
+    credentials: Credentials,
+    *,
+    gateway: str = "",
+    recorded: str = "",
+    renewed: bool = False,
 ) -> ConnectionResult:
     """The connection called `name` (see `name_of`) to a database; made, and tested by Fabric, when there is none.
 
     `recorded` is the id that an earlier run noted. A connection that is found without it gets these credentials, as
-    nobody knows which it has, and so does one with credentials of another type. One that comes in by another way than
-    `gateway` (empty: Fabric's shared cloud) is made anew, since that can't be changed.
+    nobody knows which it has, and so does one with credentials of another type, and any that is there when they are
+    `renewed`. One that comes in by another way than `gateway` (empty: Fabric's shared cloud) is made anew, since that
+    can't be changed.
 
     Raises `Blocked` when Fabric can't log in or can't reach the server, `Conflict` when somebody else holds the name,
     `NotAllowed` when the app may not make or manage the connection.
@@ -162,7 +170,7 @@ async def ensure(
     if found:
         _require_path(found, name, host, database)
     if found and found.comes_in_by(gateway):
-        if found.id != recorded or found.credential_details.credential_type != _type_of(credentials):
+        if renewed or found.id != recorded or found.credential_details.credential_type != _type_of(credentials):
             await update_credentials(found.id, credentials, host=host)
         return ConnectionResult(found.id, created=False)
     kind = await discover(gateway, _type_of(credentials))

@@ -42,7 +42,7 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     `baseline_worker_processes` is what the server had before the first preparation; `role` the PostgreSQL role that
     we created there; `run` the orchestration instance of the last run; `restart_refused` the fingerprint of the wish
     for which there was no restart, and the code of the reason; `rotations` how often a new password was asked for,
-    `rotated` how many of these had been asked for when the last one was made.
+    `rotated` how many of these requests the role's present one answers.
     """
 
     id: ServerId
@@ -71,7 +71,8 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     the Fabric connection's id, `secret` the name in Key Vault of what Fabric logs in with, `takeover` the former owners
     and privileges of its tables (JSON), `everything` that all of its tables are mirrored, new ones too; `reseed` that
     the mirror is to be stopped and started, which seeds its tables anew; `changed_at` is when it was last made, led
-    elsewhere, started or found to have come up: until the grace time after it, nothing is wrong with what only begins.
+    elsewhere, started or found to have come up: until the grace time after it, nothing is wrong with what only begins;
+    `rotated` is that of the server when the connection was given its credentials.
     """
 
     server: ServerId
@@ -88,6 +89,7 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     reasons: tuple[Reason, ...] = ()
     everything: bool = True
     reseed: bool = False
+    rotated: int = 0
     changed_at: datetime = EPOCH
 
     @property

@@ -23,7 +23,7 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.data.tables import EdmType, TableEntity, UpdateMode
+from azure.data.tables import EdmType, EntityProperty, TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from shared.platform.azure_errors import translated
@@ -80,7 +80,7 @@ def encode(row: Row) -> dict[str, Any]:
         if value is None or name == "etag":
             continue
         if kind in _INTEGER:
-            entity[name] = (value, EdmType.INT64)
+            entity[name] = EntityProperty(value, EdmType.INT64)
         elif isinstance(value, str) or kind not in _NATIVE:
             written = str(value) if isinstance(value, str) or kind in row.texts else msgspec.json.encode(value).decode()
             for number, start in enumerate(range(0, len(written) or 1, PIECE)):

@@ -50,7 +50,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     workspace: str = ""
     workspace_name: str = ""
     gateway: str = ""
-    rotate: int = 0
+    rotations: int = 0
     restart: RestartPolicy = "auto"
     fingerprint: str = ""
     operation_limit_minutes: float = 0
@@ -159,7 +159,7 @@ async def _prepare(
         workspace=intent.workspace,
         workspace_name=found.workspace_name,
         gateway=readiness.gateway_of(intent, facts),
-        rotate=row.rotations if row.rotations > row.rotated else 0,
+        rotations=row.rotations,
         restart=intent.restart,
         fingerprint=intent.fingerprint,
         operation_limit_minutes=settings().operation_limit_minutes,

@@ -35,11 +35,11 @@ class Advance(msgspec.Struct, frozen=True):
     started: bool
 
 
-async def ensure_connection(id: ServerId, database: str, host: str, gateway: str, rotate: bool) -> None:
+async def ensure_connection(id: ServerId, database: str, host: str, gateway: str, rotations: int) -> None:
     """Make sure of the Fabric connection to a database, with what Fabric is to log in with.
 
-    `rotate`: the password or secret is new, so a connection that is there gets it. `gateway`: by which one Fabric comes
-    in, or empty.
+    `rotations`: how often a new password or secret was asked for; a connection that has an older one gets it.
+    `gateway`: by which one Fabric comes in, or empty.
     """
     row = await _row(id, database)
     found = await fabric_connection.ensure(
@@ -48,12 +48,12 @@ async def ensure_connection(id: ServerId, database: str, host: str, gateway: str
         database,
         await credentials.for_fabric(id),
         gateway=gateway,
-        recorded="" if rotate else row.connection,
+        recorded=row.connection,
+        renewed=row.rotated < rotations,
     )
     if settings().connection_group:
         await fabric_connection.share(found.id, settings().connection_group)
-    if found.id != row.connection:
-        await store.update_mirror(id, database, connection=found.id)
+    await store.update_mirror(id, database, connection=found.id, rotated=rotations)
 
 
 async def ensure_mirror(

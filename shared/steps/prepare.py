@@ -24,9 +24,12 @@ from shared.steps import credentials
 MOST_NAMED = 5
 
 
-async def ensure_role(id: ServerId, host: str, workspace: str, rotate: bool) -> None:
-    """Make sure of the fabric role and of what opens it: a password, a new one for `rotate`, in Key Vault first and
-    then on the server; or the principal that Fabric logs in as to mirror into `workspace`."""
+async def ensure_role(id: ServerId, host: str, workspace: str, rotations: int) -> None:
+    """Make sure of the fabric role and of what opens it: a password, in Key Vault first and then on the server; or the
+    principal that Fabric logs in as to mirror into `workspace`.
+
+    `rotations`: how often a new password was asked for. One is made for what was not answered yet.
+    """
     name = settings().fabric_role
     row = await store.read_server(id)
     recorded = row is not None and row.role == name
@@ -34,11 +37,11 @@ async def ensure_role(id: ServerId, host: str, workspace: str, rotate: bool) -> 
         async with connect(host, MAINTENANCE_DATABASE) as connection:
             await role.ensure_principal_role(connection, name, principal, recorded=recorded)
     else:
-        make = secrets.renew if rotate else secrets.ensure
+        make = secrets.renew if row and row.rotated < rotations else secrets.ensure
         password = await make(credentials.secret_name(id), {"server": str(id), "role": name})
         async with connect(host, MAINTENANCE_DATABASE) as connection:
             await role.ensure_role(connection, name, password, recorded=recorded)
-    await store.update_server(id, role=name)
+    await store.update_server(id, role=name, rotated=rotations)
 
 
 async def ensure_workspace_access(id: ServerId, workspace: str) -> None:

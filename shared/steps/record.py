@@ -21,8 +21,3 @@ async def outcome(id: ServerId, phase: str, reasons: list[dict[str, Any]]) -> No
 async def mirror_problem(id: ServerId, database: str, reasons: list[dict[str, Any]]) -> None:
     """Why one database is not mirrored."""
     await store.update_mirror(id, database, phase="Blocked", reasons=msgspec.convert(reasons, tuple[Reason, ...]))
-
-
-async def rotated(id: ServerId, rotations: int) -> None:
-    """The new password is everywhere. `rotations`: how often one had been asked for when the run began."""
-    await store.update_server(id, rotated=rotations)

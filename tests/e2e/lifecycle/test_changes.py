@@ -136,7 +136,7 @@ def the_chosen_tables_alone_are_taken_and_a_narrower_choice_gives_back(operator:
     narrow = mirrored(operator, server, {"databases": ["shop"], "tables": chosen[1:]})
     assert owners(operator, server) == {"customers": app, "orders": ROLE, "products": app, "visits": app}
     assert items(operator, narrow) == items(operator, two)
-    assert published(operator, server) == ["orders"]
+    eventually(lambda: published(operator, server), lambda found: found == ["orders"])  # as soon as Fabric has looked
     assert application.inabilities() == {}
     whole = mirrored(operator, server, {"databases": ["shop"]})
     assert set(owners(operator, server).values()) == {ROLE}
@@ -184,13 +184,14 @@ def a_new_password_is_everywhere_and_the_mirror_goes_on(operator: Operator) -> N
     eventually(lambda: status(operator, WORKSPACE, item), lambda found: found == "Running", 20)
     later = after(operator, server, lambda: put(operator, server))
     assert (later["phase"], password(operator, kept["secret"])) == ("Mirrored", new)  # once
-    one_asked_for_during_a_rotation_comes_after_it(operator, server, kept["secret"])
+    one_asked_for_during_a_rotation_comes_after_it(operator, server, kept)
 
 
-def one_asked_for_during_a_rotation_comes_after_it(operator: Operator, server: Server, secret: str) -> None:
+def one_asked_for_during_a_rotation_comes_after_it(operator: Operator, server: Server, kept: dict[str, Any]) -> None:
     """Fabric keeps the first one waiting when the password is made already, so that the second can't be part of it."""
-    door, before = operator.door(server, "mirroring/rotate-password"), password(operator, secret)
-    busy = {"operation": "Connections_UpdateConnection", "status": 503, "retry_after": 3}
+    door, secret = operator.door(server, "mirroring/rotate-password"), kept["secret"]
+    before = password(operator, secret)
+    busy = {"operation": "Connections_UpdateConnection", "path": kept["connection"], "status": 503, "retry_after": 3}
     operator.stack.control("fabric", "POST", "faults", busy)
 
     def twice() -> None:
@@ -202,6 +203,23 @@ def one_asked_for_during_a_rotation_comes_after_it(operator: Operator, server: S
     seen = after(operator, server, twice)
     assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])
     assert opens(operator, server, str(password(operator, secret)))
+    one_that_was_cut_off_goes_on_with_the_password_that_it_made(operator, server, kept)
+
+
+def one_that_was_cut_off_goes_on_with_the_password_that_it_made(
+    operator: Operator, server: Server, kept: dict[str, Any]
+) -> None:
+    refuses = {"operation": "Connections_UpdateConnection", "path": kept["connection"], "status": 400, "message": "No."}
+    operator.stack.control("fabric", "POST", "faults", refuses)
+    before = password(operator, kept["secret"])
+    door = operator.door(server, "mirroring/rotate-password")
+    blocked = after(operator, server, lambda: operator.call("POST", door))
+    made = password(operator, kept["secret"])
+    assert (blocked["phase"], made == before) == ("Blocked", False)
+    seen = after(operator, server, lambda: put(operator, server))
+    assert (seen["phase"], seen["reasons"], password(operator, kept["secret"])) == ("Mirrored", [], made)
+    updates = [call for call in operator.control("fabric", "calls") if "Connections_Update" in call["operation"]]
+    assert [call["status"] for call in updates if kept["connection"] in call["path"]][-2:] == [400, 200]
 
 
 def a_table_out_of_reach_is_told_with_the_statement_that_helps(operator: Operator) -> None:
