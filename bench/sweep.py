@@ -1,7 +1,8 @@
 """A health sweep of a thousand mirrors, against the time that Fabric's quota allows it.
 
 The host, Fabric with its quota, Table Storage and one PostgreSQL server are those of the local stack. The quota is 200
-calls in a few seconds instead of a minute. Every mirror was healthy before, so that each takes one call.
+calls in a few seconds instead of a minute. Every mirror was healthy before: so each takes one call; or, in the second
+sweep, of fewer mirrors, two calls and a connection to its database, since their details are old.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import batched
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from local.stack import PARTS, Stack
 from local.topology import APP
 
 MIRRORS = 1_000
+IN_DETAIL = 250
 CALLS = 200
 """What Fabric allows in a minute, and here in `WINDOW` seconds."""
 WINDOW = 10.0
@@ -39,7 +41,7 @@ console = Console(highlight=False)
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sweep took. `allowed`: the seconds that the quota allows for one call a mirror; `written`: rows.
+    """What a sweep took. `allowed`: the seconds that the quota allows for what it has to call; `written`: rows.
 
     `left_out` counts the sweeps that were due while this one was on; `levels` the mirrors that it looked at;
     `transactions` all requests to Table Storage, `writes` those that write. `mib` is the most memory that the host
@@ -60,25 +62,32 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 def main() -> int:
     """Print what it took; the exit status is 1 where it was more than it may be."""
-    console.print(f"Sweeping {MIRRORS:,} mirrors; {CALLS} calls to Fabric in {WINDOW:g} s are allowed …")
-    found = measure()
-    table = Table("What", "measured", "of what is allowed", title="A health sweep", title_justify="left")
-    table.add_row("seconds", f"{found.seconds:.1f}", f"{found.seconds / found.allowed:.3f}")
-    table.add_row("calls to Fabric", str(found.calls), f"{found.calls / MIRRORS:.3f}")
-    table.add_row("calls refused (429)", str(found.refused), "")
-    table.add_row("transactions that write", str(found.writes), f"{100 * found.writes / found.written:.2f}")
-    table.add_row("all storage transactions", str(found.transactions), "")
-    table.add_row("memory of the host, MiB", f"{found.mib:.0f}", f"{found.mib / MOST_MIB:.2f}")
-    console.print(table)
-    good = found.refused == 0 and found.seconds <= MOST_SECONDS * found.allowed and found.mib < MOST_MIB
+    console.print(f"{CALLS} calls to Fabric in {WINDOW:g} s are allowed.")
+    good = True
+    for mirrors, calls, title in ((MIRRORS, 1, "one call each"), (IN_DETAIL, 2, "with details: two calls each")):
+        console.print(f"Sweeping {mirrors:,} mirrors, {title} …")
+        found = measure(mirrors, calls)
+        _show(found, mirrors * calls, f"{mirrors:,} mirrors, {title}")
+        good &= found.refused == 0 and found.seconds <= MOST_SECONDS * found.allowed and found.mib < MOST_MIB
     console.print(
         f"{'[green]✓[/]' if good else '[red]✗[/]'} Without a 429, within 5 % of the quota's time, in 256 MiB."
     )
     return 0 if good else 1
 
 
-def measure(mirrors: int = MIRRORS, window: float = WINDOW) -> Result:
-    """Start a stack, fill it, and let the app sweep once."""
+def _show(found: Result, calls: int, title: str) -> None:
+    table = Table("What", "measured", "of what is allowed", title=title, title_justify="left")
+    table.add_row("seconds", f"{found.seconds:.1f}", f"{found.seconds / found.allowed:.3f}")
+    table.add_row("calls to Fabric", str(found.calls), f"{found.calls / calls:.3f}")
+    table.add_row("calls refused (429)", str(found.refused), "")
+    table.add_row("transactions that write", str(found.writes), f"{100 * found.writes / found.written:.2f}")
+    table.add_row("all storage transactions", str(found.transactions), "")
+    table.add_row("memory of the host, MiB", f"{found.mib:.0f}", f"{found.mib / MOST_MIB:.2f}")
+    console.print(table)
+
+
+def measure(mirrors: int = MIRRORS, calls: int = 1, window: float = WINDOW) -> Result:
+    """Start a stack, fill it, and let the app sweep once. `calls`: 1 for a glance at each mirror, 2 for its details."""
     settings = {
         "FABRIC_CALLS_PER_MINUTE": str(round(60 * CALLS / window)),
         "FABRIC_WINDOW_SECONDS": str(window),
@@ -89,15 +98,15 @@ def measure(mirrors: int = MIRRORS, window: float = WINDOW) -> Result:
         Path(folder).chmod(0o755)
         with Stack(Path(folder), PARTS, settings) as stack, acting_as(stack, "operator"):
             operator = Operator(stack)
-            _fill(operator, mirrors)
+            _fill(operator, mirrors, datetime.now(UTC) - timedelta(hours=calls - 1))
             stack.control("fabric", "PUT", "quota", {"calls": CALLS, "seconds": window})
             try:
-                return _sweep(operator, mirrors, mirrors * window / CALLS)
+                return _sweep(operator, mirrors * calls * window / CALLS)
             finally:
                 operator.close()
 
 
-def _sweep(operator: Operator, mirrors: int, allowed: float) -> Result:
+def _sweep(operator: Operator, allowed: float) -> Result:
     log = operator.topology.log("azurite")
     quiet = len(log.read_bytes())
     begun, wall = datetime.now(UTC), time.monotonic()
@@ -130,7 +139,7 @@ def _fire(operator: Operator) -> None:
     operator.call("POST", "/admin/functions/record_mirror_health", {"input": ""}, key="_master")
 
 
-def _fill(operator: Operator, mirrors: int) -> None:
+def _fill(operator: Operator, mirrors: int, details_at: datetime) -> None:
     """A server that stands for a hundred, the mirrored databases in Fabric, and the rows that say they were healthy."""
     names = [f"db{number}" for number in range(DATABASES)]
     server = operator.create_server("pg-many", 18)
@@ -150,10 +159,10 @@ def _fill(operator: Operator, mirrors: int) -> None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     items = operator.stack.control("fabric", "POST", "seed", {"mirrors": mirrors, "tables": 3})
     assert isinstance(items, list)
-    _write_rows(operator, server.address, names, items)
+    _write_rows(operator, server.address, names, items, details_at)
 
 
-def _write_rows(operator: Operator, host: str, names: list[str], items: list[str]) -> None:
+def _write_rows(operator: Operator, host: str, names: list[str], items: list[str], details_at: datetime) -> None:
     from shared.platform.server_id import ServerId
     from shared.platform.store import HealthRow, MirrorRow
     from shared.platform.table import encode
@@ -166,7 +175,7 @@ def _write_rows(operator: Operator, host: str, names: list[str], items: list[str
             "database": names[number % len(names)], "workspace": stack.workspace, "item": item, "updated_at": now,
         }  # fmt: skip
         entities["Mirrors"].append(encode(MirrorRow(**place, host=host, phase="Running", changed_at=now)))
-        seen = {"level": "Healthy", "announced": "Healthy", "status": "Running", "since": now, "details_at": now}
+        seen = {"level": "Healthy", "announced": "Healthy", "status": "Running", "since": now, "details_at": details_at}
         entities["MirrorHealth"].append(encode(HealthRow(**place, **seen)))
     with TableServiceClient(stack.table_endpoint, credential=operator.credential) as service:
         for table, found in entities.items():
