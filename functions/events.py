@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-
 import azure.durable_functions as df
 import azure.functions as func
 
 from functions import signals
 from shared.desired import events
+from shared.platform import logs
 from shared.platform.settings import settings
 
 blueprint = df.Blueprint()
-log = logging.getLogger(__name__)
+log = logs.logger(__name__)
 
 
 @blueprint.event_grid_trigger(arg_name="event")
@@ -27,5 +26,6 @@ async def server_changed(event: func.EventGridEvent, client: df.DurableFunctions
     elif seen.server.subscription not in settings().allowed_subscriptions:
         log.warning("Event %s ignored: subscription %s is not allowed.", event.id, seen.server.subscription)
     else:
-        log.info("Event %s: %s %s.", event.id, seen.server, type(seen).__name__.lower())
-        await signals.look(client, seen.server)
+        with logs.about(server=seen.server.key):
+            log.info("Event %s: %s.", event.id, type(seen).__name__.lower())
+            await signals.look(client, seen.server)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import azure.functions as func
 
+from shared.platform import logs
 from shared.platform.errors import (
     Blocked,
     Conflict,
@@ -21,7 +22,7 @@ from shared.platform.errors import (
     Unavailable,
 )
 
-log = logging.getLogger(__name__)
+log = logs.logger(__name__)
 
 STATUS: dict[type[MirrorError], int] = {
     InvalidInput: 400,
@@ -75,7 +76,7 @@ def problem(error: MirrorError) -> func.HttpResponse:
         body["remedy"] = error.remedy
     headers = {"Cache-Control": "no-store"}
     if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     return func.HttpResponse(
         json.dumps(body, ensure_ascii=False), status_code=status, mimetype="application/problem+json", headers=headers
     )
@@ -86,12 +87,20 @@ def told(door: Door) -> Door:
 
     @functools.wraps(door)
     async def guarded(*arguments: Any, **named: Any) -> func.HttpResponse:
-        try:
-            return await door(*arguments, **named)
-        except MirrorError as error:
-            return problem(error)
-        except Exception:
-            log.exception("%s failed", door.__name__)
-            return problem(UNEXPECTED)
+        with logs.about(server=_server(*arguments, *named.values())):
+            try:
+                return await door(*arguments, **named)
+            except MirrorError as error:
+                return problem(error)
+            except Exception:
+                log.exception("%s failed", door.__name__)
+                return problem(UNEXPECTED)
 
     return guarded
+
+
+def _server(*given: Any) -> str:
+    """The server in the address of a request, as lines of the log name it; empty: there is none in it."""
+    request = next(one for one in given if isinstance(one, func.HttpRequest))
+    parts = [request.route_params.get(name, "") for name in ("subscription", "resource_group", "server")]
+    return ":".join(parts).lower() if all(parts) else ""

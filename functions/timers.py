@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime, timedelta
 
 import azure.durable_functions as df
@@ -10,10 +9,11 @@ import azure.functions as func
 
 from functions import signals
 from functions.orchestrations import mailbox
+from shared.platform import logs
 from shared.platform.settings import settings
 
 blueprint = df.Blueprint()
-log = logging.getLogger(__name__)
+log = logs.logger(__name__)
 
 SWEEP = "sweep_health"
 
@@ -40,7 +40,8 @@ async def resync_servers(timer: func.TimerRequest, client: df.DurableFunctionsCl
 
     dead = await signals.dead_runs(client)
     for server, run in dead.items():
-        log.warning("Run %s died; its server is looked at again.", run)
+        with logs.about(server=server.key, run=run):
+            log.warning("This run died; its server is looked at again.")
         await client.signal_entity(mailbox(server.key), "finished", input=run)
     for server in sorted({*dead, *await resync.candidates()}):
         await signals.look(client, server)
