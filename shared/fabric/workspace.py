@@ -8,6 +8,7 @@ from shared.fabric.client import pages, read, write
 from shared.platform.errors import Blocked, Conflict, NotAllowed, NotFound, Unavailable
 from shared.platform.settings import settings
 
+BELOW_MEMBER = "Contributor or Viewer"
 RANKS = {"Viewer": 1, "Contributor": 2, "Member": 3, "Admin": 4}
 SERVER_ROLE = "Contributor"
 """What the identity of a mirrored server needs: it writes into the workspace's OneLake."""
@@ -16,22 +17,24 @@ PRINCIPAL_SECONDS = 15.0
 """Pause before a principal is looked for again that Microsoft Entra ID has not told Fabric of yet."""
 
 
+RAISE_REMEDY = f"Let an Admin of the workspace give the server's identity the role {SERVER_ROLE}, or remove its role."
 IDENTITY_REMEDY = "Let an admin of the workspace create it in the workspace settings, under Workspace identity."
 
 
 class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """`capacity_state` is Active, Inactive, or Unknown where the app can't see the capacity.
+    """`capacity_state` is Active or Inactive, '' where there is no capacity, or Unknown where the app can't see it:
+    Fabric shows a capacity to its administrators and contributors.
 
-    `app_role` is the app's own role: Admin, Member, Contributor, Viewer, or '' for none. Fabric shows the roles to
-    members only, so an app that may read the workspace but not its roles counts as Viewer, and one that gets its role
-    through a group as Member. `server_role` is that of the server's identity, '' for none. `identity` is the object id
-    of the workspace's own identity, '' for none.
+    `app_role` is the app's own role: Admin, Member, `BELOW_MEMBER`, or '' for none. Fabric shows the roles to members
+    only: an app that may read the workspace but not its roles is below them, and one that gets its role through a group
+    counts as Member. `server_role` is that of the server's identity, '' for none. `identity` is the object id of the
+    workspace's own identity, '' for none.
     """
 
     id: str
     name: str = ""
     capacity_id: str = ""
-    capacity_state: str = "Unknown"
+    capacity_state: str = ""
     app_role: str = ""
     server_role: str = ""
     identity: str = ""
@@ -80,7 +83,7 @@ async def observe(workspace: str, server: str = "") -> WorkspaceFacts | None:
         id=found.id,
         name=found.display_name,
         capacity_id=capacity,
-        capacity_state=await _capacity_state(capacity),
+        capacity_state=await _capacity_state(capacity) if capacity else "",
         app_role=app_role,
         server_role=server_role,
         identity=_identity(found),
@@ -102,7 +105,8 @@ async def identity(workspace: str) -> str:
 async def ensure_member(workspace: str, principal: str, role: str = SERVER_ROLE) -> bool:
     """Give a service principal (object id) at least `role` on the workspace. Returns whether anything was changed.
 
-    Raises `Unavailable` while Fabric doesn't know the principal: a new identity takes a while to arrive there.
+    Raises `Unavailable` while Fabric doesn't know the principal: a new identity takes a while to arrive there; and
+    `NotAllowed` for one with a lower role, which only an Admin may raise.
     """
     found = (await _assignments(workspace)).get(principal.lower())
     if found and RANKS.get(found.role, 0) >= RANKS[role]:
@@ -110,7 +114,7 @@ async def ensure_member(workspace: str, principal: str, role: str = SERVER_ROLE)
     roles = f"/workspaces/{workspace}/roleAssignments"
     try:
         if found:
-            await write(msgspec.Raw, "PATCH", f"{roles}/{found.id}", {"role": role}, repeatable=True)
+            await _raise(f"{roles}/{found.id}", role)
         else:
             body = {"principal": {"id": principal, "type": "ServicePrincipal"}, "role": role}
             await write(msgspec.Raw, "POST", roles, body, repeatable=True)
@@ -123,6 +127,13 @@ async def ensure_member(workspace: str, principal: str, role: str = SERVER_ROLE)
             retry_after=PRINCIPAL_SECONDS,
         ) from error
     return True
+
+
+async def _raise(assignment: str, role: str) -> None:
+    try:
+        await write(msgspec.Raw, "PATCH", assignment, {"role": role}, repeatable=True)
+    except NotAllowed as error:
+        raise NotAllowed(error.message, code=error.code, remedy=RAISE_REMEDY) from error
 
 
 def _identity(workspace: _Workspace) -> str:
@@ -142,7 +153,7 @@ async def _roles(workspace: str, app: str, server: str) -> tuple[str, str]:
     except NotAllowed as error:
         if error.code not in NO_ROLE:
             raise
-        return "Viewer", ""
+        return BELOW_MEMBER, ""
     return found[app].role if app in found else "Member", found[server].role if server in found else ""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from shared.desired.intent import MirrorIntent
 from shared.fabric.connection import CLIENT_REMEDY
-from shared.fabric.workspace import IDENTITY_REMEDY, RANKS, SERVER_ROLE
+from shared.fabric.workspace import IDENTITY_REMEDY, RAISE_REMEDY, RANKS, SERVER_ROLE, WorkspaceFacts
 from shared.platform.settings import Settings
 from shared.readiness.report import TUTORIAL, WORKSPACE_IDENTITY, Check, Facts, fixed, gateway_of, judged
 
@@ -56,33 +56,20 @@ def workspace_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> 
     )
     if found is None:
         return
-    yield judge(
-        "CapacityActive",
-        found.capacity_state == "Active",
-        found.capacity_state,
-        "Active",
-        f"The capacity of workspace {found.name!r} is {found.capacity_state or 'not assigned'}, not Active.",
-        "Resume the capacity, or assign the workspace to one that is active.",
-    )
+    called = repr(found.name or found.id)
     yield judge(
         "AppWorkspaceRole",
         found.app_role in SUFFICIENT_ROLES,
         found.app_role or "none",
         "Member or Admin",
         f"The app's identity has {'the role ' + found.app_role if found.app_role else 'no role'} in workspace "
-        f"{found.name!r}; it needs Member or Admin to create mirrored databases and to admit the server's identity.",
+        f"{called}; it needs Member or Admin to create mirrored databases and to admit the server's identity.",
         f"Give {settings.identity_name!r} the role Member in the workspace.",
     )
-    yield fixed(
-        "ServerWorkspaceRole",
-        workspace,
-        RANKS.get(found.server_role, 0) >= RANKS[SERVER_ROLE],
-        found.server_role or "none",
-        SERVER_ROLE,
-        f"The server's own identity will be given the role {SERVER_ROLE} in workspace {found.name!r}, so that it may "
-        "write there.",
-    )
-
+    if not found.app_role:
+        return
+    yield _capacity(found, called, settings)
+    yield _server_role(found, called)
     if settings.fabric_credentials == "WorkspaceIdentity":
         yield judge(
             "WorkspaceIdentity",
@@ -92,6 +79,46 @@ def workspace_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> 
             f"Workspace {found.name!r} has no workspace identity, as which Fabric is to log in to the server.",
             IDENTITY_REMEDY,
         )
+
+
+def _capacity(found: WorkspaceFacts, called: str, settings: Settings) -> Check:
+    state = found.capacity_state
+    if state == "Unknown":
+        return Check(
+            id="CapacityActive",
+            subject=found.id,
+            status="warn",
+            found=state,
+            wanted="Active",
+            message=f"The app can't see whether the capacity of workspace {called} is active.",
+            remedy=f"Make {settings.identity_name!r} a contributor of the capacity {found.capacity_id}. Until then, a "
+            "paused one is noticed only when Fabric refuses to make or to start the mirror.",
+            reference=TUTORIAL,
+        )
+    message = f"The capacity of workspace {called} is {state}, not Active."
+    if not state:
+        message = f"Workspace {called} is not assigned to a Fabric capacity."
+    remedy = "Resume the capacity, or assign the workspace to one that is active."
+    return judged("CapacityActive", found.id, state == "Active", state or "none", "Active", message, remedy, TUTORIAL)
+
+
+def _server_role(found: WorkspaceFacts, called: str) -> Check:
+    """Any app that is a Member may give a role to who has none; only an Admin may raise one."""
+    role = found.server_role
+    suffices = RANKS.get(role, 0) >= RANKS[SERVER_ROLE]
+    if role and not suffices and found.app_role != "Admin":
+        message = f"The server's own identity has the role {role} in workspace {called}, and needs {SERVER_ROLE}."
+        remedy = f"{RAISE_REMEDY} The app is only a Member and can't raise it."
+        return judged("ServerWorkspaceRole", found.id, False, role, SERVER_ROLE, message, remedy, TUTORIAL)
+    return fixed(
+        "ServerWorkspaceRole",
+        found.id,
+        suffices,
+        role or "none",
+        SERVER_ROLE,
+        f"The server's own identity will be given the role {SERVER_ROLE} in workspace {called}, so that it may write "
+        "there.",
+    )
 
 
 def connection_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> Iterator[Check]:

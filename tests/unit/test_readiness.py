@@ -10,7 +10,7 @@ import pytest
 
 from shared import readiness
 from shared.desired.intent import MirrorIntent
-from shared.fabric.workspace import WorkspaceFacts
+from shared.fabric.workspace import BELOW_MEMBER, WorkspaceFacts
 from shared.platform.reasons import Reason
 from shared.readiness import Check, DatabaseFacts, Facts, Report
 from shared.source.ownership import NotTakeable
@@ -84,7 +84,7 @@ def test_a_prepared_server_passes_every_check_and_needs_nothing() -> None:
             "ServerState", "ServerVersion", "ServerTier", "HighAvailability", "ReplicationRole", "ReadReplicas",
             "ElasticCluster", "PasswordAuthentication", "Network", "SystemIdentity", "EntraAuthentication",
             "AppAdministrator", "Parameter", "ReplicationSlots", "WalSenders", "DatabaseExists", "WorkspaceNamed",
-            "WorkspaceAllowed", "WorkspaceExists", "CapacityActive", "AppWorkspaceRole", "ServerWorkspaceRole",
+            "WorkspaceAllowed", "WorkspaceExists", "AppWorkspaceRole", "CapacityActive", "ServerWorkspaceRole",
             "PostgreSqlConnections",
         ),
         "pass",
@@ -149,6 +149,11 @@ def test_what_lets_the_app_and_fabric_in_is_announced_and_planned_in_order() -> 
 def test_a_role_above_the_one_that_the_server_needs_is_enough() -> None:
     [check] = checks(report(workspace=workspace(server_role="Admin")), "ServerWorkspaceRole")
     assert (check.status, check.found) == ("pass", "Admin")
+
+
+def test_a_role_below_it_is_raised_by_an_app_that_is_admin() -> None:
+    [check] = checks(report(workspace=workspace(server_role="Viewer", app_role="Admin")), "ServerWorkspaceRole")
+    assert (check.status, check.found) == ("will_fix", "Viewer")
 
 
 def test_parameters_are_announced_with_whether_they_restart() -> None:
@@ -257,10 +262,24 @@ def test_a_server_without_a_database_has_nothing_to_mirror() -> None:
         ),
         (
             intent(),
-            {"workspace": workspace(app_role="Viewer")},
-            "AppWorkspaceRole", "has the role Viewer in workspace 'Sales'", "the role Member",
+            {"workspace": workspace(app_role=BELOW_MEMBER)},
+            "AppWorkspaceRole", "has the role Contributor or Viewer in workspace 'Sales'", "the role Member",
         ),
-        (intent(), {"workspace": workspace(app_role="")}, "AppWorkspaceRole", "has no role in workspace", "Member"),
+        (
+            intent(),
+            {"workspace": WorkspaceFacts(id=WORKSPACE)},
+            "AppWorkspaceRole", f"has no role in workspace '{WORKSPACE}'", "the role Member",
+        ),
+        (
+            intent(),
+            {"workspace": workspace(capacity_state="")},
+            "CapacityActive", "Workspace 'Sales' is not assigned to a Fabric capacity", "assign the workspace",
+        ),
+        (
+            intent(),
+            {"workspace": workspace(server_role="Viewer")},
+            "ServerWorkspaceRole", "has the role Viewer in workspace 'Sales', and needs Contributor", "Let an Admin",
+        ),
         (
             intent(),
             {"connections": "", "connections_problem": Reason("NoPostgreSqlConnections", "None offered.", "Ask.")},

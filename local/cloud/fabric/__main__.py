@@ -91,9 +91,9 @@ class Fabric:
         capacity = request.path.rpartition("/")[2].lower()
         if capacity not in self.workspaces.capacities:
             raise _bad_request(f"there is no capacity {capacity!r}; known: {sorted(self.workspaces.capacities)}")
-        state = (await _body(request, CapacityState)).state
-        body = self.workspaces.set_state(capacity, state)
-        if state == "Inactive":
+        wanted = await _body(request, CapacityState)
+        body = self.workspaces.set_capacity(capacity, wanted)
+        if wanted.state == "Inactive":
             await self.items.pause(self.workspaces.on_capacity(capacity))
         return http.json_response(body)
 

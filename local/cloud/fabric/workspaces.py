@@ -51,15 +51,17 @@ class NamedWorkspace(msgspec.Struct, frozen=True, rename="camel", forbid_unknown
 
 
 class CapacityState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the control may set of a capacity."""
+    """What the control may set of a capacity. `contributors`: object ids of those who see it; absent: as they are."""
 
     state: State
+    contributors: frozenset[str] | None = None
 
 
 class Capacity(msgspec.Struct):
     id: str
     name: str
     region: str
+    contributors: frozenset[str]
     state: State = "Active"
 
     @property
@@ -96,7 +98,8 @@ class Workspaces:
 
     def __init__(self, topology: Topology, behaviour: Behaviour):
         self.topology, self.behaviour = topology, behaviour
-        self.capacities = {topology.capacity: Capacity(topology.capacity, "F4 Capacity", REGION)}
+        self.capacities: dict[str, Capacity] = {}
+        self._add_capacity(topology.capacity, "F4 Capacity")
         self.workspaces: dict[str, Workspace] = {}
         self._add(topology.workspace, WORKSPACE_IDENTITY, topology.capacity)
 
@@ -107,12 +110,17 @@ class Workspaces:
         }  # fmt: skip
         self.workspaces[id] = Workspace(id, name, "", capacity, roles)
 
+    def _add_capacity(self, id: str, name: str) -> None:
+        """A capacity to which the app and the operator may assign workspaces, and which they see therefore."""
+        both = frozenset(self.topology.principals[name].object_id for name in ("id-fabric-mirror", "operator"))
+        self.capacities[id] = Capacity(id, name, REGION, both)
+
     def add(self, id: str, new: NamedWorkspace) -> str:
         """Make a workspace like the first one, with this id, on a capacity of its own; the capacity's id."""
-        capacity = Capacity(str(uuid.uuid4()), f"Capacity of {new.display_name}", REGION)
-        self.capacities[capacity.id] = capacity
-        self._add(id, new.display_name, capacity.id)
-        return capacity.id
+        capacity = str(uuid.uuid4())
+        self._add_capacity(capacity, f"Capacity of {new.display_name}")
+        self._add(id, new.display_name, capacity)
+        return capacity
 
     @property
     def operations(self) -> list[Operation]:
@@ -159,20 +167,27 @@ class Workspaces:
     def role(self, workspace: str, object_id: str) -> Role | None:
         return self.workspaces[workspace].roles.get(object_id, (None, ""))[0]
 
-    def set_state(self, capacity: str, state: State) -> dict[str, Any]:
-        """Pause or resume a capacity."""
-        self.capacities[capacity].state = state
-        return self.capacities[capacity].body
+    def set_capacity(self, id: str, wanted: CapacityState) -> dict[str, Any]:
+        """Pause or resume a capacity, or let others see it."""
+        capacity = self.capacities[id]
+        capacity.state = wanted.state
+        if wanted.contributors is not None:
+            capacity.contributors = wanted.contributors
+        return capacity.body
 
     def on_capacity(self, capacity: str) -> list[str]:
         """The ids of the workspaces that are assigned to it."""
         return [workspace.id for workspace in self.workspaces.values() if workspace.capacity == capacity]
 
     async def _list_capacities(self, call: Call) -> Answer:
-        return page(call, [c.body for c in self.capacities.values()], self.behaviour.page_size)
+        seen = [c.body for c in self.capacities.values() if call.claims["oid"] in c.contributors]
+        return page(call, seen, self.behaviour.page_size)
 
     async def _get_capacity(self, call: Call) -> Answer:
-        return Answer(body=self._capacity(call.parameters["capacity"]).body)
+        capacity = self._capacity(call.parameters["capacity"])
+        if call.claims["oid"] not in capacity.contributors:
+            raise Refusal(403, "InsufficientPrivileges", "The caller is no contributor of the capacity.")
+        return Answer(body=capacity.body)
 
     def _capacity(self, wanted: str) -> Capacity:
         if wanted.lower() not in self.capacities:

@@ -26,6 +26,16 @@ async def test_paused_capacity(stack: Topology, control: Control) -> None:
     assert facts.capacity_state == "Inactive"
 
 
+async def test_a_capacity_that_only_others_see(stack: Topology, control: Control) -> None:
+    others = {"state": "Active", "contributors": [stack.principals["operator"].object_id]}
+    seen_by_both = [*others["contributors"], settings().identity_object_id]
+    control("PUT", f"capacities/{stack.capacity}", others)
+    facts = await workspaces.observe(stack.workspace)
+    control("PUT", f"capacities/{stack.capacity}", others | {"contributors": seen_by_both})
+    assert facts is not None
+    assert (facts.capacity_id, facts.capacity_state) == (stack.capacity, "Unknown")
+
+
 async def test_unknown_workspace() -> None:
     assert await workspaces.observe(str(uuid.uuid4())) is None
 
@@ -41,7 +51,7 @@ async def test_a_viewer_is_recognised(operator: Caller, stack: Topology) -> None
     operator.call("POST", f"/workspaces/{made}/roleAssignments", {"principal": principal, "role": "Viewer"})
     facts = await workspaces.observe(made)
     assert facts is not None
-    assert (facts.app_role, facts.capacity_id, facts.capacity_state) == ("Viewer", "", "Unknown")
+    assert (facts.app_role, facts.capacity_id, facts.capacity_state) == (workspaces.BELOW_MEMBER, "", "")
 
 
 async def test_a_role_is_given_once(workspace: str, calls: Callable[..., list[str]]) -> None:
@@ -72,7 +82,7 @@ async def test_a_lower_role_is_raised_by_whoever_may(workspace: str, operator: C
     operator.call("POST", roles, {"principal": principal, "role": "Viewer"})
     with pytest.raises(errors.NotAllowed, match="needs Admin") as refused:
         await workspaces.ensure_member(workspace, principal["id"])
-    assert refused.value.code == "InsufficientPrivileges"
+    assert (refused.value.code, refused.value.remedy) == ("InsufficientPrivileges", workspaces.RAISE_REMEDY)
     operator.call("PATCH", f"{roles}/{settings().identity_object_id}", {"role": "Admin"})
     assert await workspaces.ensure_member(workspace, principal["id"])
     assert not await workspaces.ensure_member(workspace, principal["id"])

@@ -109,6 +109,22 @@ class TestBeforehand:
         assert "is Inactive, not Active" in message
         assert "Resume the capacity" in remedy
 
+    def test_a_workspace_on_a_capacity_that_the_app_cannot_see(
+        self, operator: Operator, fresh: tuple[Server, Application]
+    ) -> None:
+        """As in Fabric, unless somebody makes the app's identity a contributor of it; so that is a warning."""
+        capacity = f"capacities/{fabric(operator, 'GET', f'/workspaces/{PAUSED_WORKSPACE}')['capacityId']}"
+        both = [operator.topology.principals[name].object_id for name in ("operator", APP)]
+        operator.stack.control("fabric", "PUT", capacity, {"state": "Active", "contributors": both[:1]})
+        try:
+            report = readiness(operator, fresh[0], f"?workspace={PAUSED_WORKSPACE}")
+        finally:
+            operator.stack.control("fabric", "PUT", capacity, {"state": "Active", "contributors": both})
+        assert failures(report) == {}
+        [check] = [check for check in report["checks"] if check["id"] == "CapacityActive"]
+        assert (check["status"], "can't see whether" in check["message"]) == ("warn", True)
+        assert "'id-fabric-mirror' a contributor of the capacity" in check["remedy"]
+
     @pytest.mark.parametrize(
         ("query", "status", "code"), [("?workspace=sales", 400, "InvalidBody"), ("?databases=" + "x" * 64, 400, "")]
     )
