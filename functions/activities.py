@@ -108,17 +108,38 @@ async def record_refusal(payload: dict) -> dict:  # type: ignore[type-arg]
 async def is_still_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import restart
 
-    return await answer(payload, restart.is_still_waiting(_server(payload), payload["fingerprint"]))
+    wish = payload["fingerprint"], payload["databases"]
+    return await answer(payload, restart.is_still_waiting(_server(payload), *wish))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def rotate_password(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import login
+
+    known = payload["host"], payload["rotations"], payload["databases"]
+    return await answer(payload, login.rotate(_server(payload), *known))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def restart_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import mirror
+
+    return await answer(payload, mirror.restart(_server(payload), payload["database"]))
+
+
+@blueprint.activity_trigger(input_name="payload")
+async def record_preparing(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.steps import restart
+
+    return await answer(payload, restart.record_preparing(_server(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def ensure_role(payload: dict) -> dict:  # type: ignore[type-arg]
-    from shared.steps import prepare
+    from shared.steps import login
 
-    return await answer(
-        payload,
-        prepare.ensure_role(_server(payload), payload["host"], payload["workspace"], payload["rotations"]),
-    )
+    known = payload["host"], payload["workspace"], payload["rotations"], payload["databases"]
+    return await answer(payload, login.ensure_role(_server(payload), *known))
 
 
 @blueprint.activity_trigger(input_name="payload")

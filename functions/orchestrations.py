@@ -1,4 +1,4 @@
-"""The durable part: one mailbox a server, and the runs it starts. Deterministic: no I/O, clock or environment."""
+"""The runs, and the health sweep. Deterministic: no I/O, clock or environment."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import azure.durable_functions as df
 import msgspec
 from durabletask import task
-from durabletask.entities import DurableEntity, EntityInstanceId
 
 from functions.flow import CRASHED, Flow, Reason, Refused, Superseded, call, reason
+from functions.mailbox import mailbox
 from shared import progress
 
 blueprint = df.Blueprint()
@@ -26,50 +26,6 @@ _STEP_OF = {
     "SetParameter": ("parameters", "Setting the server parameter {name} to {value}"),
     "Restart": ("restart", "Restarting the server"),
 }
-
-
-def mailbox(server: str) -> EntityInstanceId:
-    """The mailbox of the server with this key."""
-    return EntityInstanceId("server_mailbox", server)
-
-
-@blueprint.entity_trigger(context_name="context")
-class server_mailbox(DurableEntity):  # noqa: N801 - the name of the function
-    """One run at a time for a server, and no change lost: a signal during a run means one more run.
-
-    State: `runs` counts them, `running` is the instance id of the present one or empty, `again` remembers a signal.
-    """
-
-    def look(self, _: Any = None) -> None:
-        """Something may have changed."""
-        box = self._box()
-        if box["running"]:
-            box["again"] = True
-        else:
-            self._start(box)
-        self.set_state(box)
-
-    def finished(self, run: str) -> None:
-        """The run with this instance id is over, by its own word or because it was found dead."""
-        box = self._box()
-        if run == box["running"]:
-            box["running"] = ""
-            if box["again"]:
-                self._start(box)
-        self.set_state(box)
-
-    def _box(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.get_state(dict, {"runs": 0, "running": "", "again": False})
-        return found
-
-    def _start(self, box: dict[str, Any]) -> None:
-        server = self.entity_context.entity_id.key
-        box["runs"] += 1
-        box["running"] = f"{server}:{box['runs']}"
-        box["again"] = False
-        self.entity_context.schedule_new_orchestration(
-            "reconcile_server", input={"server": server}, instance_id=box["running"]
-        )
 
 
 @blueprint.orchestration_trigger(context_name="ctx")
@@ -95,6 +51,7 @@ def reconcile_server(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> 
 def _reconcile(ctx: task.OrchestrationContext, server: str) -> Flow[dict[str, Any]]:
     _show(ctx, progress.at_server("observe", (), "Looking at the server"))
     decision = yield from _decide(ctx, server)
+    yield from _do_what_was_asked(ctx, server, decision)
     if decision["action"] == "prepare" and decision["access"]:
         yield from _change(ctx, server, decision, decision["access"])
         decision = yield from _decide(ctx, server)
@@ -118,6 +75,17 @@ def _decide(ctx: task.OrchestrationContext, server: str) -> Flow[dict[str, Any]]
     return decision
 
 
+def _do_what_was_asked(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[None]:
+    """A leaked password, or a mirror that lost its slot, waits for nothing else, and for nobody's decision."""
+    known = {name: decision[name] for name in ("host", "rotations", "databases")}
+    if decision["rotate"]:
+        _show(ctx, progress.at_server("observe", (), "Giving the role that Fabric logs in as a new password"))
+        yield from call(ctx, "rotate_password", {"server": server, **known})
+    for database in decision["restarts"]:
+        _show(ctx, progress.at_server("observe", (), f"Restarting the mirror of database {database!r}"))
+        yield from call(ctx, "restart_mirror", {"server": server, "database": database})
+
+
 def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[dict[str, Any]]:
     databases = decision["databases"]
     yield from _change(ctx, server, decision, decision["parameters"])
@@ -125,7 +93,7 @@ def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, An
     if pending:
         yield from _restart(ctx, server, decision, pending)
     _show(ctx, progress.at_server("role", databases, "Making sure of the role that Fabric logs in as"))
-    of_role = {name: decision[name] for name in ("host", "workspace", "rotations")}
+    of_role = {name: decision[name] for name in ("host", "workspace", "rotations", "databases")}
     yield from call(ctx, "ensure_role", {"server": server, **of_role})
     _show(ctx, progress.at_server("workspace", databases, "Admitting the server's identity to the workspace"))
     yield from call(ctx, "ensure_workspace_access", {"server": server, "workspace": decision["workspace"]})
@@ -189,6 +157,7 @@ def _restart(ctx: task.OrchestrationContext, server: str, decision: dict[str, An
     })  # fmt: skip
     if verdict["wait_until"]:
         yield from _await_restart(ctx, server, decision, verdict)
+        yield from call(ctx, "record_preparing", {"server": server})
         if not (yield from call(ctx, "find_pending_restart", {"server": server})):
             return
     yield from _change(ctx, server, decision, [{"type": "Restart"}])
@@ -209,7 +178,7 @@ def _await_restart(
     yield from call(ctx, "record_waiting", {"server": server, "verdict": verdict})
     timer = ctx.create_timer(datetime.fromisoformat(verdict["wait_until"]).replace(tzinfo=None))
     decided = ctx.wait_for_external_event(DECISION_EVENT)
-    wish = {"server": server, "fingerprint": decision["fingerprint"]}
+    wish = {"server": server, "fingerprint": decision["fingerprint"], "databases": decision["databases"]}
     while True:
         nudged = ctx.wait_for_external_event(LOOK_AGAIN_EVENT)
         if not (yield from call(ctx, "is_still_waiting", wish)):

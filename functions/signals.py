@@ -11,7 +11,8 @@ import azure.durable_functions as df
 import msgspec
 from durabletask.client import EntityQuery, OrchestrationStatus
 
-from functions.orchestrations import DECISION_EVENT, LOOK_AGAIN_EVENT, mailbox
+from functions.mailbox import mailbox
+from functions.orchestrations import DECISION_EVENT, LOOK_AGAIN_EVENT
 from shared.platform import server_id
 from shared.platform.server_id import ServerId
 from shared.progress import Status

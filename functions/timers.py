@@ -8,7 +8,7 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from functions import signals
-from functions.orchestrations import mailbox
+from functions.mailbox import mailbox
 from shared.platform import logs
 from shared.platform.settings import settings
 

@@ -18,6 +18,7 @@ from shared.platform.server_id import ServerId
 PREFERENCE = ("azurepostgresql", "postgresql")
 """Connection types that lead to a flexible server, by lower-case name, the best one first."""
 PREFIX = "fabric-mirror"
+NAME_TAKEN = "DuplicateConnectionName"
 _UNREACHABLE = frozenset({"CreateGatewayConnectionFailed", "UpdateGatewayConnectionFailed"})
 
 
@@ -103,6 +104,10 @@ class _Connection(msgspec.Struct, frozen=True, rename="camel"):
     connection_details: _Details = _Details()
     credential_details: _Credentials = _Credentials()
 
+    def is_called(self, name: str) -> bool:
+        """So, or so with a gateway."""
+        return (self.display_name or "").lower().startswith(name.lower())
+
     def comes_in_by(self, gateway: str) -> bool:
         if self.connectivity_type == "ShareableCloud":
             return not gateway
@@ -117,19 +122,26 @@ class _Assignment(msgspec.Struct, frozen=True):
     principal: _Principal
 
 
-def name_of(server: ServerId, database: str) -> str:
-    """The display name of our connection to a database: readable, and different for every database of every server."""
+def name_of(server: ServerId, database: str, gateway: str = "") -> str:
+    """The display name of our connection to a database: readable, and different for every database of every server.
+
+    That of one that comes in by a gateway (a GUID) begins so, too: the way in of a connection can't be changed, and the
+    old one must be there until nothing uses it.
+    """
     digest = hashlib.sha256(f"{server}/{database}".encode()).hexdigest()[:8]
-    return f"{PREFIX} {server.name}/{database} {digest}"
+    return f"{PREFIX} {server.name}/{database} {digest}" + (f" {gateway[:8].lower()}" if gateway else "")
 
 
 async def discover(gateway: str = "", credentials: str = Basic.__name__) -> ConnectionType:
     """The best type of connection to PostgreSQL that Fabric, or the gateway (a GUID), offers with this type of
-    credentials. Raises `Blocked` when there is none.
+    credentials. Raises `Blocked` when there is none, `NotFound` for a gateway that the app can't see.
     """
     query = {"showAllCreationMethods": "true"} | ({"gatewayId": gateway} if gateway else {})
     types = pages(_Type, "/connections/supportedConnectionTypes", **query)
-    offered = {t.type.lower(): t async for t in types if credentials in t.supported_credential_types}
+    try:
+        offered = {t.type.lower(): t async for t in types if credentials in t.supported_credential_types}
+    except (NotFound, NotAllowed) as error:
+        raise _no_such_gateway(error, gateway) if gateway else _not_allowed(error) from error
     for name in PREFERENCE:
         for method in offered[name].creation_methods if name in offered else ():
             parameters = _server_and_database(method)
@@ -160,41 +172,24 @@ async def ensure(
 
     `recorded` is the id that an earlier run noted. A connection that is found without it gets these credentials, as
     nobody knows which it has, and so does one with credentials of another type, and any that is there when they are
-    `renewed`. One that comes in by another way than `gateway` (empty: Fabric's shared cloud) is made anew, since that
-    can't be changed.
+    `renewed`. One that comes in by another way than `gateway` (empty: Fabric's shared cloud) is left alone.
 
     Raises `Blocked` when Fabric can't log in or can't reach the server, `Conflict` when somebody else holds the name,
     `NotAllowed` when the app may not make or manage the connection.
     """
-    found = await _recorded(recorded) or await _named(name)
-    if found:
-        _require_path(found, name, host, database)
-    if found and found.comes_in_by(gateway):
-        if renewed or found.id != recorded or found.credential_details.credential_type != _type_of(credentials):
-            await update_credentials(found.id, credentials, host=host)
-        return ConnectionResult(found.id, created=False)
-    kind = await discover(gateway, _type_of(credentials))
-    if found:
-        await remove(found.id)
-    body = {
-        "displayName": name,
-        "connectionDetails": {
-            "type": kind.type,
-            "creationMethod": kind.method,
-            "parameters": [
-                {"dataType": "Text", "name": kind.server, "value": host},
-                {"dataType": "Text", "name": kind.database, "value": database},
-            ],
-        },
-        "privacyLevel": "Organizational",
-        "credentialDetails": _details(credentials),
-        **({"connectivityType": "VirtualNetworkGateway", "gatewayId": gateway} if gateway else _CLOUD),
-    }
-    try:
-        made = await write(_Connection, "POST", "/connections", body)
-    except MirrorError as error:
-        raise _explained(error, name, host, credentials, gateway) from error
-    return ConnectionResult(made.id, created=True)
+    found = await _recorded(recorded)
+    if found is None or not found.comes_in_by(gateway):
+        found = await _named(name)
+    if found is None:
+        try:
+            return ConnectionResult(await _create(name, host, database, credentials, gateway), created=True)
+        except MirrorError as error:
+            if error.code != NAME_TAKEN or not (found := await _named(name)):
+                raise _explained(error, name, host, credentials, gateway) from error
+    _require_same(found, name, host, database, gateway)
+    if renewed or found.id != recorded or found.credential_details.credential_type != _type_of(credentials):
+        await update_credentials(found.id, credentials, host=host)
+    return ConnectionResult(found.id, created=False)
 
 
 async def update_credentials(id: str, credentials: Credentials, *, host: str) -> None:
@@ -219,15 +214,30 @@ async def share(id: str, group: str) -> bool:
         await write(msgspec.Raw, "POST", roles, body, repeatable=True)
     except Conflict:
         return False
+    except (Blocked, NotFound) as error:
+        raise Blocked(
+            f"The Fabric connection {id} can't be shared with the group {group}. {error.message}",
+            code="ConnectionGroup",
+            remedy="Check that CONNECTION_GROUP is the object id of a group in the tenant's Microsoft Entra ID.",
+        ) from error
     return True
 
 
 async def remove(id: str) -> None:
-    """Delete the connection; one that is gone already is fine."""
+    """Delete the connection; one that is gone already is fine. Raises `NotAllowed` when it is not the app's."""
     try:
         await write(msgspec.Raw, "DELETE", f"/connections/{id}", repeatable=True)
     except NotFound:
         return
+    except NotAllowed as error:
+        raise _not_ours(error, id) from error
+
+
+async def remove_unrecorded(server: ServerId, database: str) -> None:
+    """Delete what an earlier run made for a database and could not note any more."""
+    unrecorded = [c.id async for c in pages(_Connection, "/connections") if c.is_called(name_of(server, database))]
+    for id in unrecorded:
+        await remove(id)
 
 
 _CLOUD = {"connectivityType": "ShareableCloud"}
@@ -271,6 +281,25 @@ def _server_and_database(method: _Method) -> tuple[str, str] | None:
     return None
 
 
+async def _create(name: str, host: str, database: str, credentials: Credentials, gateway: str) -> str:
+    kind = await discover(gateway, _type_of(credentials))
+    body = {
+        "displayName": name,
+        "connectionDetails": {
+            "type": kind.type,
+            "creationMethod": kind.method,
+            "parameters": [
+                {"dataType": "Text", "name": kind.server, "value": host},
+                {"dataType": "Text", "name": kind.database, "value": database},
+            ],
+        },
+        "privacyLevel": "Organizational",
+        "credentialDetails": _details(credentials),
+        **({"connectivityType": "VirtualNetworkGateway", "gatewayId": gateway} if gateway else _CLOUD),
+    }
+    return (await write(_Connection, "POST", "/connections", body)).id
+
+
 async def _recorded(id: str) -> _Connection | None:
     try:
         return await read(_Connection, f"/connections/{id}") if id else None
@@ -285,12 +314,15 @@ async def _named(name: str) -> _Connection | None:
     return None
 
 
-def _require_path(found: _Connection, name: str, host: str, database: str) -> None:
+def _require_same(found: _Connection, name: str, host: str, database: str, gateway: str) -> None:
     server, _, found_database = found.connection_details.path.partition(";")
-    if (server.lower().removesuffix(":5432"), found_database) != (host.lower(), database):
+    leads = (server.lower().removesuffix(":5432"), found_database) == (host.lower(), database)
+    if not leads or not found.comes_in_by(gateway):
+        way = f"by gateway {found.gateway_id}" if found.gateway_id else "by the shared cloud"
+        wanted = f"by gateway {gateway}" if gateway else "by the shared cloud"
         raise Conflict(
-            f"The Fabric connection {name!r} ({found.id}) leads to {found.connection_details.path!r}; "
-            f"'{host};{database}' was expected.",
+            f"The Fabric connection {name!r} ({found.id}) leads to {found.connection_details.path!r} {way}; "
+            f"'{host};{database}' {wanted} was expected.",
             code="ConnectionNameTaken",
             remedy="Rename or delete that connection in Fabric (Manage connections and gateways).",
         )
@@ -298,7 +330,7 @@ def _require_path(found: _Connection, name: str, host: str, database: str) -> No
 
 def _explained(error: MirrorError, name: str, host: str, credentials: Credentials, gateway: str) -> MirrorError:
     """Fabric's refusal in words that say what to do."""
-    if error.code == "DuplicateConnectionName":
+    if error.code == NAME_TAKEN:
         return Conflict(
             f"A Fabric connection called {name!r} exists that the app's identity can't see. {error.message}",
             code="ConnectionNameTaken",
@@ -318,17 +350,35 @@ def _explained(error: MirrorError, name: str, host: str, credentials: Credential
             "a virtual network data gateway."
         )
         return Blocked(f"Fabric could not reach {host}. {error.message}", code="ServerUnreachable", remedy=remedy)
-    if error.code == "InsufficientPermissionsToManageConnection":
-        return NotAllowed(
-            f"The Fabric connection {name!r} is not the app's to manage. {error.message}",
-            code=error.code,
-            remedy="Make the app's identity Owner of that connection, or rename or delete it.",
-        )
+    if isinstance(error, NotAllowed) and error.code == "InsufficientPermissionsToManageConnection":
+        return _not_ours(error, name)
     if isinstance(error, NotAllowed):
-        return NotAllowed(
-            error.message,
-            code=error.code,
-            remedy="A Fabric administrator has to allow the tenant setting 'Service principals can create workspaces, "
-            "connections, and deployment pipelines' for the app's identity.",
-        )
+        return _not_allowed(error, gateway)
     return error
+
+
+def _not_ours(error: NotAllowed, name: str) -> NotAllowed:
+    return NotAllowed(
+        f"The Fabric connection {name!r} is not the app's to manage. {error.message}",
+        code=error.code,
+        remedy="Make the app's identity Owner of that connection, or rename or delete it.",
+    )
+
+
+def _not_allowed(error: MirrorError, gateway: str = "") -> NotAllowed:
+    on_gateway = f"Make the app's identity Connection creator on the gateway {gateway}. " if gateway else ""
+    return NotAllowed(
+        error.message,
+        code=error.code,
+        remedy=f"{on_gateway}A Fabric administrator has to allow the tenant setting 'Service principals can create "
+        "workspaces, connections, and deployment pipelines' for the app's identity.",
+    )
+
+
+def _no_such_gateway(error: MirrorError, gateway: str) -> NotFound:
+    return NotFound(
+        f"There is no virtual network data gateway {gateway} that the app can use. {error.message}",
+        code="GatewayNotFound",
+        remedy="Correct its id (FABRIC_GATEWAY, or gateway in the request), or make the app's identity Connection "
+        "creator on it (Manage connections and gateways).",
+    )

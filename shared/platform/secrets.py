@@ -10,7 +10,9 @@ import secrets
 import string
 from contextlib import AbstractContextManager
 
+import msgspec
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.keyvault.secrets import KeyVaultSecret
 
 from shared.platform.azure_errors import translated
 from shared.platform.clients import vault
@@ -18,35 +20,46 @@ from shared.platform.errors import Unavailable
 from shared.platform.settings import settings
 
 PASSWORD_LENGTH = 40
+ROTATION = "rotation"
+"""The tag that says for which rotation a password was made."""
 _ALPHABET = string.ascii_letters + string.digits
 
 
-async def read(name: str) -> str | None:
-    """The current value of the secret `name`, or None."""
+class Secret(msgspec.Struct, frozen=True):
+    """A secret's current value, its version in Key Vault, and for which rotation the app made it (0: for none)."""
+
+    value: str
+    version: str
+    rotation: int = 0
+
+    def __repr__(self) -> str:
+        return f"Secret({self.version})"
+
+
+async def read(name: str) -> Secret | None:
+    """The current version of the secret `name`, or None."""
     with _translated(name):
         try:
-            return (await vault().get_secret(name)).value
+            return _secret(await vault().get_secret(name))
         except ResourceNotFoundError:
             return None
 
 
-async def ensure(name: str, tags: dict[str, str]) -> str:
-    """The password kept as `name`; a new one when there is none."""
-    return await read(name) or await renew(name, tags)
-
-
-async def renew(name: str, tags: dict[str, str]) -> str:
-    """Make a new password and keep it as the current version of `name`. `tags` say what it is for."""
+async def ensure(name: str, tags: dict[str, str], rotation: int = 0) -> Secret:
+    """The password kept as `name`; a new one when there is none, or none that was made for this rotation or a later
+    one: so a rotation that is cut off and begun again makes one password. `tags` say what it is for."""
+    found = await read(name)
+    if found and found.rotation >= rotation:
+        return found
     password = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH))
     with _translated(name):
         try:
-            await vault().set_secret(name, password, content_type="PostgreSQL role password", tags=tags)
+            return await _write(name, password, tags, rotation)
         except HttpResponseError as error:
             if error.status_code != 409:
                 raise
             await _recover(name)
-            await vault().set_secret(name, password, content_type="PostgreSQL role password", tags=tags)
-    return password
+            return await _write(name, password, tags, rotation)
 
 
 async def delete(name: str) -> None:
@@ -56,6 +69,16 @@ async def delete(name: str) -> None:
             await vault().delete_secret(name)
         except ResourceNotFoundError:
             return
+
+
+async def _write(name: str, password: str, tags: dict[str, str], rotation: int) -> Secret:
+    tags = tags | {ROTATION: str(rotation)}
+    return _secret(await vault().set_secret(name, password, content_type="PostgreSQL role password", tags=tags))
+
+
+def _secret(found: KeyVaultSecret) -> Secret:
+    rotation = (found.properties.tags or {}).get(ROTATION, "")
+    return Secret(found.value or "", found.properties.version or "", int(rotation) if rotation.isdecimal() else 0)
 
 
 async def _recover(name: str) -> None:

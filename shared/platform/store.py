@@ -42,7 +42,7 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     `baseline_worker_processes` is what the server had before the first preparation; `role` the PostgreSQL role that
     we created there; `run` the orchestration instance of the last run; `restart_refused` the fingerprint of the wish
     for which there was no restart, and the code of the reason; `rotations` how often a new password was asked for,
-    `rotated` how many of these requests the role's present one answers.
+    `rotated` how many of these requests were carried out, in all connections too.
     """
 
     id: ServerId
@@ -68,11 +68,12 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     """One database of a server and its mirrored database.
 
     `host` is the server's domain name, `item` and `item_name` the mirrored database's id and display name, `connection`
-    the Fabric connection's id, `secret` the name in Key Vault of what Fabric logs in with, `takeover` the former owners
-    and privileges of its tables (JSON), `everything` that all of its tables are mirrored, new ones too; `reseed` that
-    the mirror is to be stopped and started, which seeds its tables anew; `changed_at` is when it was last made, led
-    elsewhere, started or found to have come up: until the grace time after it, nothing is wrong with what only begins;
-    `rotated` is that of the server when the connection was given its credentials.
+    the Fabric connection's id, `login` tells which credentials it was given last, `superseded` are connections that it
+    takes the place of; `secret` is the name in Key Vault of what Fabric logs in with, `takeover` the former owners and
+    privileges of its tables (JSON), `everything` that all of its tables are mirrored, new ones too; `reseed` that the
+    mirror is to be stopped and started, which seeds its tables anew (`phase` is Restarting in between); `changed_at` is
+    when it was last made, led elsewhere, stopped or started by us or found to have come up: until the grace time after
+    it, nothing is wrong with what only begins.
     """
 
     server: ServerId
@@ -84,12 +85,13 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     item: str = ""
     item_name: str = ""
     connection: str = ""
+    login: str = ""
+    superseded: tuple[str, ...] = ()
     secret: str = ""
     takeover: str = ""
     reasons: tuple[Reason, ...] = ()
     everything: bool = True
     reseed: bool = False
-    rotated: int = 0
     changed_at: datetime = EPOCH
 
     @property
@@ -196,6 +198,15 @@ async def update_mirror(server: ServerId, database: str, **changes: Any) -> Mirr
     """As `update_server`, for a database."""
     new = MirrorRow(server=server, database=database)
     return await _mirrors.update(new, lambda row: msgspec.structs.replace(row, **changes))
+
+
+async def ask_for_restart(server: ServerId, database: str, item: str) -> bool:
+    """Note that the mirrored database `item` is to be seeded anew. False: there is none, or another one, by now."""
+
+    def ask(row: MirrorRow) -> MirrorRow:
+        return msgspec.structs.replace(row, reseed=True) if row.item == item else row
+
+    return (await _mirrors.update(MirrorRow(server=server, database=database), ask)).item == item
 
 
 async def delete_mirror(server: ServerId, database: str) -> None:

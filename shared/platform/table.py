@@ -148,9 +148,10 @@ class Table[R: Row]:
         client = await self._open()
         for attempt in range(ATTEMPTS):
             found = await self.read(*new.keys)
-            changed = change(found or new)
-            if changed == found:
-                return found
+            present = found or new
+            changed = change(present)
+            if changed == present:
+                return present
             changed = msgspec.structs.replace(changed, updated_at=datetime.now(UTC))
             with _translated(self.name):
                 try:

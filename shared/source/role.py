@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 
 import msgspec
 from psycopg import errors, sql
@@ -49,10 +49,23 @@ async def ensure_role(connection: Connection, name: str, password: str, *, recor
     the role is ours. Raises `Blocked` with code `RoleNotOurs`, `CdcAdminMissing` or `NotPermitted`.
     """
     done = await _ensure(connection, name, lambda: _create_with_password(connection, name, password), recorded)
-    if done != ("created",) and not await opens(connection, name, password):
-        await set_password(connection, name, password)
+    if done != ("created",) and await ensure_password(connection, name, password) == "set":
         return (*done, "password")
     return done
+
+
+async def ensure_password(connection: Connection, name: str, password: str) -> Literal["", "opens", "set"]:
+    """Let this password open the role: whether it did already, or was set; '' where there is no such role.
+
+    Raises `Blocked` with code `NotPermitted`.
+    """
+    if (await _role(connection, name))["oid"] is None:
+        return ""
+    if await opens(connection, name, password):
+        return "opens"
+    with explained(f"Setting the password of role {name!r}"):
+        await connection.execute(_on("ALTER ROLE {} PASSWORD ", name) + _verifier(connection, name, password))
+    return "set"
 
 
 async def ensure_principal_role(
@@ -94,12 +107,6 @@ async def _ensure(
                 await connection.execute(_on(statement, name))
                 done.append(what)
     return tuple(done)
-
-
-async def set_password(connection: Connection, name: str, password: str) -> None:
-    """Give the role this password. Raises `Blocked` with code `NotPermitted`."""
-    with explained(f"Setting the password of role {name!r}"):
-        await connection.execute(_on("ALTER ROLE {} PASSWORD ", name) + _verifier(connection, name, password))
 
 
 async def opens(connection: Connection, name: str, password: str) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
+
 from shared.fabric import workspace as fabric_workspace
 from shared.fabric.connection import CLIENT_REMEDY, Basic, Credentials, ServicePrincipal, WorkspaceIdentity
 from shared.platform import secrets
 from shared.platform.errors import Blocked, Unavailable
+from shared.platform.secrets import Secret
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 
@@ -42,7 +45,14 @@ async def principal(workspace: str) -> str | None:
     return None
 
 
-async def password(id: ServerId) -> str:
+class Login(msgspec.Struct, frozen=True):
+    """What Fabric's connections to a server log in with, and the version that it has in Key Vault ('' for none)."""
+
+    credentials: Credentials
+    version: str
+
+
+async def password(id: ServerId) -> Secret:
     """The password of the server's fabric role. Raises `Unavailable` while it is not in Key Vault."""
     found = await secrets.read(secret_name(id))
     if found is None:
@@ -50,16 +60,16 @@ async def password(id: ServerId) -> str:
     return found
 
 
-async def for_fabric(id: ServerId) -> Credentials:
+async def for_fabric(id: ServerId) -> Login:
     """What Fabric's connections to the server log in with. Raises `Blocked` with code `PrincipalSecret`."""
     match settings().fabric_credentials:
         case "ServicePrincipal":
-            return ServicePrincipal(
-                settings().azure_tenant_id, settings().fabric_principal_client_id, await _client_secret()
-            )
+            secret, client = await _client_secret(), settings().fabric_principal_client_id
+            return Login(ServicePrincipal(settings().azure_tenant_id, client, secret.value), secret.version)
         case "WorkspaceIdentity":
-            return WorkspaceIdentity()
-    return Basic(settings().fabric_role, await password(id))
+            return Login(WorkspaceIdentity(), "")
+    kept = await password(id)
+    return Login(Basic(settings().fabric_role, kept.value), kept.version)
 
 
 async def is_secret_kept() -> bool:
@@ -68,7 +78,7 @@ async def is_secret_kept() -> bool:
     return settings().fabric_credentials != "ServicePrincipal" or await secrets.read(name) is not None
 
 
-async def _client_secret() -> str:
+async def _client_secret() -> Secret:
     found = await secrets.read(settings().fabric_principal_secret)
     if found is None:
         raise Blocked(

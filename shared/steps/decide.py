@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Literal
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,6 +23,8 @@ from shared.source import server as flexible_server
 from shared.source.parameters import Parameter
 from shared.source.server import Change, ServerFacts, SetParameter
 from shared.steps import credentials, inside
+from shared.steps.login import is_rotation_due
+from shared.steps.mirror import is_restart_due
 
 UNTOUCHED = frozenset({"New", "Released", "Deleted"})
 """Phases of a server on which nothing of ours is left."""
@@ -36,11 +38,15 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     `prepare`: make the changes that let the app and Fabric in (`access`), set `parameters`, mirror `databases` of
     `host` (their chosen `tables`, or all), release the databases that are `leaving`. `release`: release `leaving` and
-    the server. `forget`: the server is gone. `blocked`: `reasons` say why nothing is done. `none`: nothing to do.
+    the server. `forget`: the server is gone. `blocked`: `reasons` say why nothing else is done. `none`: nothing to do.
+
+    Before that, and whatever stands in its way: `rotate` the password, restart the mirrors of the databases `restarts`.
     """
 
     action: Literal["prepare", "release", "forget", "blocked", "none"]
     reasons: tuple[Reason, ...] = ()
+    rotate: bool = False
+    restarts: tuple[str, ...] = ()
     access: tuple[Change, ...] = ()
     parameters: tuple[SetParameter, ...] = ()
     databases: tuple[str, ...] = ()
@@ -69,7 +75,8 @@ async def decide(id: ServerId, run: str) -> Decision:
         intent = wanted(facts, row)
     except InvalidInput as error:
         await store.update_server(id, run=run)
-        return Decision(action="blocked", reasons=(reasons.of(error),))
+        asked_for = _asked_for(facts, row, mirrors, [mirror.database for mirror in mirrors])
+        return Decision(action="blocked", reasons=(reasons.of(error),), **asked_for)
     if not intent.wanted and (row is None or (not mirrors and row.phase in UNTOUCHED)):
         return Decision(action="none")
     if facts.state not in SETTLED_STATES:
@@ -132,9 +139,10 @@ async def _prepare(
 ) -> Decision:
     found = await report(facts, intent, row)
     kept = msgspec.json.encode(found).decode()
+    asked_for = _asked_for(facts, row, mirrors, found.plan.databases)
     if found.failures:
         await store.update_server(facts.id, run=run, report=kept, fingerprint=intent.fingerprint)
-        return Decision(action="blocked", reasons=found.failures)
+        return Decision(action="blocked", reasons=found.failures, **asked_for)
     settled = row.phase == "Mirrored" and row.fingerprint == intent.fingerprint and not found.plan.changes
     await store.update_server(
         facts.id,
@@ -149,9 +157,7 @@ async def _prepare(
         action="prepare",
         access=tuple(change for change in found.plan.changes if not isinstance(change, SetParameter)),
         parameters=tuple(change for change in found.plan.changes if isinstance(change, SetParameter)),
-        databases=found.plan.databases,
         leaving=tuple(sorted({mirror.database for mirror in mirrors} - set(found.plan.databases))),
-        host=facts.host,
         tables={
             database: tuple((table.schema, table.table) for table in intent.tables_of(database))
             for database in found.plan.databases
@@ -159,13 +165,26 @@ async def _prepare(
         workspace=intent.workspace,
         workspace_name=found.workspace_name,
         gateway=readiness.gateway_of(intent, facts),
-        rotations=row.rotations,
         restart=intent.restart,
         fingerprint=intent.fingerprint,
         operation_limit_minutes=settings().operation_limit_minutes,
         mirror_start_limit_minutes=settings().mirror_start_limit_minutes,
         poll_seconds=settings().poll_seconds,
+        **asked_for,
     )
+
+
+def _asked_for(
+    facts: ServerFacts, row: ServerRow | None, mirrors: Iterable[MirrorRow], databases: Sequence[str]
+) -> dict[str, Any]:
+    """What people asked for of the `databases` that stay, beside their being mirrored."""
+    return {
+        "host": facts.host,
+        "databases": tuple(databases),
+        "rotations": row.rotations if row else 0,
+        "rotate": is_rotation_due(row),
+        "restarts": tuple(m.database for m in mirrors if m.database in databases and is_restart_due(m)),
+    }
 
 
 async def _parameters(facts: ServerFacts) -> dict[str, Parameter]:

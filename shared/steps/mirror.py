@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -11,16 +12,18 @@ from shared.fabric import definition as definitions
 from shared.fabric import mirror as mirrored_database
 from shared.health.classify import failing_tables
 from shared.platform import store
-from shared.platform.errors import Blocked, Unavailable
+from shared.platform.errors import Blocked, NotFound, Unavailable
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import MirrorRow
-from shared.steps import credentials
+from shared.steps import credentials, login
 from shared.steps.release import leave_workspace
 
 SETTLED = timedelta(minutes=1)
-"""After a start, Fabric may show for so long how the mirror was before."""
+"""After a stop or a start, Fabric may show for so long how the mirror was before."""
+RESTARTING = "Restarting"
+"""Phase of a mirror that was stopped in order to be started anew."""
 MOST_NAMED = 20
 TABLE_REMEDY = (
     "The server's readiness says what a table lacks. Where Fabric does not take it up by itself, restart the mirror."
@@ -38,22 +41,24 @@ class Advance(msgspec.Struct, frozen=True):
 async def ensure_connection(id: ServerId, database: str, host: str, gateway: str, rotations: int) -> None:
     """Make sure of the Fabric connection to a database, with what Fabric is to log in with.
 
-    `rotations`: how often a new password or secret was asked for; a connection that has an older one gets it.
-    `gateway`: by which one Fabric comes in, or empty.
+    `rotations`: how often a new password or secret was asked for. `gateway`: by which one Fabric comes in, or empty.
+    One that comes in otherwise stays until the mirror is led to the new one.
     """
-    row = await _row(id, database)
+    row, wanted = await _row(id, database), await credentials.for_fabric(id)
     found = await fabric_connection.ensure(
-        fabric_connection.name_of(id, database),
+        fabric_connection.name_of(id, database, gateway),
         host,
         database,
-        await credentials.for_fabric(id),
+        wanted.credentials,
         gateway=gateway,
         recorded=row.connection,
-        renewed=row.rotated < rotations,
+        renewed=row.login != login.mark(wanted, rotations),
     )
+    superseded = tuple(sorted({*row.superseded, row.connection} - {found.id, ""}))
+    given = login.mark(wanted, rotations)
+    await store.update_mirror(id, database, connection=found.id, login=given, superseded=superseded)
     if settings().connection_group:
         await fabric_connection.share(found.id, settings().connection_group)
-    await store.update_mirror(id, database, connection=found.id, rotated=rotations)
 
 
 async def ensure_mirror(
@@ -84,28 +89,60 @@ async def ensure_mirror(
         everything=tables is None,
         changed_at=row.changed_at if found.change == "unchanged" else datetime.now(UTC),
     )
+    for connection in row.superseded:
+        await fabric_connection.remove(connection)
+    await store.update_mirror(id, database, superseded=())
+
+
+def is_restart_due(row: MirrorRow) -> bool:
+    """Whether the mirror is to be stopped and started anew, or was stopped for that."""
+    return bool(row.item) and (row.reseed or row.phase == RESTARTING)
+
+
+async def restart(id: ServerId, database: str) -> None:
+    """Stop the mirror and start it anew, where that was asked for. Raises `Unavailable` until Fabric has stopped it."""
+    row = await _row(id, database)
+    if row.reseed:
+        await mirrored_database.stop(row.workspace, row.item)
+        row = await store.update_mirror(id, database, phase=RESTARTING, reseed=False, changed_at=datetime.now(UTC))
+    if row.phase != RESTARTING:
+        return
+    with suppress(NotFound):  # it is made anew when its database is prepared
+        if not await mirrored_database.start(row.workspace, row.item) and _is_fresh(row):
+            raise Unavailable(
+                f"Fabric does not show yet that mirrored database {row.item_name!r} was stopped.",
+                code="MirrorNotReady",
+                retry_after=mirrored_database.SETTLE_SECONDS,
+            )
+    await store.update_mirror(id, database, phase="Starting", changed_at=datetime.now(UTC))
 
 
 async def advance(id: ServerId, database: str, started: bool) -> Advance:
     """Look at the mirror and start it if it does not run. `started`: what the look before this one said.
 
-    One that is to be seeded anew is stopped, and started with the next look. Once it runs, the tables that Fabric can't
-    mirror are noted with it, each with Fabric's own error. Raises `Blocked` when it does not come up: with Fabric's
-    error, or since somebody stopped it. It is not started over and over, as each time seeds every table.
+    One that is to be seeded anew is restarted. Once it runs, the tables that Fabric can't mirror are noted with it,
+    each with Fabric's own error. Raises `Blocked` when it does not come up: with Fabric's error, or since somebody
+    stopped or deleted it. It is not started over and over, as each time seeds every table.
     """
     row = await _row(id, database)
-    seen = await mirrored_database.status(row.workspace, row.item)
-    if row.reseed:
-        await mirrored_database.stop(row.workspace, row.item)
-        await store.update_mirror(id, database, phase="Starting", reseed=False, changed_at=datetime.now(UTC))
-        return Advance(seen.status, running=False, started=False)
+    if is_restart_due(row):
+        await restart(id, database)
+        return Advance("Starting", running=False, started=True)
+    try:
+        seen = await mirrored_database.status(row.workspace, row.item)
+    except NotFound as error:
+        raise Blocked(
+            f"Mirrored database {row.item_name!r} was deleted while it started.",
+            code="MirrorMissing",
+            remedy="Somebody deleted it in Fabric. The hourly resync makes it anew, unless the database is released.",
+        ) from error
     if seen.status == "Running":
         failing = await _failing(row)
         if (row.phase, row.reasons) != ("Running", failing):
             came_up = datetime.now(UTC) if row.phase == "Starting" else row.changed_at
             await store.update_mirror(id, database, phase="Running", reasons=failing, changed_at=came_up)
         return Advance(seen.status, running=True, started=started)
-    if started and seen.error and seen.status not in ("Starting", "Initializing"):
+    if started and seen.error and seen.status not in ("Starting", "Initializing") and not _is_old(row, seen.error):
         raise Blocked(
             f"Mirrored database {row.item_name!r} did not start: {seen.error.message} ({seen.error.code}).",
             code="MirrorNotStarted",
@@ -117,7 +154,7 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
             code="MirrorPaused",
             remedy="Resume the capacity; the hourly resync then starts the mirror.",
         )
-    if started and seen.status == "Stopped" and datetime.now(UTC) - row.changed_at > SETTLED:
+    if started and seen.status == "Stopped" and not _is_fresh(row):
         raise Blocked(
             f"Mirrored database {row.item_name!r} was stopped while it started.",
             code="MirrorStopped",
@@ -130,6 +167,16 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
     if now_started:
         await store.update_mirror(id, database, changed_at=datetime.now(UTC))
     return Advance(seen.status, running=False, started=now_started)
+
+
+def _is_fresh(row: MirrorRow) -> bool:
+    """Whether Fabric may still show how the mirror was before it was stopped or started."""
+    return datetime.now(UTC) - row.changed_at <= SETTLED
+
+
+def _is_old(row: MirrorRow, error: Reason) -> bool:
+    """Whether this may be the error of an earlier start, which Fabric still shows."""
+    return _is_fresh(row) and any(error.message in reason.message for reason in row.reasons)
 
 
 async def _failing(row: MirrorRow) -> tuple[Reason, ...]:

@@ -1,4 +1,4 @@
-"""The PostgreSQL side of a preparation: the role and its password, and each database's rights and tables."""
+"""The PostgreSQL side of a preparation: each database's rights and tables; and the server's own place in Fabric."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from shared.fabric import workspace as fabric_workspace
-from shared.platform import secrets, store
+from shared.platform import store
 from shared.platform.errors import Blocked, NotFound, Unavailable
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.source import ownership, role, tables
 from shared.source import server as flexible_server
-from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect, connect_as, explained
+from shared.source.connection import Connection, connect, connect_as, explained
 from shared.source.membership import acting_as, borrowed
 from shared.source.ownership import NotTakeable, Takeover
 from shared.source.role import Missing
@@ -22,26 +22,6 @@ from shared.source.tables import TableName
 from shared.steps import credentials
 
 MOST_NAMED = 5
-
-
-async def ensure_role(id: ServerId, host: str, workspace: str, rotations: int) -> None:
-    """Make sure of the fabric role and of what opens it: a password, in Key Vault first and then on the server; or the
-    principal that Fabric logs in as to mirror into `workspace`.
-
-    `rotations`: how often a new password was asked for. One is made for what was not answered yet.
-    """
-    name = settings().fabric_role
-    row = await store.read_server(id)
-    recorded = row is not None and row.role == name
-    if (principal := await credentials.principal(workspace)) is not None:
-        async with connect(host, MAINTENANCE_DATABASE) as connection:
-            await role.ensure_principal_role(connection, name, principal, recorded=recorded)
-    else:
-        make = secrets.renew if row and row.rotated < rotations else secrets.ensure
-        password = await make(credentials.secret_name(id), {"server": str(id), "role": name})
-        async with connect(host, MAINTENANCE_DATABASE) as connection:
-            await role.ensure_role(connection, name, password, recorded=recorded)
-    await store.update_server(id, role=name, rotated=rotations)
 
 
 async def ensure_workspace_access(id: ServerId, workspace: str) -> None:
@@ -128,7 +108,8 @@ async def _as_role(id: ServerId, database: str, host: str) -> AsyncIterator[Conn
     """Be the fabric role: with its password, or where only a principal can log in as it, as somebody that may be it."""
     name = settings().fabric_role
     if settings().fabric_credentials == "Basic":
-        async with connect_as(host, database, name, await credentials.password(id)) as connection:
+        password = await credentials.password(id)
+        async with connect_as(host, database, name, password.value) as connection:
             yield connection
         return
     async with connect(host, database) as connection:

@@ -63,7 +63,6 @@ async def leave_workspace(row: MirrorRow) -> None:
         await mirrored_database.stop(row.workspace, row.item)
         if settings().release_mirror == "delete":
             await mirrored_database.delete(row.workspace, row.item)
-        await store.delete_health(row.workspace, row.item)
 
 
 async def release_server(id: ServerId) -> tuple[Reason, ...]:
@@ -89,5 +88,8 @@ async def forget_server(id: ServerId) -> None:
 
 async def _leave_fabric(row: MirrorRow) -> None:
     await leave_workspace(row)
-    if row.connection:
-        await fabric_connection.remove(row.connection)
+    if row.item:
+        await store.delete_health(row.workspace, row.item)
+    for connection in filter(None, (row.connection, *row.superseded)):
+        await fabric_connection.remove(connection)
+    await fabric_connection.remove_unrecorded(row.server, row.database)

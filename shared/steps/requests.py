@@ -115,15 +115,13 @@ async def reseed(workspace: str, item: str) -> ServerId:
     Both are GUIDs in lower case.
     """
     health = await store.read_health(workspace, item)
-    row = await store.read_mirror(health.server, health.database) if health else None
-    if row is None or row.item != item:
+    if health is None or not await store.ask_for_restart(health.server, health.database, item):
         raise NotFound(
             f"There is no mirror {item} in workspace {workspace}, or it was never looked at.",
             code="MirrorNotFound",
             remedy="GET /api/mirrors lists the known ones.",
         )
-    await store.update_mirror(row.server, row.database, reseed=True)
-    return row.server
+    return health.server
 
 
 async def describe(id: ServerId, running: bool) -> ServerState:

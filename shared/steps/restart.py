@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,8 @@ from shared.source import parameters as server_parameters
 from shared.source import server as flexible_server
 from shared.steps import announce
 from shared.steps import decide as deciding
+from shared.steps.login import is_rotation_due
+from shared.steps.mirror import is_restart_due
 
 
 async def pending(id: ServerId) -> tuple[str, ...]:
@@ -47,15 +50,25 @@ async def record_waiting(id: ServerId, verdict: dict[str, Any]) -> None:
     await announce.tell(await store.update_server(id, phase="Waiting", reasons=(waiting,)))
 
 
+async def record_preparing(id: ServerId) -> None:
+    """Note in the server's row that nothing is waited for any more."""
+    await store.update_server(id, phase="Preparing", reasons=())
+
+
 async def record_refusal(id: ServerId, fingerprint: str, code: str) -> None:
     """Note that there is no restart for this wish, and the code of the reason, so that it is not asked for again."""
     await store.update_server(id, restart_refused=_refusal(fingerprint, code))
 
 
-async def is_still_waiting(id: ServerId, fingerprint: str) -> bool:
-    """Whether the same is wanted as when the wait began, and the parameters still wait for a restart."""
+async def is_still_waiting(id: ServerId, fingerprint: str, databases: Collection[str]) -> bool:
+    """Whether the same is wanted as when the wait began, and the parameters still wait for a restart.
+
+    Whoever asks for a new password, or for a restart of the mirror of one of the `databases`, does not wait with them.
+    """
     facts, row = await flexible_server.observe(id), await store.read_server(id)
-    if facts is None:
+    if facts is None or is_rotation_due(row):
+        return False
+    if any(is_restart_due(m) for m in await store.list_mirrors_of(id) if m.database in databases):
         return False
     try:
         intent = deciding.wanted(facts, row)

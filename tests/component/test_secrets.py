@@ -36,21 +36,32 @@ def name() -> str:
     return f"secret-{token_hex(4)}"
 
 
-async def test_a_password_is_made_once_renewed_deleted_and_made_anew(name: str) -> None:
+async def test_a_password_is_made_once_rotated_once_deleted_and_made_anew(name: str) -> None:
     assert await secrets.read(name) is None
     first = await secrets.ensure(name, TAGS)
-    assert (len(first), await secrets.ensure(name, TAGS), await secrets.read(name)) == (40, first, first)
-    second = await secrets.renew(name, TAGS)
-    assert await secrets.read(name) == second != first
+    assert len(first.value) == 40
+    assert await secrets.ensure(name, TAGS) == await secrets.read(name) == first
+    second = await secrets.ensure(name, TAGS, rotation=2)
+    assert second.value != first.value
+    assert second.version != first.version
+    assert [await secrets.ensure(name, TAGS, rotation) for rotation in (2, 1, 0)] == [second, second, second]
+    assert second.value not in repr(second)
     for _ in range(2):
         await secrets.delete(name)
     assert await secrets.read(name) is None
-    assert await secrets.ensure(name, TAGS) not in (first, second)
+    assert (await secrets.ensure(name, TAGS)).value not in (first.value, second.value)
+
+
+async def test_one_that_somebody_wrote_counts_until_the_next_rotation(name: str) -> None:
+    await secrets.ensure(name, TAGS, rotation=1)
+    await clients.vault().set_secret(name, "by-hand", tags={secrets.ROTATION: "soon"})
+    assert (await secrets.ensure(name, TAGS)).value == "by-hand"
+    assert (await secrets.ensure(name, TAGS, rotation=2)).value != "by-hand"
 
 
 OPERATIONS = {
     "GetSecret": secrets.read,
-    "SetSecret": lambda name: secrets.renew(name, TAGS),
+    "SetSecret": lambda name: secrets.ensure(name, TAGS, rotation=9),
     "DeleteSecret": secrets.delete,
 }
 
@@ -71,7 +82,7 @@ async def test_a_vault_that_is_busy_is_asked_again_later(stack: Stack, name: str
     busy = {"operation": "SetSecret", "status": 429, "retry_after": 0, "times": 9}
     stack.control("keyvault", "POST", "faults", busy)
     with pytest.raises(errors.Unavailable, match=f"Key Vault answered 429 at secret '{name}' of https://"):
-        await secrets.renew(name, TAGS)
+        await secrets.ensure(name, TAGS)
 
 
 async def test_a_vault_out_of_reach_says_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ async def test_no_server_log_ever_shows_the_password(postgres: Postgres, found: 
     postgres.server.execute("SELECT pg_reload_conf()")
     try:
         await role.ensure_role(found, name, FIRST)
-        await role.set_password(found, name, SECOND)
+        assert await role.ensure_password(found, name, SECOND) == "set"
     finally:
         postgres.server.execute("ALTER SYSTEM RESET log_statement")
         postgres.server.execute("SELECT pg_reload_conf()")

@@ -46,6 +46,16 @@ def health(item: str, minutes: float = 0, workspace: str = "w1", level: str = "H
     )  # fmt: skip
 
 
+async def test_a_restart_is_asked_of_the_mirror_that_is_there_alone() -> None:
+    id, database = server("pg-asked"), "shop"
+    assert not await store.ask_for_restart(id, database, "one")
+    assert await store.read_mirror(id, database) is None
+    await store.update_mirror(id, database, item="two")
+    assert not await store.ask_for_restart(id, database, "one")
+    assert await store.ask_for_restart(id, database, "two")
+    assert (await store.list_mirrors_of(id))[0].reseed
+
+
 async def test_a_server_is_made_changed_listed_and_deleted() -> None:
     id = server("pg-life")
     assert await store.read_server(id) is None

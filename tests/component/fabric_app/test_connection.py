@@ -1,5 +1,6 @@
 """Connections: discovered, made once, found again, refused in words that say what to do."""
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Callable
@@ -38,8 +39,19 @@ async def test_azures_type_is_preferred() -> None:
 async def test_types_of_a_gateway(control: Control, calls: Callable[..., list[str]]) -> None:
     gateway = control("POST", "gateways", {"displayName": "gw"})["id"]
     assert (await connection.discover(gateway)).type == "AzurePostgreSQL"
-    with pytest.raises(errors.NotFound, match="gateway"):
-        await connection.discover(str(uuid.uuid4()))
+    nowhere = str(uuid.uuid4())
+    with pytest.raises(errors.NotFound, match=f"no virtual network data gateway {nowhere} that the app") as refused:
+        await connection.discover(nowhere)
+    assert (refused.value.code, "FABRIC_GATEWAY" in refused.value.remedy) == ("GatewayNotFound", True)
+    forbidden = {"operation": "Connections_ListSupportedConnectionTypes", "status": 403, "code": "Forbidden"}
+    control("POST", "faults", forbidden)
+    with pytest.raises(errors.NotFound, match="that the app can use") as refused:
+        await connection.discover(gateway)
+    assert "Connection creator" in refused.value.remedy
+    control("POST", "faults", forbidden)
+    with pytest.raises(errors.NotAllowed) as not_allowed:
+        await connection.discover()
+    assert "Service principals can create workspaces, connections" in not_allowed.value.remedy
 
 
 async def test_names_differ_by_server_and_database_and_fit() -> None:
@@ -113,21 +125,47 @@ async def test_through_a_gateway(source: Source, database: str, name: str, contr
     await connection.update_credentials(made.id, LOGIN, host=source.server.address)
 
 
-async def test_another_way_in_is_another_connection(
-    source: Source, database: str, name: str, control: Control, myself: Caller
+async def test_another_way_in_is_another_connection_beside_the_old_one(
+    source: Source, database: str, server: ServerId, control: Control, myself: Caller
 ) -> None:
     gateways = [control("POST", "gateways", {"displayName": f"way-{number}"})["id"] for number in range(2)]
-    known = ""
+    known, made = "", {}
     for gateway in ("", *gateways, ""):
-        made = await connection.ensure(name, source.server.address, database, LOGIN, gateway=gateway, recorded=known)
-        assert made.created
-        if known:
-            assert myself.call("GET", f"/connections/{known}").status_code == 404
-        known = made.id
+        name = connection.name_of(server, database, gateway)
+        found = await connection.ensure(name, source.server.address, database, LOGIN, gateway=gateway, recorded=known)
+        assert (found.created, found.id) == (gateway not in made, made.get(gateway, found.id))
+        known = made[gateway] = found.id
         again = await connection.ensure(
             name, source.server.address, database, LOGIN, gateway=gateway.upper(), recorded=known
         )
         assert again == connection.ConnectionResult(known, created=False)
+    assert {myself.call("GET", f"/connections/{id}").status_code for id in made.values()} == {200}
+    await connection.remove_unrecorded(server, database)
+    assert {myself.call("GET", f"/connections/{id}").status_code for id in made.values()} == {404}
+
+
+async def test_a_way_in_that_fails_leaves_the_old_one(
+    database: str, server: ServerId, source: Source, control: Control, myself: Caller
+) -> None:
+    old = await connection.ensure(connection.name_of(server, database), source.server.address, database, LOGIN)
+    gateway = control("POST", "gateways", {"displayName": "broken"})["id"]
+    unreachable = {"operation": "Connections_CreateConnection", "status": 400, "code": "CreateGatewayConnectionFailed"}
+    control("POST", "faults", unreachable)
+    name = connection.name_of(server, database, gateway)
+    with pytest.raises(errors.Blocked) as refused:
+        await connection.ensure(name, source.server.address, database, LOGIN, gateway=gateway, recorded=old.id)
+    assert refused.value.code == "ServerUnreachable"
+    assert myself.call("GET", f"/connections/{old.id}").status_code == 200
+
+
+async def test_one_that_was_made_without_an_answer_is_adopted(
+    source: Source, database: str, name: str, calls: Callable[..., list[str]]
+) -> None:
+    """Both find none; the one that comes second is told that the name is taken, by the first."""
+    both = await asyncio.gather(*(connection.ensure(name, source.server.address, database, LOGIN) for _ in range(2)))
+    assert len({made.id for made in both}) == 1
+    assert sorted(made.created for made in both) == [False, True]
+    assert calls(writes=True).count("Connections_CreateConnection") == 2
 
 
 async def test_one_that_is_not_the_apps_to_manage(
@@ -140,6 +178,8 @@ async def test_one_that_is_not_the_apps_to_manage(
     with pytest.raises(errors.NotAllowed, match=f"'{name}' is not the app's to manage") as refused:
         await connection.ensure(name, source.server.address, database, LOGIN)
     assert "identity Owner of that connection" in refused.value.remedy
+    with pytest.raises(errors.NotAllowed, match=f"'{held}' is not the app's to manage"):
+        await connection.remove(held)
 
 
 async def test_a_name_that_somebody_else_holds(source: Source, database: str, name: str, operator: Caller) -> None:
@@ -174,6 +214,16 @@ async def test_shared_with_a_group_once(
     assert not await connection.share(made.id, group.upper())
     assert calls(writes=True) == ["Connections_CreateConnection", "Connections_AddConnectionRoleAssignment"]
     assert myself.call("GET", f"/connections/{made.id}/roleAssignments/{group}").json()["role"] == "User"
+
+
+async def test_a_group_that_fabric_does_not_know(source: Source, database: str, name: str, control: Control) -> None:
+    made = await connection.ensure(name, source.server.address, database, LOGIN)
+    unknown = {"operation": "Connections_AddConnectionRoleAssignment", "status": 400, "code": "PrincipalNotFound"}
+    control("POST", "faults", unknown)
+    group = str(uuid.uuid4())
+    with pytest.raises(errors.Blocked, match=f"can't be shared with the group {group}") as refused:
+        await connection.share(made.id, group)
+    assert (refused.value.code, "CONNECTION_GROUP" in refused.value.remedy) == ("ConnectionGroup", True)
 
 
 async def test_an_identity_that_may_not_make_connections(database: str, name: str, control: Control) -> None:

@@ -14,11 +14,12 @@ import pytest
 from local.scenario import Operator, acting_as
 from local.stack import PARTS, Stack
 from tests.conftest import StackFactory
-from tests.e2e.lifecycle.story import WORKSPACE, WORKSPACES, Story
+from tests.e2e.lifecycle.story import CONNECTION_GROUP, WORKSPACE, WORKSPACES, Story
 
 QUOTA = 10_000
 """Calls to Fabric a minute: twenty-five servers at the same time are more than what is usual."""
 SETTINGS = {
+    "CONNECTION_GROUP": CONNECTION_GROUP,
     "ALLOWED_WORKSPACES": ",".join(WORKSPACES),
     "DEFAULT_WORKSPACE": WORKSPACE,
     "FABRIC_CALLS_PER_MINUTE": str(QUOTA),

@@ -27,6 +27,8 @@ type Seen = dict[str, Any]
 WORKSPACES = tuple(str(uuid.UUID(int=0xA1 + number)) for number in range(3))
 WORKSPACE, OTHER_WORKSPACE, PAUSED_WORKSPACE = WORKSPACES
 """Each is on a capacity of its own. Only the last one's is ever paused."""
+CONNECTION_GROUP = str(uuid.UUID(int=0xC0))
+"""Sees the Fabric connections of all servers."""
 FABRIC = "https://api.fabric.microsoft.com/v1"
 ROLE = "fabric_user"
 MAINTENANCE_DATABASE = "postgres"

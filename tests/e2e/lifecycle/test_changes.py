@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from azure.keyvault.secrets import SecretClient
 
 from local.scenario import ADMINISTRATOR, Operator, Server, eventually
 from tests.e2e.lifecycle.story import (
@@ -16,6 +17,7 @@ from tests.e2e.lifecycle.story import (
     after,
     calls,
     codes,
+    decide,
     dump,
     fabric,
     mirrored,
@@ -28,6 +30,7 @@ from tests.e2e.lifecycle.story import (
     query,
     row,
     slots,
+    waiting,
     with_shop,
 )
 
@@ -176,11 +179,9 @@ def a_new_password_is_everywhere_and_the_mirror_goes_on(operator: Operator) -> N
     assert opens(operator, server, str(new))
     assert not opens(operator, server, old)
     assert (status(operator, WORKSPACE, item), starts(operator, item)) == ("Running", 1)
-    # Fabric logs in anew, with what the connection has by now, when its sessions are cut.
-    query(operator, server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", ROLE)
     with application.connect() as connection:
         connection.execute("INSERT INTO sales.products (name, price) VALUES ('After', 1)")
-    eventually(lambda: slots(operator, server), lambda found: found == {"shop": True}, 20)
+    fabric_logs_in_anew(operator, server)
     eventually(lambda: status(operator, WORKSPACE, item), lambda found: found == "Running", 20)
     later = after(operator, server, lambda: put(operator, server))
     assert (later["phase"], password(operator, kept["secret"])) == ("Mirrored", new)  # once
@@ -220,6 +221,75 @@ def one_that_was_cut_off_goes_on_with_the_password_that_it_made(
     assert (seen["phase"], seen["reasons"], password(operator, kept["secret"])) == ("Mirrored", [], made)
     updates = [call for call in operator.control("fabric", "calls") if "Connections_Update" in call["operation"]]
     assert [call["status"] for call in updates if kept["connection"] in call["path"]][-2:] == [400, 200]
+    one_that_was_lost_is_made_anew_and_reaches_fabric(operator, server, kept)
+
+
+def one_that_was_lost_is_made_anew_and_reaches_fabric(operator: Operator, server: Server, kept: dict[str, Any]) -> None:
+    """Nobody asked for a rotation, and a run that needs nothing else to be done notices it."""
+    with SecretClient(operator.topology.vault_url, operator.credential) as vault:
+        vault.begin_delete_secret(kept["secret"]).wait()
+    seen = after(operator, server, lambda: put(operator, server))
+    made = str(password(operator, kept["secret"]))
+    assert (seen["phase"], seen["reasons"], opens(operator, server, made)) == ("Mirrored", [], True)
+    fabric_logs_in_anew(operator, server)
+
+
+def fabric_logs_in_anew(operator: Operator, server: Server) -> None:
+    """Cut its sessions: it comes back with what the connection has by now."""
+    query(operator, server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", ROLE)
+    eventually(lambda: slots(operator, server), lambda found: found == {"shop": True}, 20)
+
+
+def what_is_asked_for_beside_the_mirror_waits_for_nothing_else(operator: Operator) -> None:
+    """A table is locked, another database waits for a restart, and is refused one: no reason to keep a leaked password,
+    or a mirror that has to be seeded anew."""
+    server = new_server(operator, "pg-asked", 17, "crm", "shop")
+    applications = {name: operator.install(server, name) for name in ("crm", "shop")}
+    item = items(operator, mirrored(operator, server, {"databases": ["shop"]}))["shop"]
+    operator.sweep()
+    kept = row(operator, "Mirrors", server)
+    assert kept is not None
+    both = {"databases": ["crm", "shop"], "restart": "approval"}
+
+    def rotated() -> str:
+        before = str(password(operator, kept["secret"]))
+        answer = operator.call("POST", operator.door(server, "mirroring/rotate-password"))
+        assert answer.status == 202
+        eventually(lambda: opens(operator, server, before), lambda found: not found, 60)
+        made = str(password(operator, kept["secret"]))
+        assert opens(operator, server, made)
+        return made
+
+    def restarted(times: int) -> None:
+        answer = operator.call("POST", f"/api/mirrors/{WORKSPACE}/{item}/restart", {"reseed": True})
+        assert answer.status == 202
+        eventually(lambda: starts(operator, item), lambda count: count == times, 60)
+        eventually(lambda: status(operator, WORKSPACE, item), lambda found: found == "Running", 30)
+
+    with applications["shop"].connect() as connection:
+        connection.execute("CREATE TABLE sales.locked (id int PRIMARY KEY)")
+    with applications["shop"].connect() as connection, connection.transaction():
+        connection.execute("LOCK TABLE sales.locked IN ACCESS EXCLUSIVE MODE")
+        runs = operator.mailbox(server)["runs"]
+        made = rotated()
+        fabric_logs_in_anew(operator, server)
+        assert operator.mailbox(server)["running"]
+        assert owners(operator, server)["locked"] == applications["shop"].role
+    eventually(lambda: operator.mailbox(server), lambda box: box["runs"] > runs and not box["running"], 60)
+    assert (password(operator, kept["secret"]), operator.mirroring(server)["phase"]) == (made, "Mirrored")
+
+    put(operator, server, both)
+    waiting(operator, server)
+    rotated()
+    waiting(operator, server)
+    restarted(2)
+    waiting(operator, server)
+    decide(operator, server, restart=False)
+    eventually(lambda: operator.mirroring(server), lambda seen: not seen["running"])
+    blocked = after(operator, server, rotated)
+    assert (blocked["phase"], codes(blocked)) == ("Blocked", ["RestartRefused"])
+    blocked = after(operator, server, lambda: restarted(3))
+    assert (blocked["phase"], codes(blocked), operator.restarts(server)) == ("Blocked", ["RestartRefused"], 1)
 
 
 def a_table_out_of_reach_is_told_with_the_statement_that_helps(operator: Operator) -> None:
@@ -254,6 +324,7 @@ def a_table_out_of_reach_is_told_with_the_statement_that_helps(operator: Operato
         a_mirror_moves_to_another_workspace,
         the_chosen_tables_alone_are_taken_and_a_narrower_choice_gives_back,
         a_new_password_is_everywhere_and_the_mirror_goes_on,
+        what_is_asked_for_beside_the_mirror_waits_for_nothing_else,
         a_table_out_of_reach_is_told_with_the_statement_that_helps,
     ],
     ids=lambda story: story.__name__,

@@ -11,6 +11,7 @@ import pytest
 from local.scenario import Answer, Operator, eventually
 from local.topology import NOTICE_TOPIC
 from tests.e2e.lifecycle.story import (
+    CONNECTION_GROUP,
     PAUSED_WORKSPACE,
     WORKSPACE,
     Story,
@@ -132,13 +133,25 @@ def a_private_server_is_refused_untouched_and_mirrored_through_a_gateway(operato
 
     gateway = operator.stack.control("fabric", "POST", "gateways", {"displayName": "vnet"})["id"]
     nowhere = after(operator, server, lambda: put(operator, server, {"gateway": str(uuid.uuid4())}))
-    assert nowhere["phase"] == "Blocked"
-    assert "gateway" in str(nowhere["reasons"])
+    assert (nowhere["phase"], codes(nowhere)) == ("Blocked", ["PostgreSqlConnections"])
+    assert "no virtual network data gateway" in nowhere["reasons"][0]["message"]
+    assert "FABRIC_GATEWAY" in nowhere["reasons"][0]["remedy"]
     assert status(operator, WORKSPACE, item_of(mirrored(operator, server, {"gateway": gateway}))) == "Running"
     known = row(operator, "Mirrors", server)
     assert known
     link = fabric(operator, "GET", f"/connections/{known['connection']}")
     assert (link["connectivityType"], link["gatewayId"]) == ("VirtualNetworkGateway", gateway)
+    group = fabric(operator, "GET", f"/connections/{link['id']}/roleAssignments/{CONNECTION_GROUP}")
+    assert (group["principal"]["type"], group["role"]) == ("Group", "User")
+
+    another = operator.stack.control("fabric", "POST", "gateways", {"displayName": "vnet-2"})["id"]
+    seen = mirrored(operator, server, {"gateway": another})
+    assert status(operator, WORKSPACE, item_of(seen)) == "Running"
+    now_known = row(operator, "Mirrors", server)
+    assert now_known
+    assert fabric(operator, "GET", f"/connections/{known['connection']}") is None  # as nothing uses it any more
+    assert fabric(operator, "GET", f"/connections/{now_known['connection']}")["gatewayId"] == another
+    assert slots(operator, server) == {"shop": True}
     assert application.inabilities() == {}
 
 
