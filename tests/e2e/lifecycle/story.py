@@ -93,6 +93,13 @@ def decide(operator: Operator, server: Server, restart: bool) -> None:
     assert answer.status == 202, answer
 
 
+def page(operator: Operator) -> str:
+    """The dashboard, which has to be there whatever the servers go through."""
+    answer = operator.call("GET", "/api/dashboard")
+    assert answer.status == 200, answer.body
+    return str(answer.body)
+
+
 def codes(seen: Seen) -> list[str]:
     return [reason["code"] for reason in seen["reasons"]]
 
@@ -160,7 +167,7 @@ def fabric(operator: Operator, method: str, path: str) -> Any:
     token, _ = tokens.mint(operator.topology, operator.topology.principals[APP], tokens.FABRIC)
     answer = requests.request(method, FABRIC + path, headers={"Authorization": f"Bearer {token}"}, timeout=30)
     assert answer.ok or answer.status_code == 404, answer.text
-    return answer.json() if answer.ok else None
+    return answer.json() if answer.ok and answer.content else None
 
 
 def calls(operator: Operator, server: Server, part: str, *operations: str) -> list[str]:

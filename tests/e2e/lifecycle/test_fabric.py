@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.scenario import Answer, Operator, eventually
+from local.scenario import Answer, Operator, Server, eventually
 from local.topology import NOTICE_TOPIC
 from tests.e2e.lifecycle.story import (
     CONNECTION_GROUP,
@@ -95,6 +95,16 @@ def a_mirror_is_seeded_anew_only_when_that_is_meant(operator: Operator) -> None:
     told = operator.control("eventgrid", f"events?topic={NOTICE_TOPIC}")
     ours = {event["type"] for event in told if event["data"]["server"].lower() == server.id.lower()}
     assert "FabricMirror.PreparationBlocked" not in ours
+    one_that_was_deleted_by_hand_is_made_anew(operator, server, item)
+
+
+def one_that_was_deleted_by_hand_is_made_anew(operator: Operator, server: Server, item: str) -> None:
+    fabric(operator, "DELETE", f"/workspaces/{WORKSPACE}/mirroredDatabases/{item}")
+    seen = after(operator, server, lambda: put(operator, server))
+    assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])
+    assert item_of(seen) != item
+    assert started_and_stopped(operator, item_of(seen)) == ["Mirroring_StartMirroring"]
+    assert slots(operator, server) == {"shop": True}
 
 
 def a_paused_capacity_is_told_and_its_mirror_starts_again_after_it(operator: Operator) -> None:

@@ -18,6 +18,7 @@ from tests.e2e.lifecycle.story import (
     mirrored,
     nothing_of_ours_is_left,
     now,
+    page,
     parameter,
     put,
     waiting,
@@ -50,8 +51,16 @@ def an_approved_restart_is_made_once(operator: Operator) -> None:
     assert (seen["phase"], codes(seen)) == ("Waiting", ["RestartApprovalRequired"])
     assert operator.restarts(server) == 0
     decide(operator, server, restart=True)
-    ended = eventually(lambda: operator.mirroring(server), lambda seen: not seen["running"])
-    assert (ended["phase"], ended["reasons"]) == ("Mirrored", [])
+    phases = set()
+
+    def seen_by_people() -> dict[str, Any]:
+        page(operator)
+        seen = operator.mirroring(server)
+        phases.add(seen["phase"])
+        return seen
+
+    ended = eventually(seen_by_people, lambda seen: not seen["running"])
+    assert (ended["phase"], ended["reasons"], "Preparing" in phases) == ("Mirrored", [], True)
     assert operator.restarts(server) == restarts_of_the_app(operator, server) == 1
     late = operator.call("POST", operator.door(server, "mirroring/restart-decision"), {"restart": True})
     assert (late.status, late.body["code"]) == (409, "NothingToDecide")

@@ -17,6 +17,7 @@ from tests.e2e.lifecycle.story import (
     fabric,
     mirrored,
     new_server,
+    page,
     password,
     put,
     query,
@@ -89,6 +90,7 @@ def a_server_stopped_and_started_is_mirrored_on(operator: Operator) -> None:
     put(operator, server)
     seen = eventually(lambda: operator.mirroring(server), lambda seen: seen["phase"] == "Waiting")
     assert (codes(seen), seen["running"]) == (["ServerNotReady"], True)
+    assert "is Stopped, not Ready" in page(operator)
     seen = after(operator, server, lambda: operator.management.servers.begin_start(group, server.name).result())
     assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])
     assert query(operator, server, "SELECT 1 AS there FROM pg_roles WHERE rolname = %s", ROLE) == [{"there": 1}]
