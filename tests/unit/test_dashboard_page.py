@@ -10,10 +10,11 @@ import pytest
 
 from shared import progress
 from shared.dashboard import detail, links, page
+from shared.dashboard.overview import AT_WORK
 from shared.platform.errors import InvalidInput
 from shared.platform.glance import Observation
 from shared.platform.reasons import Reason
-from shared.platform.store import HealthRow
+from shared.platform.store import HealthRow, MirrorRow
 from tests.pages import API, HOSTILE, NOW, SERVER, row, server, shown, waiting_for_a_decision
 
 
@@ -57,6 +58,45 @@ def test_a_wait_for_the_maintenance_window_asks_nobody():
     html = shown(waiting=(server("Waiting", "run-1", reason),), status=status, phases={"Waiting": 1})
     assert "Waiting for the maintenance window." in text(html)
     assert "curl" not in html
+
+
+def test_a_server_waits_while_its_run_looks_at_it():
+    """Until the server is Ready: the run does not wait for a decision or a time."""
+    status = progress.at_server("observe", ["shop"], "Looking at the server")
+    reason = Reason("ServerNotReady", "Server 'pg-shop' is Stopped, not Ready.", "Start it.")
+    said = text(shown(waiting=(server("Waiting", "run-1", reason),), status=status, phases={"Waiting": 1}))
+    assert "Server 'pg-shop' is Stopped, not Ready" in said
+    assert "Waiting since" not in said
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        None,
+        progress.at_server("observe", [], ""),
+        progress.at_databases({"shop": 0}),
+        progress.releasing(0, 1, ""),
+        progress.ended("Blocked", "", 1),
+        progress.waiting(progress.at_server("restart", [], ""), "maintenance-window", NOW.isoformat(), NOW.isoformat()),
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "phase"), [("waiting", "Waiting"), ("blocked", "Blocked"), *(("working", phase) for phase in AT_WORK)]
+)
+def test_a_server_is_shown_whatever_its_row_and_its_run_say(kind: str, phase: str, status: progress.Status | None):
+    """The two are written one after the other, and a row need not name a run or a reason."""
+    for run in ("", "run-1"):
+        assert "pg-shop" in text(shown(status=status, **{kind: (server(phase, run),)}))
+
+
+def test_a_mirror_is_shown_of_which_only_the_required_columns_are_known():
+    bare = HealthRow(workspace="w1", item="i1", server=SERVER, database="shop", level="Unknown")
+    assert "shop on pg-shop" in text(shown(bare))
+    history = (Observation(level="Unknown"), Observation(level="Unknown", updated_at=NOW))
+    at = links.of(f"{API}dashboard/w1/i1", {}, depth=2)
+    for recorded in (None, MirrorRow(server=SERVER, database="shop")):
+        found = detail.Detail(row=bare, recorded=recorded, now=NOW, hours=24, history=history)
+        assert "shop on pg-shop" in text(page.mirror(found, at))
 
 
 def test_blocked_servers_say_why_and_the_rest_is_counted():
