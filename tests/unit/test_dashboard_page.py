@@ -65,7 +65,7 @@ def test_a_server_waits_while_its_run_looks_at_it():
     status = progress.at_server("observe", ["shop"], "Looking at the server")
     reason = Reason("ServerNotReady", "Server 'pg-shop' is Stopped, not Ready.", "Start it.")
     said = text(shown(waiting=(server("Waiting", "run-1", reason),), status=status, phases={"Waiting": 1}))
-    assert "Server 'pg-shop' is Stopped, not Ready" in said
+    assert "Server 'pg-shop' is Stopped, not Ready. Start it." in said
     assert "Waiting since" not in said
 
 
@@ -106,6 +106,17 @@ def test_blocked_servers_say_why_and_the_rest_is_counted():
     said = text(shown(blocked=blocked, phases={"Blocked": 11}))
     assert "TierNotSupported Burstable. Change the tier." in said
     assert "and 3 servers more" in said
+
+
+def test_the_rest_of_the_servers_is_where_its_link_leads():
+    """No phase has all that are at work in it."""
+    many = {"waiting": (server("Waiting"),), "blocked": (server("Blocked"),), "working": (server("New"),)}
+    html = shown(**many, phases={"Waiting": 9, "Blocked": 9, "Preparing": 4, "Releasing": 4, "New": 4})
+    assert re.findall(r'id="(rest-\w+)" href="([^"]+)"', html) == [
+        ("rest-waiting", "./servers?phase=Waiting"),
+        ("rest-working", "./servers"),
+        ("rest-blocked", "./servers?phase=Blocked"),
+    ]
 
 
 def test_nothing_yet_says_how_to_begin():
