@@ -99,7 +99,7 @@ def _usual_gap(moments: Sequence[datetime]) -> timedelta:
 def _stretches(levels: Sequence[tuple[datetime, str]], gap: timedelta) -> Iterator[tuple[datetime, datetime, str]]:
     """Beginning, last observation and level of each stretch of the same level."""
     begin: datetime | None = None
-    for (at, level), following in zip(levels, (*levels[1:], None), strict=True):
+    for (at, level), following in zip(levels, (*levels[1:], None), strict=False):
         begin = begin or at
         if following is None or following[1] != level or following[0] - at > gap:
             yield begin, at, level

@@ -17,6 +17,7 @@ from shared.platform.store import HealthRow, MirrorRow
 
 RANGES = {24: "24 hours", 24 * 7: "7 days", 24 * 30: "30 days"}
 MOST_CHANGES = 20
+NOT_KNOWN = "not known"
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -28,13 +29,22 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Detail(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page shows. `history` is oldest first; `recorded` is the database's own row, None once released."""
+    """What the page shows. `history` is oldest first; `recorded` is the database's own row, None once released.
+
+    `hours` are shown, and at most `most_hours` can be.
+    """
 
     row: HealthRow
     recorded: MirrorRow | None
     now: datetime
     hours: int
+    most_hours: int
     history: tuple[Observation, ...]
+
+    @property
+    def ranges(self) -> dict[int, str]:
+        """The ranges to choose from: hours and names."""
+        return {hours: name for hours, name in RANGES.items() if hours <= self.most_hours}
 
     @property
     def changes(self) -> list[Change]:
@@ -50,7 +60,8 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
 async def look(workspace: str, mirrored_database: str, parameters: Mapping[str, str]) -> Detail:
     """The mirror that an address names. Raises `NotFound`, and `InvalidInput` naming the parameter that is wrong."""
     row = await listing.read(workspace, mirrored_database)
-    hours = queries.count(parameters, "hours", listing.HOURS, listing.most_hours())
+    most_hours = listing.most_hours()
+    hours = queries.count(parameters, "hours", listing.HOURS, most_hours)
     now = datetime.now(UTC)
     history = [seen async for seen in glance.observations(row.item, now - timedelta(hours=hours))]
     return Detail(
@@ -58,12 +69,13 @@ async def look(workspace: str, mirrored_database: str, parameters: Mapping[str, 
         recorded=await store.read_mirror(row.server, row.database),
         now=now,
         hours=hours,
+        most_hours=most_hours,
         history=tuple(reversed(history)),
     )
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One chart with its labels: `ends` are the figures at the top and the foot of the scale, `now` the latest."""
+    """One chart with its labels: `ends` are the figures at the top and the foot of the scale, `now` the last one."""
 
     title: str
     now: str
@@ -77,7 +89,7 @@ def figures(found: Detail) -> list[Figure]:
     over = f"over the last {range_name(found.hours)}"
     drawn: list[tuple[str, str, Callable[[float], str], bool]] = [
         ("Latency", "latency_seconds", words.duration, True),
-        ("WAL retained for the mirror", "retained_wal_bytes", lambda figure: words.size(int(figure)), True),
+        ("WAL retained for the mirror", "retained_wal_bytes", words.size, True),
         ("Rows replicated", "rows", words.number, False),
     ]
     made = []
@@ -85,10 +97,11 @@ def figures(found: Detail) -> list[Figure]:
         points = [(seen.updated_at, getattr(seen, name)) for seen in found.history]
         known = [value for _, value in points if value is not None]
         if known:
-            low, high = (0.0 if from_zero else min(known)), max(known)
-            label = f"{title} {over}: {say(min(known))} at least, {say(high)} at most, {say(known[-1])} at last."
+            low, high, last = (0.0 if from_zero else min(known)), max(known), points[-1][1]
+            now = NOT_KNOWN if last is None else say(last)
+            label = f"{title} {over}: {say(min(known))} at least, {say(high)} at most, {now} at last."
             svg = charts.line(points, span, (low, high), label)
-            made.append(Figure(title, say(known[-1]), (say(high), say(low)), svg))
+            made.append(Figure(title, now, (say(high), say(low)), svg))
     return made
 
 

@@ -100,7 +100,6 @@ def mirror(found: Detail, links: Links) -> str:
         figures=detail.figures(found),
         band=detail.levels(found),
         ticks=detail.span_of(found).ticks(3),
-        ranges=detail.RANGES,
         range_name=detail.range_name(found.hours),
     )
 

@@ -34,12 +34,12 @@ def until(moment: datetime, now: datetime) -> str:
     return f"in {duration(int(seconds))}" if seconds >= 1 else "now"
 
 
-def size(count: int | None) -> str:
+def size(count: float | None) -> str:
     """Bytes in binary units, as Azure shows storage: `512 B`, `3.4 MiB`, `12 GiB`."""
     if count is None:
         return UNKNOWN
     if count < 1024:
-        return f"{count} B"
+        return f"{count:.0f} B"
     power = next(power for power in (1, 2, 3, 4) if count / 1024**power < 999.5 or power == 4)
     value, unit = count / 1024**power, ("KiB", "MiB", "GiB", "TiB")[power - 1]
     return f"{value:.1f} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"

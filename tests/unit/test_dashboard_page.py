@@ -95,8 +95,8 @@ def test_a_mirror_is_shown_of_which_only_the_required_columns_are_known():
     history = (Observation(level="Unknown"), Observation(level="Unknown", updated_at=NOW))
     at = links.of(f"{API}dashboard/w1/i1", {}, depth=2)
     for recorded in (None, MirrorRow(server=SERVER, database="shop")):
-        found = detail.Detail(row=bare, recorded=recorded, now=NOW, hours=24, history=history)
-        assert "shop on pg-shop" in text(page.mirror(found, at))
+        one = detail.Detail(row=bare, recorded=recorded, now=NOW, hours=24, most_hours=24, history=history)
+        assert "shop on pg-shop" in text(page.mirror(one, at))
 
 
 def test_blocked_servers_say_why_and_the_rest_is_counted():
@@ -148,12 +148,14 @@ def test_what_others_wrote_is_shown_harmlessly(where: str):
     assert not re.search(r"<[^>]*\sstyle\s*=", rest), "no inline style"
 
 
-def found(one: HealthRow, *levels: str) -> detail.Detail:
+def found(one: HealthRow, *levels: str, most_hours: int = 720) -> detail.Detail:
+    """Its history ends an hour ago. Where its level was Unknown, no figure was known."""
+    known = [None if level == "Unknown" else n for n, level in enumerate(levels)]
     history = tuple(
-        Observation(level=level, updated_at=NOW - timedelta(hours=len(levels) - n), latency_seconds=float(n), rows=n)
-        for n, level in enumerate(levels)
+        Observation(level=level, updated_at=NOW - timedelta(hours=len(levels) - n), latency_seconds=figure, rows=figure)
+        for n, (level, figure) in enumerate(zip(levels, known, strict=True))
     )
-    return detail.Detail(row=one, recorded=None, now=NOW, hours=24, history=history)
+    return detail.Detail(row=one, recorded=None, now=NOW, hours=24, most_hours=most_hours, history=history)
 
 
 def test_the_page_of_a_mirror_tells_its_history_and_its_failing_tables():
@@ -165,6 +167,27 @@ def test_the_page_of_a_mirror_tells_its_history_and_its_failing_tables():
     assert "1 Mar 2026, 11:00:00 UTC Healthy to Degraded" in text(html)
     assert 'aria-label="Latency over the last 24 hours: 0 s at least, 2 s at most, 2 s at last."' in html
     assert "WAL retained for the mirror" not in html, "nothing is known of it"
+
+
+def test_a_figure_that_is_no_longer_known_is_not_told_as_the_present_one():
+    one = found(row(), "Healthy", "Healthy", "Unknown")
+    html = page.mirror(one, links.of(f"{API}dashboard/w1/i1", {}, depth=2))
+    assert [(figure.title, figure.now) for figure in detail.figures(one)] == [
+        ("Latency", "not known"), ("Rows replicated", "not known"),
+    ]  # fmt: skip
+    assert 'aria-label="Latency over the last 24 hours: 0 s at least, 1 s at most, not known at last."' in html
+
+
+@pytest.mark.parametrize(("days", "offered"), [(1, [24]), (29, [24, 168]), (30, [24, 168, 720])])
+def test_ranges_are_offered_as_far_as_there_is_a_history(days: int, offered: list[int]):
+    html = page.mirror(found(row(), most_hours=24 * days), links.of(f"{API}dashboard/w1/i1", {}, depth=2))
+    assert [int(hours) for hours in re.findall(r'href="[^"]*/dashboard/w1/i1\?hours=(\d+)"', html)] == offered
+
+
+def test_a_mirror_that_was_not_looked_at_for_long_is_shown_without_charts():
+    html = page.mirror(found(row()), links.of(f"{API}dashboard/w1/i1", {}, depth=2))
+    assert "No observation in this time." in text(html)
+    assert "shop on pg-shop" in text(html)
 
 
 def test_changes_of_level_are_told_newest_first_and_no_more_than_some():
