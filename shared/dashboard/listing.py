@@ -220,8 +220,9 @@ def _moment(continuation: str) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(continuation)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None or moment > datetime.now(UTC):
+        given = moment.tzinfo is not None and moment.astimezone(UTC) <= datetime.now(UTC)
+    except (ValueError, OverflowError):
+        given = False
+    if not given:
         raise queries.refuse("continuation", continuation, "what the last answer gave as its continuation")
     return moment

@@ -89,7 +89,8 @@ def after[T](found: Sequence[T], place: Callable[[T], Key], continuation: str, l
 def count(parameters: Mapping[str, str], name: str, default: int, most: int) -> int:
     """A whole number from 1 to `most` in an address. Raises `InvalidInput`."""
     text = parameters.get(name, "").strip() or str(default)
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= most):
+    # int() raises for thousands of digits
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 0 < int(text) <= most):
         raise refuse(name, text, f"a whole number from 1 to {most}")
     return int(text)
 

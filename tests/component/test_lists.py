@@ -172,7 +172,13 @@ def test_a_server_at_work_tells_how_far_its_run_is(app: Seeded, document: Any):
         ),
         *(
             (f"/mirrors/{WORKSPACE}/{WORST}?continuation={odd}", 400, "InvalidQuery", "The parameter continuation")
-            for odd in ("x", "2026-01-01T00:00:00", "9000-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00")
+            for odd in (
+                "x",
+                "2026-01-01T00:00:00",
+                "9000-01-01T00:00:00Z",
+                "9999-12-31T23:59:59-12:00",
+                "0001-01-01T00:00:00%2B14:00",
+            )
         ),
         (f"/mirrors/{WORKSPACE}/{NONE}", 404, "MirrorNotFound", "There is no mirror"),
     ],
