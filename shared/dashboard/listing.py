@@ -29,7 +29,8 @@ HOURS = 24
 class Mirror(msgspec.Struct, frozen=True, kw_only=True):
     """One mirrored database as it was last seen, at `observed_at`. None: not known.
 
-    `since` is when its level was first seen. `failing` names tables that don't replicate, a few of `tables_failing`.
+    `since` is when its level was first seen, `tables_at` when its tables were last seen. `failing` names tables that
+    don't replicate, a few of `tables_failing`.
     """
 
     workspace: str
@@ -46,6 +47,7 @@ class Mirror(msgspec.Struct, frozen=True, kw_only=True):
     tables_replicating: int | None
     tables_failing: int | None
     failing: tuple[Reason, ...]
+    tables_at: datetime | None
     rows: int | None
     bytes: int | None
     last_sync_at: datetime | None
@@ -81,9 +83,13 @@ class MirrorObservation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MirrorHistory(msgspec.Struct, frozen=True, kw_only=True):
-    """A mirror as it was last seen, and its history, newest first. `continuation` as in `Mirrors`."""
+    """A mirror as it was last seen, and its history, newest first. `continuation` as in `Mirrors`.
+
+    `mirrored_database_name` is what Fabric shows; empty: not made yet, or released.
+    """
 
     latest: Mirror
+    mirrored_database_name: str
     history: tuple[MirrorObservation, ...]
     continuation: str
 
@@ -128,13 +134,19 @@ async def mirror(workspace: str, mirrored_database: str, parameters: Mapping[str
     limit = queries.count(parameters, "limit", OBSERVATIONS, MOST_OBSERVATIONS)
     before = _moment(parameters.get("continuation", ""))
     found: list[Observation] = []
+    continuation = ""
     async for observation in glance.observations(row.item, datetime.now(UTC) - timedelta(hours=hours), before):
         if len(found) == limit:
-            return MirrorHistory(
-                latest=of_row(row), history=_history(found), continuation=found[-1].updated_at.isoformat()
-            )
+            continuation = msgspec.to_builtins(found[-1].updated_at)
+            break
         found.append(observation)
-    return MirrorHistory(latest=of_row(row), history=_history(found), continuation="")
+    recorded = await store.read_mirror(row.server, row.database)
+    return MirrorHistory(
+        latest=of_row(row),
+        mirrored_database_name=recorded.item_name if recorded else "",
+        history=_history(found),
+        continuation=continuation,
+    )
 
 
 async def servers(parameters: Mapping[str, str]) -> Servers:

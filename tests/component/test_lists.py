@@ -103,8 +103,15 @@ def test_every_mirror_comes_once_in_pages(app: Seeded):
 
 def test_one_mirror_with_its_history_in_pages(app: Seeded, document: Any):
     path = f"/mirrors/{WORKSPACE}/{WORST}"
+    topology, server = app.operator.topology, "pg-billing"
+    app.fleet.put("Mirrors", [{
+        "PartitionKey": f"{topology.subscription}:{topology.resource_group}:{server}", "RowKey": "invoices",
+        "server": app.fleet.resource_id(server), "database": "invoices", "item_name": "invoices of billing",
+    }])  # fmt: skip
     day = get(app, path, document)
     assert day["latest"]["database"] == "invoices"
+    assert day["mirrored_database_name"] == "invoices of billing"
+    assert day["latest"]["tables_at"] == day["latest"]["observed_at"]
     assert len(day["history"]) in (288, 289)
     moments = [seen["at"] for seen in day["history"]]
     assert moments == sorted(moments, reverse=True)
@@ -112,7 +119,7 @@ def test_one_mirror_with_its_history_in_pages(app: Seeded, document: Any):
     assert day["history"][-1]["level"] == "Healthy"
     seen, continuation = [], ""
     while len(seen) < 400:
-        part = get(app, f"{path}?hours=30&limit=150&continuation={continuation.replace('+', '%2B')}")
+        part = get(app, f"{path}?hours=30&limit=150&continuation={continuation}")
         seen += [one["at"] for one in part["history"]]
         continuation = part["continuation"]
         if not continuation:
