@@ -184,13 +184,13 @@ DOORS = (
         description="Every table is copied anew; until that is done, readers see the old state.",
     ),
     Door(
-        id="getDashboard", method="get", path="/dashboard", tag="pages", answer=HTML,
+        id="getDashboard", method="get", path="/dashboard", tag="pages", answer=HTML, problems=(400,),
         summary="The page that an operator keeps open",
         query=(*OF_MIRRORS, Parameter("page", "Which page of the list.", _number(1))),
     ),
     Door(
         id="getDashboardMirror", method="get", path="/dashboard/{workspace}/{mirror}", tag="pages", answer=HTML,
-        summary="The page of one mirror", query=(HOURS,),
+        problems=(400, 404), summary="The page of one mirror", query=(HOURS,),
     ),
     Door(id="getOpenApi", method="get", path="/openapi.json", tag="app", answer=dict, summary="This description"),
     Door(id="getLive", method="get", path="/live", tag="app", answer=Live, open=True, summary="Whether the app is up"),

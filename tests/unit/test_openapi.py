@@ -67,6 +67,12 @@ def test_every_door_says_what_it_takes_and_answers(document: dict[str, Any]):
         assert good[0]["content"]
 
 
+def test_a_door_that_takes_parameters_says_that_it_may_refuse_them(document: dict[str, Any]):
+    for (method, path), operation in operations(document).items():
+        assert not operation["parameters"] or "400" in operation["responses"], (method, path)
+        assert "{mirror}" not in path or "404" in operation["responses"], (method, path)
+
+
 def test_problems_have_the_stable_form(document: dict[str, Any]):
     refusal = operations(document)["put", "/servers/{subscription}/{resource_group}/{server}/mirroring"]["responses"]
     assert {"400", "401", "403", "404", "409", "500", "503"} <= set(refusal)
