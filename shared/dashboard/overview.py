@@ -46,7 +46,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """What the page shows. `counts` by level; `page` of `pages`; `total`: mirrors that fit the query.
 
     `waiting`, `blocked` and `working` are servers, the first few of `servers` counted by phase. `mirrored_servers`
-    counts those that have mirrors; `names` and `workspaces` (names by id) are offered to choose from.
+    counts those of the mirrors in `counts`; `names` and `workspaces` (names by id) are offered to choose from,
+    whatever is asked for.
     """
 
     query: Query
@@ -81,7 +82,7 @@ _remembered: dict[tuple[str, str], tuple[str, Line]] = {}
 async def look(parameters: Mapping[str, str]) -> Overview:
     """What an address asks for. Raises `InvalidInput` naming the parameter that is wrong."""
     query, page = queries.read(parameters), queries.count(parameters, "page", 1, MOST_PAGES)
-    everything, known = await asyncio.gather(glance.mirrors(query.workspace or None), listing.known_servers(MIRRORED))
+    everything, known = await asyncio.gather(glance.mirrors(), listing.known_servers(MIRRORED))
     chosen = queries.choose(query, everything)
     pages = max(1, math.ceil(len(chosen.mirrors) / PAGE))
     page = min(page, pages)
@@ -101,7 +102,7 @@ async def look(parameters: Mapping[str, str]) -> Overview:
         page=page,
         pages=pages,
         servers={phase: sum(row.phase == phase for row in known) for phase in listing.PHASES if phase != MIRRORED},
-        mirrored_servers=len({mirror.server for mirror in everything}),
+        mirrored_servers=chosen.servers,
         waiting=of_phase("Waiting"),
         blocked=of_phase("Blocked"),
         working=of_phase(*AT_WORK),

@@ -37,10 +37,14 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """The mirrors that were asked for, worst first. `counts` are by level, whatever level was asked for."""
+    """The mirrors that were asked for, worst first.
+
+    `counts` are by level, and `servers` counts their servers, whatever level was asked for.
+    """
 
     mirrors: list[MirrorGlance]
     counts: dict[str, int]
+    servers: int
 
 
 def read(parameters: Mapping[str, str]) -> Query:
@@ -63,7 +67,7 @@ def choose(query: Query, mirrors: Sequence[MirrorGlance]) -> Chosen:
     for mirror in found:
         counts[mirror.level] = counts.get(mirror.level, 0) + 1
     wanted = [mirror for mirror in found if query.health in (None, mirror.level)]
-    return Chosen(sorted(wanted, key=place), counts)
+    return Chosen(sorted(wanted, key=place), counts, len({mirror.server.lower() for mirror in found}))
 
 
 def place(mirror: MirrorGlance) -> Key:

@@ -229,6 +229,21 @@ def test_pages_and_their_errors_are_html_that_stays_to_itself(app: Seeded):
     assert "one of Unhealthy, Degraded, Stopped, Unknown, Healthy was expected" in found[2].body
 
 
+@pytest.mark.parametrize(
+    ("query", "summary"),
+    [
+        ("", "9 mirrors on 8 servers"),
+        ("&health=Degraded", "9 mirrors on 8 servers"),
+        ("&server=pg-shop", "2 mirrors on 1 server"),
+    ],
+)
+def test_the_page_counts_what_fits_and_offers_what_there_is(app: Seeded, query: str, summary: str):
+    body = app.operator.call("GET", f"/api/dashboard?workspace={WORKSPACE}{query}").body
+    assert f"{summary} ·" in body
+    assert f'<option value="{LARGE}">Workspace {LARGE[:4]}</option>' in body
+    assert '<option value="pg-0003">' in body
+
+
 def test_a_figure_on_the_page_changes_with_its_row(app: Seeded):
     one = Example(server="pg-changing", database="orders", rows=11_111)
     place = str(uuid.uuid4())

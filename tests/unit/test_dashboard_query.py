@@ -65,8 +65,9 @@ def test_filters(parameters: dict[str, str], expected: list[str]):
 
 
 def test_counts_are_of_all_levels_whatever_level_is_asked_for():
-    counts = query.choose(Query(health="Healthy", workspace=W1), MIRRORS).counts
-    assert counts == {"Unhealthy": 0, "Degraded": 1, "Stopped": 0, "Unknown": 0, "Healthy": 2, "Invented": 1}
+    chosen = query.choose(Query(health="Healthy", workspace=W1), MIRRORS)
+    assert chosen.servers == 2
+    assert chosen.counts == {"Unhealthy": 0, "Degraded": 1, "Stopped": 0, "Unknown": 0, "Healthy": 2, "Invented": 1}
 
 
 @pytest.mark.parametrize(
