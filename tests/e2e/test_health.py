@@ -57,10 +57,11 @@ class Watched(msgspec.Struct):
         return eventually(self.look, enough, SECONDS)
 
     def shown(self, row: dict[str, Any]) -> bool:
-        """Whether the page shows the row's level and its weightiest reason in words."""
-        page = self.operator.call("GET", f"/api/dashboard?health={row['level']}").body
+        """Whether the mirror's own line of the page shows its level, its server and its weightiest reason in words."""
+        page = html.unescape(self.operator.call("GET", f"/api/dashboard?health={row['level']}").body)
+        line = page.partition(f'<tr role="row" id="m-{row["item"]}"')[2].partition("</tr>")[0]
         weightiest = msgspec.json.decode(row["reasons"])[0]["message"]
-        return row["level"] in page and self.server.name in page and weightiest in html.unescape(page)
+        return all(said in line for said in (f"</svg>{row['level']}</span>", f">{self.server.name}</a>", weightiest))
 
     def told(self) -> list[dict[str, Any]]:
         """The notices of its health so far, each as often as it was sent."""
