@@ -54,7 +54,8 @@ def test_a_level_is_chosen_and_left_again(app: Seeded, tab: Watched):
 
 def test_searching_filters_while_one_types_and_leaves_the_caret(app: Seeded, tab: Watched):
     page = tab.open(workspace=app.operator.topology.workspace)
-    page.keyboard.press("/")
+    expect(page.locator("#show-all")).to_be_visible()
+    page.get_by_label("Search").focus()
     page.keyboard.type("pg-shop pay")
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page.locator("#found")).to_contain_text("1 mirror, with “pg-shop pay”")
@@ -193,15 +194,96 @@ def test_what_was_opened_stays_open(app: Seeded, tab: Watched):
 
 
 def test_when_it_cannot_refresh_it_says_so_and_recovers(app: Seeded, tab: Watched):
+    """Where it is seen; also when an answer never comes. (The browser's time limit is let go by the page's clock.)"""
     tab.page.clock.install()
+    tab.page.add_init_script(
+        "AbortSignal.timeout = ms => { const limit = new AbortController();"
+        " setTimeout(() => limit.abort(new DOMException('too late', 'TimeoutError')), ms); return limit.signal; }"
+    )
     page = tab.open()
     page.route("**/api/dashboard?*", lambda route: route.fulfill(status=503, body="busy"))
     page.clock.fast_forward(16_000)
     expect(page.locator("#state")).to_have_text("Not up to date: the app answered 503. It is tried again.")
+    expect(page.locator("#state")).to_be_in_viewport(ratio=1)
+    page.unroute("**/api/dashboard?*")
+    page.clock.fast_forward(16_000)
+    expect(page.locator("#state")).to_have_text("")
+    page.route("**/api/dashboard?*", lambda route: None)
+    with page.expect_request("**/api/dashboard?*"):
+        page.clock.fast_forward(16_000)
+    page.clock.fast_forward(31_000)
+    expect(page.locator("#state")).to_have_text("Not up to date: too late. It is tried again.")
     page.unroute("**/api/dashboard?*")
     page.clock.fast_forward(16_000)
     expect(page.locator("#state")).to_have_text("")
     assert all("503" in complaint for complaint in tab.complaints)
+    tab.complaints.clear()
+
+
+def test_selected_text_holds_the_page_up_for_two_minutes_at_most(tab: Watched):
+    tab.page.clock.install()
+    page = tab.open()
+    page.locator("tbody .name > a").first.select_text()
+    before = len(tab.requests)
+    for _ in range(7):
+        page.clock.fast_forward(15_000)
+    expect(page.locator("#state")).to_have_text("Paused while text is selected.")
+    assert len(tab.requests) == before
+    with page.expect_response("**/api/dashboard?*"):
+        page.clock.fast_forward(15_000)
+    expect(page.locator("#state")).to_have_text("")
+
+
+def test_out_of_sight_the_title_is_kept_up_to_date(app: Seeded, tab: Watched):
+    tab.page.clock.install()
+    place, one = str(uuid.uuid4()), Example(server="pg-hidden", database="orders")
+    app.fleet.mirrors([one], timedelta(hours=1), place)
+    page = tab.open(workspace=place)
+    assert page.title() == "Fabric mirrors"
+    page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
+    with page.expect_response("**/api/dashboard?*"):
+        page.clock.fast_forward(16_000)
+    app.fleet.mirrors([msgspec.structs.replace(one, level="Unhealthy")], timedelta(0), place)
+    before = len(tab.requests)
+    page.clock.fast_forward(16_000)
+    assert len(tab.requests) == before
+    page.clock.fast_forward(45_000)
+    expect(page).to_have_title("1 unhealthy · Fabric mirrors")
+
+
+def test_a_new_version_of_the_page_is_loaded_as_a_whole(tab: Watched):
+    """What the page gets when it refreshes has another style sheet."""
+    tab.page.clock.install()
+    page = tab.open()
+
+    def put(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("<style>", "<style>.new { color: red }"))
+
+    page.route("**/api/dashboard?*", put, times=1)
+    with page.expect_navigation():
+        page.clock.fast_forward(16_000)
+    expect(page.locator("tbody tr").first).to_be_visible()
+    assert all("style-src" in complaint for complaint in tab.complaints), "it is not let in, and only looked at"
+    tab.complaints.clear()
+
+
+def test_a_filter_that_is_wrong_is_told_why_and_not_tried_again(app: Seeded, tab: Watched):
+    tab.page.clock.install()
+    page = tab.open(workspace=app.operator.topology.workspace)
+    server = page.get_by_role("combobox", name="Server")
+    server.fill("/subscriptions/mine")
+    server.press("Enter")
+    expect(page.locator("#found")).to_contain_text("'/subscriptions/mine' is not the resource id of a flexible server")
+    expect(page.locator("#state")).to_have_text("Not up to date: the filter can't be understood.")
+    asked = len(tab.requests)
+    page.clock.fast_forward(16_000)
+    server.fill("pg-shop")
+    server.press("Tab")
+    expect(page.locator("#found")).to_have_text("2 mirrors, of server pg-shop")
+    expect(page.locator("#state")).to_have_text("")
+    assert len(tab.requests) == asked + 1
+    assert all("400" in complaint for complaint in tab.complaints)
     tab.complaints.clear()
 
 

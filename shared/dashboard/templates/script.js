@@ -2,10 +2,13 @@
 "use strict";
 (() => {
   const seconds = Number(document.body.dataset.refresh);
+  const own = { style: document.querySelector("style").textContent, script: document.currentScript.textContent };
   const form = document.getElementById("filters");
+  const found = document.getElementById("found");
   const state = document.getElementById("state");
   let waiting = 0;
   let latest = 0;
+  let asked = Date.now();
 
   // Put what is new into the page, and leave the reader where they are: place, focus, what they opened.
   function show(fresh) {
@@ -38,6 +41,13 @@
     state.classList.toggle("late", late);
   }
 
+  // What is wrong with the filter, in the words of the app; the next answer takes its place.
+  function refuse(problem) {
+    found.textContent = [...problem.querySelectorAll("main .message, main .remedy")].map((e) => e.textContent).join(" ");
+    found.classList.add("late");
+    say("Not up to date: the filter can't be understood.", true);
+  }
+
   const reading = () => {
     const chosen = document.getSelection();
     return chosen && !chosen.isCollapsed && document.getElementById("content").contains(chosen.anchorNode);
@@ -46,11 +56,16 @@
   async function load(address) {
     const mine = ++latest;
     clearTimeout(waiting);
+    asked = Date.now();
     try {
-      const answer = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store" });
-      if (!answer.ok) throw new Error(`the app answered ${answer.status}`);
+      const signal = AbortSignal.timeout(30_000);
+      const answer = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store", signal });
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       if (mine !== latest) return;
+      if (answer.status === 400 && found) return refuse(fresh);
+      if (!answer.ok) throw new Error(`the app answered ${answer.status}`);
+      const same = ([kind, text]) => fresh.querySelector(kind)?.textContent === text;
+      if (!Object.entries(own).every(same)) return location.reload(); // another version of the app
       show(fresh);
       say("", false);
     } catch (error) {
@@ -59,9 +74,17 @@
     if (mine === latest) wait();
   }
 
+  // Out of sight only the title is read.
   function wait() {
     clearTimeout(waiting);
-    if (seconds) waiting = setTimeout(() => (document.hidden || reading() ? wait() : load(location.href)), 1000 * seconds);
+    if (seconds) waiting = setTimeout(refresh, 1000 * (document.hidden ? 60 : seconds));
+  }
+
+  // Whoever selects text wants to copy it; some forget that they did.
+  function refresh() {
+    if (!reading() || Date.now() - asked >= 120_000) return load(location.href);
+    say("Paused while text is selected.", false);
+    wait();
   }
 
   function filter() {
@@ -84,12 +107,6 @@
       event.preventDefault();
       clearTimeout(typed);
       filter();
-    });
-    document.addEventListener("keydown", (event) => {
-      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) return;
-      event.preventDefault();
-      form.elements.search.focus();
     });
   }
   document.addEventListener("visibilitychange", () => {
