@@ -156,20 +156,45 @@ def test_it_refreshes_itself_and_the_reader_stays(app: Seeded, tab: Watched, lar
     )
     link = page.locator("tbody .name > a").nth(12)
     link.focus()
-    page.evaluate("scrollTo(0, 400)")
+    page.locator("tbody tr").nth(10).evaluate("e => e.scrollIntoView()")
     identity, top = link.get_attribute("id"), link.bounding_box()["y"]
+    topmost = page.evaluate(
+        "[...document.querySelectorAll('tbody tr')].find(e => e.getBoundingClientRect().bottom > 0).id"
+    )
+    page.evaluate("document.querySelectorAll('tbody tr').forEach(e => e.marked = true)")
     newcomer = f"pg-appears-{anchoring}"
     app.fleet.server(newcomer, "Blocked", ("TierNotSupported", "Burstable.", "Change it."))
-    changed = list(many(60))
     rows = {"auto": 777_777_777, "none": 888_888_888}[anchoring]
-    changed[1] = msgspec.structs.replace(changed[1], rows=rows)
+    changed = [
+        msgspec.structs.replace(one, level="Unhealthy", rows=rows) if topmost.endswith(one.item(large)) else one
+        for one in many(60)
+    ]
     app.fleet.mirrors(changed, timedelta(0), large)
     page.clock.fast_forward(16_000)
     expect(page.locator("#servers")).to_contain_text(newcomer)
     after = page.locator(f"[id='{identity}']")
     expect(after).to_be_focused()
     assert after.bounding_box()["y"] == pytest.approx(top, abs=2), "the list did not move under the reader"
-    expect(page.locator("#list")).to_contain_text(f"{rows:,}")
+    expect(page.locator("tbody tr").first).to_contain_text(f"{rows:,}")
+    assert page.locator("tbody tr").first.get_attribute("id") == topmost
+    assert page.evaluate("[...document.querySelectorAll('tbody tr')].every(e => e.marked)"), "no row was put in anew"
+
+
+def test_the_page_of_a_mirror_does_not_move_under_the_reader_either(app: Seeded, tab: Watched):
+    tab.page.clock.install()
+    place, one = str(uuid.uuid4()), Example(server="pg-moving", database="orders")
+    app.fleet.mirrors([one], timedelta(hours=2), place)
+    page = tab.open(f"/api/dashboard/{place}/{one.item(place)}")
+    page.evaluate("document.querySelectorAll('html, body').forEach(e => e.style.overflowAnchor = 'none')")
+    page.set_viewport_size({"width": 1280, "height": 400})
+    facts = page.locator("#facts")
+    facts.scroll_into_view_if_needed()
+    top = facts.bounding_box()["y"]
+    reasons = (("LatencyHigh", "public.orders is 1,200 s behind.", ""),)
+    app.fleet.mirrors([msgspec.structs.replace(one, level="Degraded", reasons=reasons)], timedelta(0), place)
+    page.clock.fast_forward(16_000)
+    expect(page.locator("#reasons")).to_contain_text("public.orders is 1,200 s behind.")
+    assert facts.bounding_box()["y"] == pytest.approx(top, abs=2)
 
 
 def test_what_was_opened_stays_open(app: Seeded, tab: Watched):

@@ -10,28 +10,51 @@
   let latest = 0;
   let asked = Date.now();
 
-  // Put what is new into the page, and leave the reader where they are: place, focus, what they opened.
+  // Make `old` what `now` is. What has an id is found by it, all else by its place, and nothing is touched that stays the
+  // same: neither focus nor what was opened or selected is lost, nor where a screen reader is.
+  function renew(old, now) {
+    if (old.isEqualNode(now)) return;
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      old.data = now.data;
+      return;
+    }
+    for (const { name } of [...old.attributes]) {
+      if (name !== "open" && !now.hasAttribute(name)) old.removeAttribute(name);
+    }
+    for (const { name, value } of now.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    const named = new Map([...old.children].map((child) => [child.id, child]));
+    const kept = new Set();
+    let at = old.firstChild;
+    for (const wanted of [...now.childNodes]) {
+      let child = wanted.id ? named.get(wanted.id) : at && !at.id && at;
+      if (child && child.nodeName === wanted.nodeName) renew(child, wanted);
+      else child = wanted;
+      const follows = child === at || (at && at.nextElementSibling === child); // what lies between goes, or moves later
+      if (!follows) old.insertBefore(child, at);
+      kept.add(child);
+      at = child.nextSibling;
+    }
+    for (const child of [...old.childNodes]) if (!kept.has(child)) child.remove();
+  }
+
+  // Put what is new into the page, and leave the reader where they are: most of what they see does not move.
   function show(fresh) {
     const focused = document.activeElement && document.activeElement.id;
-    const mark = [...document.querySelectorAll("[data-place]")].find((e) => e.getBoundingClientRect().bottom > 0);
-    const height = mark && mark.getBoundingClientRect().top;
+    const seen = [...document.querySelectorAll("[data-place]")]
+      .map((place) => [place, place.getBoundingClientRect()])
+      .filter(([, { top, bottom }]) => bottom > 0 && top < window.innerHeight);
     for (const old of document.querySelectorAll("[data-live]")) {
       const now = fresh.getElementById(old.id);
-      if (!now) continue;
-      for (const open of old.querySelectorAll("details[open]")) {
-        const again = open.id && now.querySelector("#" + CSS.escape(open.id));
-        if (again) again.open = true;
-      }
-      if (now.isEqualNode(old)) continue;
-      if (old.getAttribute("role") === "status") {
-        old.textContent = now.textContent; // the same element, so that a screen reader tells the change
-        continue;
-      }
-      old.replaceWith(document.adoptNode(now));
+      if (now) renew(old, now);
     }
     document.title = fresh.title;
-    const moved = mark && mark.id && document.getElementById(mark.id);
-    if (moved && window.scrollY > 0) window.scrollBy(0, moved.getBoundingClientRect().top - height);
+    const shifts = seen
+      .filter(([place]) => place.getClientRects().length)
+      .map(([place, { top }]) => place.getBoundingClientRect().top - top)
+      .sort((one, other) => one - other);
+    if (shifts.length && window.scrollY > 0) window.scrollBy(0, shifts[shifts.length >> 1]);
     const again = focused && document.getElementById(focused);
     if (again && again !== document.activeElement) again.focus({ preventScroll: true });
   }
