@@ -1,7 +1,8 @@
 """How fast this process may call Fabric: a sliding window, shared by everybody, with two lanes.
 
 Fabric allows an identity so many calls a minute. Preparations may use all of them, at once if they like. The
-background lane (the health sweep) is paced evenly, leaves a small share alone, and waits while a preparation waits.
+background lane (the health sweep) is paced evenly, leaves a small share alone, and lets a preparation that waits go
+first, but for one call after every `TURN`.
 After a 429, which other processes with the same identity may have caused, the limit drops and recovers slowly.
 """
 
@@ -21,8 +22,10 @@ LATENESS = 0.1
 CUT = 0.75
 RECOVERY_SECONDS = 300.0
 YIELD_SECONDS = 0.02
-LONGEST_PAUSE = 5.0
-"""Seconds after a 429 that a preparation waits for here."""
+TURN = 9
+"""Calls of preparations after which the background may make one, though more of them wait."""
+LONGEST_PAUSE = {False: 5.0, True: 60.0}
+"""Seconds after a 429 that a preparation waits for here, and the background: an activity must end within minutes."""
 
 
 class Spent:
@@ -46,6 +49,11 @@ def background() -> Iterator[Spent]:
         _in_background.reset(token)
 
 
+def in_background() -> bool:
+    """Whether calls made now take the background lane."""
+    return _in_background.get() is not None
+
+
 def for_background(calls: int) -> int:
     """How many calls of a quota the background lane may use."""
     return max(1, calls - max(1, round(calls * SHARE_KEPT_BACK)))
@@ -59,6 +67,8 @@ class Quota:
         self._under_way = 0
         self._done: deque[float] = deque()
         self._lanes = {False: asyncio.Lock(), True: asyncio.Lock()}
+        self._waiting = {False: 0, True: 0}
+        self._passed = 0
         self._next_background = 0.0
         self._held_until = 0.0
         self._cut_at = float("-inf")
@@ -69,20 +79,19 @@ class Quota:
         """Wait until a call may be made; the call is made within. In a lane, who came first goes first.
 
         A call counts from here until its answer is older than the window, since nobody knows when in between it
-        arrived. Raises `Unavailable` to a preparation when Fabric has asked for a longer pause: a durable timer waits
-        it out.
+        arrived. Raises `Unavailable` when Fabric has asked for a longer pause, also while it waits: a durable timer, or
+        the next sweep, waits that out.
         """
         spent = _in_background.get()
         lane = spent is not None
-        async with self._lanes[lane]:
-            self._require_short_pause(lane)
-            while wait := self._wait(lane):  # noqa: ASYNC110 (it sleeps until a known moment)
-                await asyncio.sleep(wait)
-            if lane:
-                now = asyncio.get_running_loop().time()
-                late = max(self._next_background, now - LATENESS * self.window)
-                self._next_background = late + self.window / self._allowed(now, lane)
-            self._under_way += 1
+        self._waiting[lane] += 1
+        try:
+            async with self._lanes[lane]:
+                while wait := self._wait(lane):  # noqa: ASYNC110 (it sleeps until a known moment)
+                    await asyncio.sleep(wait)
+                self._take(lane)
+        finally:
+            self._waiting[lane] -= 1
         if spent:
             spent.calls += 1
         try:
@@ -90,15 +99,6 @@ class Quota:
         finally:
             self._under_way -= 1
             self._done.append(asyncio.get_running_loop().time())
-
-    def _require_short_pause(self, lane: bool) -> None:
-        pause = self._held_until - asyncio.get_running_loop().time()
-        if pause > LONGEST_PAUSE and not lane:
-            raise Unavailable(
-                f"Fabric asked this identity not to call for another {pause:.0f} s.",
-                code="Throttled",
-                retry_after=pause,
-            )
 
     def refused(self, retry_after: float) -> None:
         """The service answered 429: nobody calls for `retry_after` seconds, and then fewer than before."""
@@ -116,18 +116,38 @@ class Quota:
         limit = self.limit(now)
         return for_background(limit) if lane else limit
 
+    def _take(self, lane: bool) -> None:
+        self._under_way += 1
+        self._passed = 0 if lane else self._passed + 1
+        if lane:
+            now = asyncio.get_running_loop().time()
+            late = max(self._next_background, now - LATENESS * self.window)
+            self._next_background = late + self.window / self._allowed(now, lane)
+
     def _wait(self, lane: bool) -> float:
         """Seconds until it is worth asking again; 0: the call may be made."""
         now = asyncio.get_running_loop().time()
         while self._done and self._done[0] <= now - self.window:
             self._done.popleft()
         if now < self._held_until:
-            return self._held_until - now
+            return self._held(lane, self._held_until - now)
         if lane and now < self._next_background:
             return self._next_background - now
-        if lane and self._lanes[False].locked():
+        if self._goes_first(not lane, now):
             return YIELD_SECONDS
         over = self._under_way + len(self._done) - self._allowed(now, lane)
         if over < 0:
             return 0.0
         return self._done[over] + self.window - now if over < len(self._done) else YIELD_SECONDS
+
+    def _held(self, lane: bool, pause: float) -> float:
+        if pause <= LONGEST_PAUSE[lane]:
+            return pause
+        raise Unavailable(
+            f"Fabric asked this identity not to call for another {pause:.0f} s.", code="Throttled", retry_after=pause
+        )
+
+    def _goes_first(self, lane: bool, now: float) -> bool:
+        """Whether somebody waits in that lane whose turn it is before the other's."""
+        turn = self._passed >= TURN and now >= self._next_background
+        return self._waiting[lane] > 0 and turn is lane
