@@ -6,13 +6,12 @@ Source: "Mirrored database definition" in the Fabric REST reference.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from shared.platform.errors import InvalidInput
+from shared.platform.errors import Blocked, InvalidInput
 
 PART = "mirroring.json"
 MOST_TABLES = 500
@@ -64,6 +63,18 @@ class _Mirroring(msgspec.Struct, frozen=True):
     properties: _Properties = _Properties()
 
 
+class _AnySource(msgspec.Struct, frozen=True):
+    type: str = ""
+
+
+class _AnyProperties(msgspec.Struct, frozen=True):
+    source: _AnySource = _AnySource()
+
+
+class _AnyMirroring(msgspec.Struct, frozen=True):
+    properties: _AnyProperties = _AnyProperties()
+
+
 class Definition(msgspec.Struct, frozen=True):
     """What a mirrored database mirrors. `tables` None: every table, new ones too. None elsewhere: Fabric's default."""
 
@@ -82,6 +93,15 @@ class Definition(msgspec.Struct, frozen=True):
             and self.default_schema in (None, found.default_schema)
             and self.retention_days in (None, found.retention_days)
         )
+
+    def leads_as(self, found: Definition) -> bool:
+        """Whether the way is that of `found`, so that a mirror may run while it is changed from one to the other.
+
+        Source: "Mirrored database REST API": connection, database and default schema can only be updated while the
+        status is Initialized or Stopped.
+        """
+        way = (self.connection.lower(), self.database, self.default_schema)
+        return way == (found.connection.lower(), found.database, found.default_schema)
 
     def over(self, found: Definition) -> Definition:
         """This, with what `found` says where nothing is wanted, so that what people set by hand stays."""
@@ -133,14 +153,24 @@ def parts(wanted: Definition) -> dict[str, Any]:
     return {"parts": [{"path": PART, "payload": payload, "payloadType": "InlineBase64"}]}
 
 
-def parse(payload: str) -> Definition | None:
-    """The definition in the Base64 payload of `mirroring.json`; None when it is not one of a PostgreSQL source."""
+def parse(payload: str, item: str) -> Definition | None:
+    """The definition of an item in the Base64 payload of its `mirroring.json`; None when it is of another source.
+
+    Raises `Blocked` when it can't be read: taken for none, it would be written over, and what people set would be lost.
+    """
+    if not payload:
+        return None
     try:
-        properties = msgspec.json.decode(base64.b64decode(payload), type=_Mirroring).properties
-    except (binascii.Error, msgspec.MsgspecError):
-        return None
-    if properties.source.type.lower() != "azurepostgresql":
-        return None
+        content = base64.b64decode(payload)
+        if msgspec.json.decode(content, type=_AnyMirroring).properties.source.type.lower() != "azurepostgresql":
+            return None
+        properties = msgspec.json.decode(content, type=_Mirroring).properties
+    except ValueError as error:
+        raise Blocked(
+            f"The definition of the mirrored database {item} can't be read: {error}",
+            code="DefinitionUnreadable",
+            remedy="Look at it in the Fabric portal. Where nobody needs it, delete it: what is missing is made.",
+        ) from error
     source, target = properties.source.type_properties, properties.target.type_properties
     names = None
     if properties.mounted_tables:

@@ -7,7 +7,9 @@ Source: "Mirrored database" in the Fabric REST reference.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain, count
 from typing import Literal
 
 import msgspec
@@ -15,16 +17,22 @@ import msgspec
 from shared.fabric.client import ErrorResponse, pages, read, write
 from shared.fabric.connection import PREFIX
 from shared.fabric.definition import PART, Definition, parse, parts
-from shared.platform.errors import Blocked, Conflict, MirrorError, NotFound, Unavailable
+from shared.platform.errors import MirrorError, NotFound, Unavailable
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 
 LONGEST_NAME = 200
+LONGEST_DESCRIPTION = 256
 NAME_TAKEN = "ItemDisplayNameAlreadyInUse"
+NAME_SECONDS = 300.0
+"""Seconds within which Fabric's list is to show whose a name is that is taken."""
+WITHOUT_DEFINITION = "OperationNotSupportedForItem"
 SETTLE_SECONDS = 5.0
-"""Pause before a mirror is looked at again that can't be started yet."""
+"""Pause before a mirror is looked at again that can't be started, changed or told whose it is yet."""
 STARTABLE = frozenset({"Initialized", "Stopped"})
 """A mirror in any other status, also one that is not known yet, might be at work, and starting would seed it anew."""
+_ANY_MARK = re.compile(rf"{PREFIX} \S+/.+ [0-9a-f]{{8}}")
+"""A mark of ours in a description, be it of this database or of another one."""
 
 
 class MirrorResult(msgspec.Struct, frozen=True):
@@ -100,40 +108,22 @@ def display_name(template: str, server: ServerId, database: str) -> str:
     return re.sub(r"[^\w -]", "_", name).strip()[:LONGEST_NAME].strip() or PREFIX
 
 
-async def find(workspace: str, mark: str, connection: str, database: str) -> tuple[str, str] | None:
-    """Id and name of the mirrored database of a database: ours by its mark, or one made by hand over our connection."""
-    unmarked: list[_Item] = []
-    async for item in pages(_Item, f"/workspaces/{workspace}/mirroredDatabases"):
-        if (item.description or "") == mark:
-            return item.id, item.display_name
-        if not (item.description or "").startswith(f"{PREFIX} "):
-            unmarked.append(item)
-    for item in unmarked:
-        found = await _definition(workspace, item.id)
-        if found and (found.connection.lower(), found.database) == (connection.lower(), database):
-            return item.id, item.display_name
-    return None
-
-
 async def ensure(workspace: str, wanted: Definition, *, name: str, mark: str, recorded: str = "") -> MirrorResult:
     """The mirrored database that is defined so; created when there is none, updated when it is defined otherwise.
 
     `name` is its display name if it has to be made (with a number, where that is taken), `mark` what its description
     says (`connection.name_of`), `recorded` the id that an earlier run noted. What is not wanted in any way stays as it
-    is, as a retention that was set by hand.
+    is, as a retention that was set by hand. Raises `Unavailable` while it can't be changed, or while it can't be told
+    whether a name is taken by ours.
     """
-    found = await _recorded(workspace, recorded) or await find(workspace, mark, wanted.connection, wanted.database)
-    if found is None:
-        return await _create(workspace, wanted, name, mark)
-    id, found_name = found
-    existing = await _definition(workspace, id)
-    if existing and wanted.satisfied_by(existing):
-        return MirrorResult(id, found_name, "unchanged")
-    if existing and (existing.connection.lower(), existing.database) != (wanted.connection.lower(), wanted.database):
-        await stop(workspace, id)  # a running mirror can't be led to another source
-    body = {"definition": parts(wanted.over(existing) if existing else wanted)}
-    await write(msgspec.Raw, "POST", _path(workspace, id, "updateDefinition"), body, repeatable=True)
-    return MirrorResult(id, found_name, "updated")
+    item = await _recorded(workspace, recorded)
+    if item is None:
+        items = [item async for item in pages(_Item, _items(workspace))]
+        item = await _ours(workspace, items, mark, wanted)
+        if item is None:
+            return await _create(workspace, wanted, _free(name, items), mark)
+    await _mark(workspace, item, mark)
+    return MirrorResult(item.id, item.display_name, await _define(workspace, item.id, wanted))
 
 
 async def status(workspace: str, item: str) -> MirrorStatus:
@@ -159,12 +149,7 @@ async def start(workspace: str, item: str) -> bool:
         return False
     if now == "Paused":
         await write(msgspec.Raw, "POST", _path(workspace, item, "stopMirroring"))
-    if now not in STARTABLE:
-        raise Unavailable(
-            f"The mirrored database {item} is {now}; it can be started when that is over.",
-            code="MirrorNotReady",
-            retry_after=SETTLE_SECONDS,
-        )
+    _require_rest(item, now, "started")
     await write(msgspec.Raw, "POST", _path(workspace, item, "startMirroring"))
     return True
 
@@ -189,50 +174,103 @@ async def delete(workspace: str, item: str) -> None:
         return
 
 
-async def _create(workspace: str, wanted: Definition, name: str, mark: str) -> MirrorResult:
-    items = f"/workspaces/{workspace}/mirroredDatabases"
-    taken = {item.display_name.lower() async for item in pages(_Item, items)}
-    for number in range(1, len(taken) + 3):
-        unique = name if number == 1 else f"{name}-{number}"
-        if unique.lower() in taken:
-            continue
-        body = {"displayName": unique, "description": mark, "definition": parts(wanted)}
-        try:
-            made = await write(_Item, "POST", items, body)
-        except MirrorError as error:
-            if error.code != NAME_TAKEN:
-                raise
-            continue
-        return MirrorResult(made.id, unique, "created")
-    raise Conflict(
-        f"Every name like {name!r} is taken in the workspace {workspace}.",
-        code=NAME_TAKEN,
-        remedy="Set MIRROR_NAME to a template that gives other names.",
-    )
-
-
-async def _recorded(workspace: str, item: str) -> tuple[str, str] | None:
+async def _recorded(workspace: str, item: str) -> _Item | None:
     if not item:
         return None
     try:
-        found = await read(_Item, _path(workspace, item))
+        return await read(_Item, _path(workspace, item))
     except NotFound:
         return None
-    return found.id, found.display_name
+
+
+async def _ours(workspace: str, items: Sequence[_Item], mark: str, wanted: Definition) -> _Item | None:
+    """The one that is marked as ours, or one that was made by hand over our connection."""
+    for item in items:
+        if mark in (item.description or ""):
+            return item
+    for item in items:
+        if not _ANY_MARK.search(item.description or "") and await _is_over(workspace, item.id, wanted):
+            return item
+    return None
+
+
+async def _is_over(workspace: str, item: str, wanted: Definition) -> bool:
+    """Whether the item mirrors that database over that connection; one that is gone or has no definition doesn't."""
+    try:
+        found = await _definition(workspace, item)
+    except MirrorError as error:
+        if isinstance(error, NotFound) or error.code == WITHOUT_DEFINITION:
+            return False
+        raise
+    way = (wanted.connection.lower(), wanted.database)
+    return found is not None and (found.connection.lower(), found.database) == way
+
+
+async def _create(workspace: str, wanted: Definition, name: str, mark: str) -> MirrorResult:
+    body = {"displayName": name, "description": mark, "definition": parts(wanted)}
+    try:
+        made = await write(_Item, "POST", _items(workspace), body)
+    except MirrorError as error:
+        if error.code != NAME_TAKEN:
+            raise
+        raise Unavailable(  # perhaps by ours, which another try of this step has just made
+            f"The name {name!r} is taken in the workspace {workspace} by an item that its list does not show yet.",
+            code=NAME_TAKEN,
+            remedy="Rename the item that has it, or set MIRROR_NAME to a template that gives other names.",
+            retry_after=SETTLE_SECONDS,
+            patience=NAME_SECONDS,
+        ) from error
+    return MirrorResult(made.id, name, "created")
+
+
+def _free(name: str, items: Sequence[_Item]) -> str:
+    """The name, with the first number that makes it one that no item has."""
+    taken = {item.display_name.lower() for item in items}
+    return next(free for free in chain([name], (f"{name}-{n}" for n in count(2))) if free.lower() not in taken)
+
+
+async def _mark(workspace: str, item: _Item, mark: str) -> None:
+    """Let its description say that it is ours, after what people have written there."""
+    written = item.description or ""
+    if mark not in written:
+        described = f"{written[: LONGEST_DESCRIPTION - len(mark) - 1]} {mark}".lstrip()
+        await write(msgspec.Raw, "PATCH", _path(workspace, item.id), {"description": described}, repeatable=True)
+
+
+async def _define(workspace: str, item: str, wanted: Definition) -> Literal["updated", "unchanged"]:
+    existing = await _definition(workspace, item)
+    if existing and wanted.satisfied_by(existing):
+        return "unchanged"
+    changed = wanted.over(existing) if existing else wanted
+    if not existing or not changed.leads_as(existing):
+        await stop(workspace, item)
+        _require_rest(item, (await status(workspace, item)).status, "changed")
+    body = {"definition": parts(changed)}
+    await write(msgspec.Raw, "POST", _path(workspace, item, "updateDefinition"), body, repeatable=True)
+    return "updated"
 
 
 async def _definition(workspace: str, item: str) -> Definition | None:
-    """The definition of an item; None when it has none that can be read, or not of PostgreSQL."""
-    try:
-        answer = await read(_DefinitionAnswer, _path(workspace, item, "getDefinition"), method="POST")
-    except (Blocked, NotFound):
-        return None
-    payload = next((part.payload for part in answer.definition.parts if part.path == PART), "")
-    return parse(payload)
+    """The definition of an item; None when it is not of PostgreSQL."""
+    answer = await read(_DefinitionAnswer, _path(workspace, item, "getDefinition"), method="POST")
+    return parse(next((part.payload for part in answer.definition.parts if part.path == PART), ""), item)
+
+
+def _require_rest(item: str, now: str, to_be: str) -> None:
+    if now not in STARTABLE:
+        raise Unavailable(
+            f"The mirrored database {item} is {now}; it can be {to_be} when that is over.",
+            code="MirrorNotReady",
+            retry_after=SETTLE_SECONDS,
+        )
+
+
+def _items(workspace: str) -> str:
+    return f"/workspaces/{workspace}/mirroredDatabases"
 
 
 def _path(workspace: str, item: str, action: str = "") -> str:
-    return f"/workspaces/{workspace}/mirroredDatabases/{item}" + (f"/{action}" if action else "")
+    return f"{_items(workspace)}/{item}" + (f"/{action}" if action else "")
 
 
 def _reason(error: ErrorResponse | None) -> Reason | None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.fabric.definition import MOST_TABLES, Definition, definition, parse, parts
 from shared.fabric.mirror import display_name
-from shared.platform.errors import InvalidInput
+from shared.platform.errors import Blocked, InvalidInput
 from shared.platform.server_id import ServerId
 
 CONNECTION = "6952a7b2-aea3-414f-9d85-6c0fe5d34539"
@@ -55,7 +55,7 @@ def test_what_is_written_is_read_back_and_satisfies(
     database: str, tables: list[tuple[str, str]] | None, days: int | None
 ) -> None:
     wanted = definition(CONNECTION, database, tables, "public", days)
-    found = parse(parts(wanted)["parts"][0]["payload"])
+    found = parse(parts(wanted)["parts"][0]["payload"], "i")
     assert found == wanted
     assert wanted.satisfied_by(found)
 
@@ -74,14 +74,28 @@ def test_what_fabric_fills_in_makes_no_difference_and_everything_else_does() -> 
         assert not other.satisfied_by(filled)
 
 
-@pytest.mark.parametrize("payload", ["", "%%%", "e30=", base64.b64encode(b"not json").decode()])
+def encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+FOREIGN = b'{"properties": {"source": {"type": "Snowflake", "typeProperties": {"connection": 7, "database": "shop"}}}}'
+STRANGE = b'{"properties": {"source": {"type": "AzurePostgreSql", "typeProperties": {"connection": 7}}}}'
+
+
+@pytest.mark.parametrize("payload", ["", encoded(b"{}"), encoded(FOREIGN)])
 def test_other_definitions_are_nobodys(payload: str) -> None:
-    assert parse(payload) is None
+    assert parse(payload, "i") is None
 
 
-def test_another_source_is_not_ours() -> None:
-    body = {"properties": {"source": {"type": "Snowflake", "typeProperties": {"connection": "x", "database": "shop"}}}}
-    assert parse(base64.b64encode(json.dumps(body).encode()).decode()) is None
+@pytest.mark.parametrize(
+    "payload",
+    ["%%%", "é", encoded(b"not json"), encoded(b'{"properties": "\xff"}'), encoded(b"\xff\xfe"), encoded(STRANGE)],
+)
+def test_what_can_not_be_read_is_not_taken_for_nothing(payload: str) -> None:
+    with pytest.raises(Blocked, match="The definition of the mirrored database i-1 can't be read: ") as unreadable:
+        parse(payload, "i-1")
+    assert unreadable.value.code == "DefinitionUnreadable"
+    assert "Fabric portal" in unreadable.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,11 @@ class Mirroring(msgspec.Struct, frozen=True):
         return self.properties.source.type_properties.database
 
     @property
+    def way(self) -> tuple[SourceProperties, str | None]:
+        """What can only be changed while the mirror is at rest."""
+        return self.properties.source.type_properties, self.properties.target.type_properties.default_schema
+
+    @property
     def tables(self) -> set[tuple[str, str]] | None:
         """The chosen tables by schema and name; None: every table, new ones too."""
         if self.properties.mounted_tables is None:

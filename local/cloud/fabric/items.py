@@ -225,8 +225,9 @@ class Items:
         item, change = self._require(call, "Contributor"), decode(call.body, ChangedDefinition)
         mirroring, payload = definition.read(change.definition)
         self._require_usable(mirroring, call)
-        if item.mirror.at_work and mirroring.properties.source != item.mirroring.properties.source:
-            raise Refusal(400, "InvalidRequest", "The source can't be changed while the mirror runs: stop it first.")
+        status = self._status_of(item)
+        if mirroring.way != item.mirroring.way and status not in ("Initialized", "Stopped"):
+            raise _not_now(f"Connection, database and default schema can't be changed while the status is {status}.")
 
         async def work() -> None:
             item.mirroring, item.payload, item.mirror.chosen = mirroring, payload, mirroring.tables
@@ -251,13 +252,16 @@ class Items:
 
     async def _status(self, call: Call) -> Answer:
         item = self._require(call, "Viewer")
-        if item.initializing(self.behaviour.initializing_seconds):
-            return Answer(body={"status": "Initializing"})
-        return Answer(body={"status": item.mirror.status} | ({"error": item.mirror.error} if item.mirror.error else {}))
+        status = self._status_of(item)
+        error = item.mirror.error if status != "Initializing" else None
+        return Answer(body={"status": status} | ({"error": error} if error else {}))
 
     async def _tables_status(self, call: Call) -> Answer:
         tables = self._require(call, "Viewer").mirror.tables
         return page(call, [tables[key].body for key in sorted(tables)], self.behaviour.page_size, "data")
+
+    def _status_of(self, item: Item) -> str:
+        return "Initializing" if item.initializing(self.behaviour.initializing_seconds) else item.mirror.status
 
     def _body(self, item: Item) -> dict[str, Any]:
         return item.body(item.initializing(self.behaviour.initializing_seconds))

@@ -312,6 +312,27 @@ def test_paused_capacity_pauses_and_resuming_does_not_resume(
     mirror.until("Running")
 
 
+def test_where_it_leads_is_changed_at_rest_alone(app: Caller, mirror_of: Callable[..., Mirror], source: Source) -> None:
+    mirror = mirror_of(source, source.database(ORDERS))
+
+    def change(database: str = mirror.database, **target: Any) -> Any:
+        return app.call(
+            "POST", f"{mirror.path}/updateDefinition", {"definition": definition(mirror.connection, database, **target)}
+        )
+
+    assert change(defaultSchema="lake").status_code == 200
+    mirror.start()
+    mirror.until("Running")
+    for wanted in ({"database": "other", "defaultSchema": "lake"}, {"defaultSchema": "public"}):
+        refused(
+            change(**wanted), 400, "MirroringNotReady", "default schema can't be changed while the status is Running"
+        )
+    assert change(defaultSchema="lake", retentionInDays=2).status_code == 200
+    mirror.post("stopMirroring")
+    mirror.until("Stopped")
+    assert change().status_code == 200
+
+
 def test_deletion_cleans_the_source(app: Caller, mirror_of: Callable[..., Mirror], source: Source) -> None:
     database = source.database(ORDERS)
     mirror = mirror_of(source, database)

@@ -1,6 +1,7 @@
 """Mirrored databases: one for each database, defined as wanted, started once, and seen as they are."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
 
@@ -9,7 +10,7 @@ import pytest
 from local.topology import Topology
 from shared.fabric import client, connection, mirror
 from shared.fabric.connection import Basic
-from shared.fabric.definition import definition
+from shared.fabric.definition import Definition, definition
 from shared.platform import errors
 from shared.platform.server_id import ServerId
 from tests.component.fabric.callers import Caller, Control
@@ -80,12 +81,63 @@ async def test_a_retention_set_by_hand_survives_a_change_of_tables(
     assert (await mirror.ensure(workspace, kept, name="shop", mark=mark)).change == "unchanged"
 
 
-async def test_one_made_by_hand_is_adopted(workspace: str, link: str, database: str, mark: str, myself: Caller) -> None:
+async def test_one_made_by_hand_is_adopted_for_good(
+    workspace: str, link: str, database: str, mark: str, source: Source, myself: Caller, control: Control
+) -> None:
+    """It is found again by its mark, when its connection is another one after a release."""
     items = f"/workspaces/{workspace}/mirroredDatabases"
-    for name, which in (("other", "elsewhere"), ("mine", database)):
-        made = myself.call("POST", items, {"displayName": name, "definition": by_hand(link, which)}).json()["id"]
+    for name, which, words in (("bare", "bare", ""), ("other", "elsewhere", ""), ("mine", database, "Sales. " * 36)):
+        body = {"displayName": name, "description": words, "definition": by_hand(link, which)}
+        made = myself.call("POST", items, body).json()["id"]
+    without = {"operation": "Items_GetMirroredDatabaseDefinition", "status": 400, "code": mirror.WITHOUT_DEFINITION}
+    control("POST", "faults", without)
     found = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
     assert (found.id, found.name, found.change) == (made, "mine", "unchanged")
+    described = myself.call("GET", f"{items}/{made}").json()["description"]
+    assert (described[:20], described.endswith(f" {mark}"), len(described)) == ("Sales. Sales. Sales.", True, 256)
+    await connection.remove(link)
+    anew = (await connection.ensure(mark, source.server.address, database, Basic(ROLE, PASSWORD))).id
+    again = await mirror.ensure(workspace, definition(anew, database), name="shop", mark=mark)
+    assert (again.id, again.change) == (made, "updated")
+
+
+async def test_a_mark_that_somebody_overwrote_is_put_back(
+    workspace: str, link: str, database: str, mark: str, myself: Caller, calls: Callable[..., list[str]]
+) -> None:
+    wanted = definition(link, database)
+    first = await mirror.ensure(workspace, wanted, name="shop", mark=mark)
+    item = f"/workspaces/{workspace}/mirroredDatabases/{first.id}"
+    myself.call("PATCH", item, {"description": "Ask Ann."})
+    for _ in range(2):
+        await mirror.ensure(workspace, wanted, name="shop", mark=mark, recorded=first.id)
+    assert myself.call("GET", item).json()["description"] == f"Ask Ann. {mark}"
+    assert calls(writes=True).count("Items_UpdateMirroredDatabase") == 2  # Ann's and ours
+    assert await mirror.ensure(workspace, wanted, name="shop", mark=mark) == mirror.MirrorResult(
+        first.id, "shop", "unchanged"
+    )
+
+
+async def test_a_definition_that_can_not_be_read_is_neither_written_over_nor_passed_over(
+    workspace: str,
+    link: str,
+    database: str,
+    mark: str,
+    myself: Caller,
+    control: Control,
+    calls: Callable[..., list[str]],
+) -> None:
+    unreadable = {"operation": "Items_GetMirroredDatabaseDefinition", "fail_operation": True, "times": 2}
+    first = await mirror.ensure(workspace, definition(link, database, retention_days=9), name="shop", mark=mark)
+    control("POST", "faults", unreadable)
+    for recorded in (first.id, ""):
+        with pytest.raises(errors.Blocked, match="was ordered to fail"):
+            await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark, recorded=recorded)
+    assert "Items_UpdateMirroredDatabaseDefinition" not in calls()
+    myself.call("PATCH", f"/workspaces/{workspace}/mirroredDatabases/{first.id}", {"description": ""})
+    control("POST", "faults", unreadable | {"times": 1})
+    with pytest.raises(errors.Blocked, match="was ordered to fail"):
+        await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    assert calls().count("Items_CreateMirroredDatabase") == 1
 
 
 async def test_names_are_made_unique(workspace: str, link: str, database: str, mark: str, myself: Caller) -> None:
@@ -96,11 +148,36 @@ async def test_names_are_made_unique(workspace: str, link: str, database: str, m
     assert (made.name, made.change) == ("shop-3", "created")
 
 
-async def test_a_name_taken_meanwhile(workspace: str, link: str, database: str, mark: str, control: Control) -> None:
+async def test_two_tries_at_once_make_one(
+    workspace: str, link: str, database: str, mark: str, calls: Callable[..., list[str]]
+) -> None:
+    """Durable Functions may deliver a step again while its first try runs."""
+
+    async def ensure() -> mirror.MirrorResult:
+        return await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+
+    tries = await asyncio.gather(*(ensure() for _ in range(3)), return_exceptions=True)
+    made = [one for one in tries if isinstance(one, mirror.MirrorResult) and one.change == "created"]
+    assert [one.name for one in made] == ["shop"]
+    assert {type(one) for one in tries} <= {mirror.MirrorResult, errors.Unavailable}
+    assert await ensure() == mirror.MirrorResult(made[0].id, "shop", "unchanged")
+
+
+async def test_a_name_taken_by_what_the_list_does_not_show_yet_is_waited_for(
+    workspace: str, link: str, database: str, mark: str, control: Control
+) -> None:
     fault = {"operation": "Items_CreateMirroredDatabase", "status": 409, "code": "ItemDisplayNameAlreadyInUse"}
     control("POST", "faults", fault)
-    made = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
-    assert made.name == "shop-2"
+    with pytest.raises(errors.Unavailable, match=f"'shop' is taken in the workspace {workspace} by an item") as waiting:
+        await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    told = waiting.value
+    assert (told.code, told.retry_after, told.patience) == (
+        mirror.NAME_TAKEN,
+        mirror.SETTLE_SECONDS,
+        mirror.NAME_SECONDS,
+    )
+    assert "set MIRROR_NAME" in told.remedy
+    assert (await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)).name == "shop"
 
 
 async def test_operations_are_waited_for(
@@ -141,7 +218,7 @@ async def test_a_failed_operation_says_why(
     assert "Fabric portal" in failed.value.remedy
 
 
-async def test_start_waits_for_initializing(
+async def test_start_and_change_wait_for_initializing(
     workspace: str, link: str, database: str, mark: str, control: Control
 ) -> None:
     control("PUT", "behaviour", {"initializingSeconds": 60})
@@ -149,6 +226,10 @@ async def test_start_waits_for_initializing(
     with pytest.raises(errors.Unavailable, match="is Initializing; it can be started when that is over") as waiting:
         await mirror.start(workspace, made.id)
     assert waiting.value.code == "MirrorNotReady"
+    elsewhere = definition(link, database, default_schema="lake")
+    with pytest.raises(errors.Unavailable, match="is Initializing; it can be changed when that is over") as waiting:
+        await mirror.ensure(workspace, elsewhere, name="shop", mark=mark, recorded=made.id)
+    assert (waiting.value.code, waiting.value.retry_after) == ("MirrorNotReady", mirror.SETTLE_SECONDS)
 
 
 async def test_life_of_a_mirror(
@@ -196,17 +277,27 @@ async def test_life_of_a_mirror(
 
 
 async def test_a_running_mirror_is_stopped_before_it_is_led_elsewhere(
-    workspace: str, link: str, database: str, mark: str, source: Source
+    workspace: str, link: str, database: str, mark: str, source: Source, calls: Callable[..., list[str]]
 ) -> None:
     item = (await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)).id
+    other = (await connection.ensure(f"{mark} 2", source.server.address, database, Basic(ROLE, PASSWORD))).id
+    for times, wanted in enumerate((definition(other, database), definition(other, database, default_schema="lake"))):
+        await mirror.start(workspace, item)
+        await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Running")
+
+        async def led(wanted: Definition = wanted) -> mirror.MirrorResult | None:
+            with contextlib.suppress(errors.Unavailable):
+                return await mirror.ensure(workspace, wanted, name="shop", mark=mark, recorded=item)
+            return None
+
+        assert await until(led, lambda seen: seen is not None) == mirror.MirrorResult(item, "shop", "updated")
+        assert (await mirror.status(workspace, item)).status == "Stopped"
+        assert calls().count("Mirroring_StopMirroring") == times + 1
     await mirror.start(workspace, item)
     await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Running")
-    other = (await connection.ensure(f"{mark} 2", source.server.address, database, Basic(ROLE, PASSWORD))).id
-    led = await mirror.ensure(workspace, definition(other, database), name="shop", mark=mark, recorded=item)
-    assert (led.id, led.change) == (item, "updated")
-    await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Stopped")
-    assert await mirror.start(workspace, item)
-    await until(lambda: mirror.status(workspace, item), lambda seen: seen.status == "Running")
+    every = definition(other, database, default_schema="lake", retention_days=2)
+    assert (await mirror.ensure(workspace, every, name="shop", mark=mark, recorded=item)).change == "updated"
+    assert (await mirror.status(workspace, item)).status == "Running"
     await mirror.delete(workspace, item)
 
 

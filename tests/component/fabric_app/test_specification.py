@@ -136,6 +136,9 @@ async def _mirrors(source: Source, server: ServerId, workspace: str, control: Co
     link = (await connection.ensure(name, source.server.address, database, Basic(ROLE, PASSWORD))).id
     every = definition(link, database, default_schema=None)
     item = (await mirror.ensure(workspace, every, name="every", mark=name)).id
+    path = f"/workspaces/{workspace}/mirroredDatabases/{item}"
+    await client.write(msgspec.Raw, "PATCH", path, {"description": "Ask Ann."})
+    await mirror.ensure(workspace, every, name="", mark=name, recorded=item)
     chosen = definition(link, database, [("public", "orders"), ("no", "where")], retention_days=3)
     await mirror.ensure(workspace, chosen, name="", mark=name)
     control("PUT", "behaviour", BRIEF | {"longRunning": LONG_RUNNING})
