@@ -8,9 +8,12 @@ A call is repeated here only for a few seconds, and only where repeating does no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
 import msgspec
 from azure.core import AsyncPipelineClient
@@ -30,7 +33,7 @@ from azure.core.pipeline.policies import (
 )
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from shared.fabric.quota import Quota
+from shared.fabric.quota import Quota, in_background
 from shared.platform.clients import cloud, credential, once
 from shared.platform.errors import Blocked, Conflict, MirrorError, NotAllowed, NotFound, Unavailable
 from shared.platform.settings import settings
@@ -38,10 +41,14 @@ from shared.platform.version import VERSION
 
 LONGEST_WAIT = 5.0
 """Seconds that a call may be waited for here when Fabric says how long."""
-OPERATION_SECONDS = 20.0
-"""Seconds that an operation of which the result is needed at once may take."""
+OPERATION_SECONDS = 120.0
+"""Seconds that an operation of which the result is needed at once may take: asked for again, it would begin anew."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds between two looks at an operation, whatever Fabric says."""
 RETRY_AFTER = 15.0
 """Seconds to wait when Fabric is busy and doesn't say how long."""
+IN_BACKGROUND: dict[str, Any] = {"read_timeout": 30, "retry_read": 1}
+"""How long the sweep, which has other mirrors to look at, bears with a Fabric that is silent."""
 NOT_OVER = "OperationNotOver"
 READS = frozenset({"GET"})
 ANY_METHOD = frozenset({"GET", "POST", "PATCH", "DELETE"})
@@ -52,6 +59,15 @@ _CAPACITY = {
     "WorkspaceNotAssignedToCapacity": "Assign the workspace to an active Fabric capacity.",
 }
 """Refusals that have to do with the workspace's capacity, though Fabric gives them as 403, and what to do."""
+_PASSES = "It is tried again by itself. If it lasts, see the service health of Microsoft Fabric."
+_OTHER: tuple[type[MirrorError], str] = (
+    Blocked, "Look at what the message names in the Fabric portal. If it is fine, give Fabric support the request id.",
+)  # fmt: skip
+_REFUSED: dict[int, tuple[type[MirrorError], str]] = {
+    404: (NotFound, "The next run makes what is missing. If it is there, give the app's identity access to it."),
+    409: (Conflict, "Rename or delete in Fabric what stands in the way; the next run goes on."),
+}
+"""By status: the error that a refusal is, and what to do. `_OTHER`: for every other one."""
 
 
 class ErrorDetails(msgspec.Struct, frozen=True, rename="camel"):
@@ -131,17 +147,29 @@ async def write[T](
     return await _settled(kind, path, response)
 
 
+class _Redirect(AsyncRedirectPolicy[HttpRequest, AsyncHttpResponse]):
+    """Follows Fabric within its own host alone: bodies carry passwords, and go nowhere else, as the token does."""
+
+    def get_redirect_location(self, response: PipelineResponse[Any, Any]) -> str | None:
+        location = super().get_redirect_location(response)
+        target = urljoin(response.http_request.url, location) if location else ""
+        return target if target.startswith(f"{cloud().fabric}/") else None
+
+
 class _Retry(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
     """Repeats what was throttled, and what failed where that does no harm; never waits longer than `LONGEST_WAIT`."""
 
     def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
         answer: AsyncHttpResponse = response.http_response
-        if answer.status_code < 400 or not settings["total"] or (_retry_after(answer) or 0) > LONGEST_WAIT:
+        if answer.status_code < 400 or not settings["total"] or _retry_after(answer, 0.0) > LONGEST_WAIT:
             return False
         if answer.status_code == 429:
             return True
         transient = answer.status_code in self._retry_on_status_codes or _error_of(answer).is_retriable
         return answer.request.method in settings["methods"] and bool(transient)
+
+    def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float:
+        return _retry_after(response.http_response, 0.0)
 
 
 class _WithinQuota(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
@@ -155,7 +183,7 @@ class _WithinQuota(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
         async with self.quota.call():
             response = await self.next.send(request)
         if response.http_response.status_code == 429:
-            self.quota.refused(_retry_after(response.http_response) or RETRY_AFTER)
+            self.quota.refused(_retry_after(response.http_response, RETRY_AFTER))
         return response
 
 
@@ -171,7 +199,7 @@ class _Client:
                 RequestIdPolicy(),
                 UserAgentPolicy(base_user_agent=f"fabric-mirror/{VERSION}"),
                 ProxyPolicy(),
-                AsyncRedirectPolicy(),
+                _Redirect(),
                 _Retry(retry_total=3, retry_backoff_factor=0.5, retry_backoff_max=LONGEST_WAIT),
                 _WithinQuota(self.quota),
                 AsyncBearerTokenCredentialPolicy(credential(), cloud().fabric_scope),
@@ -198,8 +226,9 @@ async def _send(
     """One call. Raises what Fabric refuses as an error of this system."""
     url = path if path.startswith("https:") else f"{cloud().fabric}{path}"
     request = HttpRequest(method, url, params=query or {}, json=body)
+    options = IN_BACKGROUND if in_background() else {}
     try:
-        response = await once("fabric", _Client).pipeline.send_request(request, retry_on_methods=repeatable)
+        response = await once("fabric", _Client).pipeline.send_request(request, retry_on_methods=repeatable, **options)
     except ClientAuthenticationError as error:
         raise NotAllowed(
             f"The app's identity got no token for Fabric: {error.message}",
@@ -209,9 +238,10 @@ async def _send(
         sent = request.headers.get("x-ms-client-request-id", "unknown")
         raise Unavailable(
             f"Fabric is out of reach at {method} {path}: {error.message} (client request {sent})",
+            remedy=_PASSES,
             retry_after=RETRY_AFTER,
         ) from error
-    if response.status_code >= 400:
+    if response.status_code >= 300:
         raise _refusal(f"{method} {path}", response)
     return response
 
@@ -223,18 +253,21 @@ async def _settled[T](kind: type[T], path: str, response: AsyncHttpResponse) -> 
     location = response.headers.get("Location", "").removesuffix("/result")
     id = response.headers.get("x-ms-operation-id") or location.rpartition("/")[2]
     if not id:
-        raise Unavailable(f"Fabric took {path} and does not say how far it is ({_request(response)}).", code=NOT_OVER)
+        raise Unavailable(
+            f"Fabric took {path} and does not say how far it is ({_request(response)}).", code=NOT_OVER, remedy=_PASSES
+        )
     operation = f"/operations/{id}"
     end = asyncio.get_running_loop().time() + OPERATION_SECONDS
     while not _succeeded(operation, response := await _send("GET", operation)):
-        pause = _retry_after(response) or LONGEST_WAIT
-        if asyncio.get_running_loop().time() + min(pause, LONGEST_WAIT) > end:
+        pause = min(max(SHORTEST_PAUSE, _retry_after(response, LONGEST_WAIT)), LONGEST_PAUSE)
+        if asyncio.get_running_loop().time() + pause > end:
             raise Unavailable(
                 f"Fabric is still working on {path} ({_about(operation, response)}).",
                 code=NOT_OVER,
+                remedy=_PASSES,
                 retry_after=pause,
             )
-        await asyncio.sleep(min(pause, LONGEST_WAIT))
+        await asyncio.sleep(pause)
     if kind is msgspec.Raw:
         return _parse(kind, b"null")
     return _decode(kind, await _send("GET", f"{operation}/result"))
@@ -249,7 +282,7 @@ def _succeeded(operation: str, response: AsyncHttpResponse) -> bool:
     about = f"{error.error_code or 'UnknownError'}, {_about(operation, response, error)}"
     message = f"An operation of Fabric failed: {error.text} ({about})"
     if error.is_retriable:
-        raise Unavailable(message, code=error.error_code, retry_after=RETRY_AFTER)
+        raise Unavailable(message, code=error.error_code, remedy=_PASSES, retry_after=RETRY_AFTER)
     raise Blocked(message, code=error.error_code, remedy="Look at the item in the Fabric portal, then try again.")
 
 
@@ -257,7 +290,8 @@ def _refusal(doing: str, response: AsyncHttpResponse) -> MirrorError:
     error, status = _error_of(response), response.status_code
     message = f"Fabric refused {doing}: {error.text} ({error.error_code or status}, {_request(response, error)})"
     if status in (408, 429) or status >= 500 or error.is_retriable:
-        return Unavailable(message, code=error.error_code, retry_after=_retry_after(response) or RETRY_AFTER)
+        pause = _retry_after(response, RETRY_AFTER)
+        return Unavailable(message, code=error.error_code, remedy=_PASSES, retry_after=pause)
     if error.error_code in _CAPACITY:
         return Blocked(message, code=error.error_code, remedy=_CAPACITY[error.error_code])
     if status in (401, 403):
@@ -267,8 +301,8 @@ def _refusal(doing: str, response: AsyncHttpResponse) -> MirrorError:
             remedy="Give the app's identity the role Member on the workspace; a Fabric administrator has to allow the "
             "tenant setting 'Service principals can use Fabric APIs' for it.",
         )
-    kind = {404: NotFound, 409: Conflict}.get(status, Blocked)
-    return kind(message, code=error.error_code)
+    kind, remedy = _REFUSED.get(status, _OTHER)
+    return kind(message, code=error.error_code, remedy=remedy)
 
 
 def _about(operation: str, response: AsyncHttpResponse, error: ErrorResponse | None = None) -> str:
@@ -288,7 +322,7 @@ def _error_of(response: AsyncHttpResponse) -> ErrorResponse:
         if error.error_code or error.message:
             return msgspec.structs.replace(error, message=error.message or status)
         front = _parse(_FrontError, response.content).error
-    except msgspec.MsgspecError:
+    except ValueError:
         return ErrorResponse(message=status)
     return ErrorResponse(error_code=front.code, message=front.message or status)
 
@@ -297,15 +331,16 @@ def _decode[T](kind: type[T], response: AsyncHttpResponse, part: msgspec.Raw | N
     """The answer, or a part of it, as what it is documented to be."""
     try:
         return _parse(kind, response.content or b"null" if part is None else part)
-    except msgspec.MsgspecError as error:
+    except ValueError as error:
         where = response.request.url.partition("?")[0]
         raise Unavailable(
-            f"Fabric's answer at {where} is not what it is documented to be: {error} ({_request(response)})."
+            f"Fabric's answer at {where} is not what it is documented to be: {error} ({_request(response)}).",
+            remedy=_PASSES,
         ) from error
 
 
 def _parse[T](kind: type[T], content: bytes | msgspec.Raw) -> T:
-    """A field that is null is as one that is not there. Raises `msgspec.MsgspecError`."""
+    """A field that is null is as one that is not there. Raises `ValueError`, also where it is not UTF-8."""
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError:
@@ -318,8 +353,14 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _retry_after(response: AsyncHttpResponse) -> float | None:
-    try:
-        return float(response.headers.get("Retry-After", ""))
-    except ValueError:
-        return None
+def _retry_after(response: AsyncHttpResponse, otherwise: float) -> float:
+    """Seconds that Fabric asks to wait, in either of HTTP's forms; `otherwise` where it doesn't say."""
+    value = response.headers.get("Retry-After", "")
+    for read_as in (float, _seconds_until):
+        with contextlib.suppress(ValueError):
+            return max(0.0, read_as(value))
+    return otherwise
+
+
+def _seconds_until(date: str) -> float:
+    return (parsedate_to_datetime(date).astimezone(UTC) - datetime.now(UTC)).total_seconds()

@@ -12,6 +12,7 @@ from azure.core.rest import HttpRequest
 from shared.fabric import client, connection, mirror
 from shared.platform import errors
 from shared.platform.reasons import Reason
+from tests.virtual_time import in_virtual_time, now
 
 
 class Answer:
@@ -46,6 +47,8 @@ def fabric(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         (403, b'{"error": {"code": "TokenExpired", "message": "Old."}}', errors.NotAllowed, "TokenExpired", "Old."),
         (401, b"", errors.NotAllowed, "NotAllowed", "HTTP 401 Reason"),
         (502, b"<html>", errors.Unavailable, "Unavailable", "HTTP 502 Reason"),
+        (502, b'{"message": 1, "new": "\xe9"}', errors.Unavailable, "Unavailable", "HTTP 502 Reason"),
+        (404, b'{"errorCode": "ItemNotFound", "message": "Gone."}', errors.NotFound, "ItemNotFound", "Gone."),
         (400, b"[]", errors.Blocked, "Blocked", "HTTP 400 Reason"),
         (400, b"{}", errors.Blocked, "Blocked", "HTTP 400 Reason"),
         (
@@ -75,6 +78,7 @@ async def test_refusals_in_any_form(
     assert type(refused.value) is error
     assert refused.value.code == code
     assert f"Fabric refused GET /x: {words}" in refused.value.message
+    assert refused.value.remedy
 
 
 def one_after_the_other(monkeypatch: pytest.MonkeyPatch, *answers: Answer) -> list[str]:
@@ -89,20 +93,41 @@ def one_after_the_other(monkeypatch: pytest.MonkeyPatch, *answers: Answer) -> li
     return asked
 
 
-FAST = {"Retry-After": "0.01"}
+def patient(seconds: float) -> dict[str, str]:
+    return {"Retry-After": f"{seconds:g}"}
+
+
 FAILED = b'{"status": "Failed", "error": {"errorCode": "E", "message": "M", "requestId": null, "isRetriable": %s}}'
 
 
+@in_virtual_time
 async def test_an_operation_is_followed_through_unknown_states_to_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = one_after_the_other(
         monkeypatch,
         Answer(202, b"", Location="https://f/operations/o-1"),
-        Answer(200, b'{"status": "Pondering"}', **FAST),
+        Answer(200, b'{"status": "Pondering"}', **patient(0)),
         Answer(200, b'{"status": "Succeeded"}'),
         Answer(200, b"7"),
     )
     assert await client.write(int, "POST", "/x", {}) == 7
     assert asked == ["/x", "/operations/o-1", "/operations/o-1", "/operations/o-1/result"]
+    assert now() == client.SHORTEST_PAUSE
+
+
+@in_virtual_time
+async def test_an_operation_is_followed_for_minutes_and_never_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted, working = (Answer(status, b'{"status": "Running"}', **patient(90)) for status in (202, 200))
+    accepted.headers["x-ms-operation-id"] = "o-1"
+    asked = one_after_the_other(
+        monkeypatch, accepted, working, working, working, Answer(200, b'{"status": "Succeeded"}')
+    )
+    await client.write(msgspec.Raw, "POST", "/x", {})
+    assert asked == ["/x", *["/operations/o-1"] * 4]
+    assert now() == 3 * client.LONGEST_PAUSE
+    one_after_the_other(monkeypatch, accepted, *[working] * 6)
+    with pytest.raises(errors.Unavailable, match=r"still working on /x") as waiting:
+        await client.write(msgspec.Raw, "POST", "/x", {})
+    assert (waiting.value.code, waiting.value.retry_after) == ("OperationNotOver", client.LONGEST_PAUSE)
 
 
 async def test_an_operation_that_nobody_can_follow_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +160,9 @@ async def test_a_field_that_is_null_is_as_one_that_is_absent(fabric: Callable[..
     assert await mirror.status("w", "i") == mirror.MirrorStatus("Running", Reason("E", "M"))
     fabric(200, b'{"data": [{"status": "Failed", "sourceTableName": "t", "sourceSchemaName": null, "metrics": null}]}')
     assert await mirror.tables_status("w", "i") == (mirror.TableStatus(schema="", name="t", status="Failed"),)
+    fabric(200, b'{"status": "\xe9"}')
+    with pytest.raises(errors.Unavailable, match=r"not what it is documented to be: .*utf-8.*request unknown"):
+        await mirror.status("w", "i")
     fabric(200, b'{"status": null}')
     with pytest.raises(errors.Unavailable, match=r"not what it is documented to be: .*`status` .*request unknown"):
         await mirror.status("w", "i")
