@@ -39,6 +39,11 @@ FORMATS = FormatChecker()
 FORMATS.checks("date-time", raises=ValueError)(lambda text: bool(datetime.fromisoformat(text)))
 
 
+def examples() -> list[Path]:
+    """The files of every published example."""
+    return sorted(path for path in FOLDER.rglob("*.json") if "examples" in path.parts)
+
+
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """A request and its answer, as they went over the wire. Header names of the answer are in lower case."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -84,21 +84,23 @@ def test_an_address_that_is_not_specified_is_an_error() -> None:
         specification.departures([msgspec.structs.replace(GOOD, method="GET", url=f"{BASE}/connection")])
 
 
-def examples() -> Iterator[Any]:
-    """The published examples of the operations of connections, workspaces, capacities and mirrors."""
-    for operation in specification.operations():
-        if not operation.name.startswith(("Connections_", "Workspaces_", "Capacities_", "Mirroring_", "Gateways_")):
-            continue
-        for name, example in operation.document["x-ms-examples"].items():
-            file = operation.source.parent / example["$ref"]
-            if file.is_file():
-                yield pytest.param(operation, json.loads(file.read_text(encoding="utf-8-sig")), id=name)
+def examples() -> dict[Path, specification.Operation]:
+    """The operation of each published example."""
+    return {
+        (operation.source.parent / example["$ref"]).resolve(): operation
+        for operation in specification.operations()
+        for example in operation.document["x-ms-examples"].values()
+    }
 
 
-@pytest.mark.parametrize(
-    ("operation", "example"), list(examples()) if (specification.FOLDER / "platform").is_dir() else []
-)
-def test_published_examples_are_as_specified(operation: specification.Operation, example: dict[str, Any]) -> None:
+def test_every_published_example_belongs_to_an_operation() -> None:
+    assert specification.examples()
+    assert set(specification.examples()) <= set(examples())
+
+
+@pytest.mark.parametrize("file", specification.examples(), ids=lambda file: file.stem)
+def test_published_examples_are_as_specified(file: Path) -> None:
+    operation, example = examples()[file], json.loads(file.read_text(encoding="utf-8-sig"))
     for parameter in operation.document.get("parameters", ()):
         if parameter["in"] == "body" and parameter["name"] in example["parameters"]:
             body = json.dumps(example["parameters"][parameter["name"]]).encode()
