@@ -6,6 +6,7 @@ Source: "Mirrored database" in the Fabric REST reference.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -188,10 +189,9 @@ async def _ours(workspace: str, items: Sequence[_Item], mark: str, wanted: Defin
     for item in items:
         if mark in (item.description or ""):
             return item
-    for item in items:
-        if not _ANY_MARK.search(item.description or "") and await _is_over(workspace, item.id, wanted):
-            return item
-    return None
+    unmarked = [item for item in items if not _ANY_MARK.search(item.description or "")]
+    ours = await asyncio.gather(*(_is_over(workspace, item.id, wanted) for item in unmarked))
+    return next((item for item, is_ours in zip(unmarked, ours, strict=True) if is_ours), None)
 
 
 async def _is_over(workspace: str, item: str, wanted: Definition) -> bool:
