@@ -26,6 +26,8 @@ TURN = 9
 """Calls of preparations after which the background may make one, though more of them wait."""
 LONGEST_PAUSE = {False: 5.0, True: 60.0}
 """Seconds after a 429 that a preparation waits for here, and the background: an activity must end within minutes."""
+AGAIN_SECONDS = 5.0
+"""A 429 so soon after a pause goes on with it. The background, where many wait in turn, waits for the first alone."""
 
 
 class Spent:
@@ -70,7 +72,8 @@ class Quota:
         self._waiting = {False: 0, True: 0}
         self._passed = 0
         self._next_background = 0.0
-        self._held_until = 0.0
+        self._held_until = float("-inf")
+        self._held_again = False
         self._cut_at = float("-inf")
         self._cut_to = calls
 
@@ -105,6 +108,7 @@ class Quota:
         now = asyncio.get_running_loop().time()
         if now >= self._held_until:
             self._cut_to, self._cut_at = max(1, int(self.limit(now) * CUT)), now
+            self._held_again = now < self._held_until + AGAIN_SECONDS
         self._held_until = max(self._held_until, now + retry_after)
 
     def limit(self, now: float) -> int:
@@ -141,7 +145,7 @@ class Quota:
         return self._done[over] + self.window - now if over < len(self._done) else YIELD_SECONDS
 
     def _held(self, lane: bool, pause: float) -> float:
-        if pause <= LONGEST_PAUSE[lane]:
+        if pause <= LONGEST_PAUSE[lane] and not (lane and self._held_again):
             return pause
         raise Unavailable(
             f"Fabric asked this identity not to call for another {pause:.0f} s.", code="Throttled", retry_after=pause

@@ -159,6 +159,24 @@ async def test_who_waits_already_does_not_sleep_through_a_long_pause(times: list
 
 
 @in_virtual_time
+async def test_a_sweep_ends_within_minutes_though_every_call_is_refused() -> None:
+    quota = Quota(200)
+
+    async def look() -> None:
+        async with quota.call():
+            quota.refused(55)
+
+    looks = [soon(look(), behind=True) for _ in range(100)]
+    seen = await asyncio.gather(*looks, return_exceptions=True)
+    assert [type(error) for error in seen].count(Unavailable) == 98
+    assert now() < 60
+    await asyncio.sleep(120)
+    quota.refused(20)
+    await soon(take(quota, []), behind=True)  # as once before: that was another time
+    assert 195 <= now() < 200
+
+
+@in_virtual_time
 async def test_refused_again_and_again_it_never_stops_for_good() -> None:
     quota = Quota(2)
     for _ in range(20):
