@@ -102,7 +102,10 @@ _MESSAGES = {
 
 
 async def _service_judgement(connection: Connection) -> Mapping[TableName, dict[str, str]]:
-    """The codes that the extension gives each table, with their levels; nothing where it can't be asked."""
+    """The codes that the extension gives each table, with their levels; nothing where it can't be asked.
+
+    A level that this version doesn't know stops no mirror: it counts as WARNING.
+    """
     try:
         cursor = await connection.execute(
             "SELECT table_schema, table_name, mirroring_data FROM azure_cdc.get_all_tables_mirror_status()"
@@ -111,7 +114,7 @@ async def _service_judgement(connection: Connection) -> Mapping[TableName, dict[
         return {}
     return {
         TableName(row["table_schema"], row["table_name"]): {
-            finding["status_code"]: finding["status"]
+            finding["status_code"]: finding["status"] if finding["status"] in _WORST else "WARNING"
             for finding in row["mirroring_data"]
             if finding["status_code"] != "NOT_TABLE_OWNER"
         }
