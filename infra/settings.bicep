@@ -41,6 +41,7 @@ type Options = {
   HEALTH_CONFIRMATIONS: string?
   HEALTH_GRACE_MINUTES: string?
   LATENCY_WARN_MINUTES: string?
+  LAG_WARN_MIB: string?
   WAL_WARN_GIB: string?
   WAL_CRITICAL_GIB: string?
   WAL_WARN_PERCENT: string?

@@ -53,8 +53,7 @@ NOTES = frozenset({"TablesNotEligible"})
 ENDANGERING = frozenset({"WalRetained", "SlotAtRisk", "SlotLost"})
 """Reasons that have to do with the server's disk, and with what its slot may lose: too urgent to be told only once."""
 GIB = 2**30
-WAITING_BYTES = 16 * 2**20
-"""One WAL segment: below that, what a slot lags behind is not yet a backlog."""
+MIB = 2**20
 NAMED = 5
 LONGEST = 300
 """Characters of what Fabric says of one table."""
@@ -156,7 +155,7 @@ def _tables(
         yield "Degraded", Reason("LatencyHigh", message)
     synced = max((t.last_sync_at for t in tables if t.last_sync_at), default=None)
     slot = observation.source.slot if isinstance(observation.source, SourceSide) else None
-    if synced and slot and slot.lag_bytes > WAITING_BYTES and observation.at - synced > limit:
+    if synced and slot and slot.lag_bytes > settings.lag_warn_mib * MIB and observation.at - synced > limit:
         message = f"{_size(slot.lag_bytes)} of WAL wait, and the last sync was at {synced:%Y-%m-%d %H:%M:%S} UTC."
         yield "Degraded", Reason("SyncStalled", message)
 
@@ -246,4 +245,4 @@ def _listed(texts: list[str], separator: str) -> str:
 
 
 def _size(bytes: int) -> str:
-    return f"{bytes / GIB:.1f} GiB" if bytes >= GIB else f"{bytes / 2**20:.0f} MiB"
+    return f"{bytes / GIB:.1f} GiB" if bytes >= GIB else f"{bytes / MIB:.0f} MiB"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from shared.fabric import mirror as fabric_mirror
-from shared.health.classify import WAITING_BYTES, classify
+from shared.health.classify import MIB, classify
 from shared.health.observation import FabricSide, Observation, SourceSide
 from shared.health.plan import needs_details
 from shared.health.server_view import ServerView
@@ -59,7 +59,8 @@ async def _one(mirror: MirrorRow, seen: HealthRow | None, view: ServerView) -> O
 
 def _is_suspect(glance: Observation) -> bool:
     slot = glance.source.slot if isinstance(glance.source, SourceSide) else None
-    return classify(glance, settings()).level != "Healthy" or (slot is not None and slot.lag_bytes > WAITING_BYTES)
+    waits = slot is not None and slot.lag_bytes > settings().lag_warn_mib * MIB
+    return waits or classify(glance, settings()).level != "Healthy"
 
 
 async def _told(look: Awaitable[FabricSide]) -> FabricSide | Reason:

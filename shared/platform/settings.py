@@ -110,6 +110,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a mirror that was just prepared or changed may take before its state counts against it."""
     latency_warn_minutes: float = 15
     """Latency of a table from which a mirror is Degraded; also how long changes may wait without any sync."""
+    lag_warn_mib: float = 16
+    """WAL written since what Fabric confirmed, from which changes count as waiting. One segment of it is no backlog."""
     wal_warn_gib: float = 5
     """WAL retained for a mirror from which it is Degraded."""
     wal_critical_gib: float = 20
