@@ -21,7 +21,7 @@
 | TablesNotOwned | Degraded | tables that the fabric role does not own, so that PostgreSQL does not publish them |
 | TablesGone | Degraded | tables that Fabric mirrors, and that the database does not have any more |
 | TablesNotEligible | Healthy | a note: tables that the service does not mirror, by its own rules |
-| FabricUnknown, SourceUnknown | Unknown | that side could not be seen |
+| FabricUnknown, SourceUnknown | Unknown | that side, or a part of it, could not be seen |
 
 Within the grace time after it was last changed or started, a mirror is not blamed for what only starting explains.
 """
@@ -57,6 +57,8 @@ MIB = 2**20
 NAMED = 5
 LONGEST = 300
 """Characters of what Fabric says of one table."""
+MOST = 2500
+"""Characters of any text of a reason: room for `NAMED` tables, and for what is said of each."""
 
 type Finding = tuple[Level, Reason]
 
@@ -75,7 +77,7 @@ def classify(observation: Observation, settings: Settings) -> Assessment:
     if not young:
         findings += _both(observation, settings)
     findings.sort(key=lambda finding: SEVERITY.index(finding[0]), reverse=True)
-    return Assessment(findings[0][0] if findings else "Healthy", tuple(reason for _, reason in findings))
+    return Assessment(findings[0][0] if findings else "Healthy", tuple(_cut(reason) for _, reason in findings))
 
 
 def with_notes(seen: Assessment, observation: Observation, before: tuple[Reason, ...]) -> Assessment:
@@ -92,7 +94,8 @@ def failing_tables(tables: tuple[TableStatus, ...]) -> tuple[Reason, ...]:
     failing = sorted((t for t in tables if t.status not in AT_WORK), key=_name)
     return tuple(
         Reason(
-            t.error.code if t.error else t.status, f"{_name(t)}: {(t.error.message if t.error else t.status)[:LONGEST]}"
+            (t.error.code if t.error else t.status)[:LONGEST],
+            f"{_name(t)}: {(t.error.message if t.error else t.status)[:LONGEST]}",
         )
         for t in failing
     )
@@ -100,9 +103,10 @@ def failing_tables(tables: tuple[TableStatus, ...]) -> tuple[Reason, ...]:
 
 def _fabric(observation: Observation, settings: Settings, young: bool) -> Iterator[Finding]:
     side = observation.fabric
-    if isinstance(side, Reason):
-        yield "Unknown", Reason("FabricUnknown", side.message, side.remedy)
-    elif side.gone:
+    unseen = side if isinstance(side, Reason) else side.unseen
+    if unseen:
+        yield "Unknown", Reason("FabricUnknown", unseen.message, unseen.remedy)
+    if isinstance(side, FabricSide) and side.gone:
         yield (
             "Unhealthy",
             Reason(
@@ -162,8 +166,10 @@ def _tables(
 
 def _source(observation: Observation, settings: Settings, young: bool) -> Iterator[Finding]:
     side, fabric = observation.source, observation.fabric
+    unseen = side if isinstance(side, Reason) else side.unseen
+    if unseen:
+        yield "Unknown", Reason("SourceUnknown", unseen.message, unseen.remedy)
     if isinstance(side, Reason):
-        yield "Unknown", Reason("SourceUnknown", side.message, side.remedy)
         return
     if side.slot:
         yield from _retained(side.slot, side.storage_gib, settings)
@@ -229,6 +235,11 @@ def _both(observation: Observation, settings: Settings) -> Iterator[Finding]:
     unfit = [f"{_name(t)} ({', '.join(t.codes)})" for t in wanted if t.status == "ERROR"]
     if unfit:
         yield "Healthy", Reason("TablesNotEligible", f"The service does not mirror {_counted(unfit)}.")
+
+
+def _cut(reason: Reason) -> Reason:
+    """What services say may be of any length, and a row is not."""
+    return Reason(reason.code, reason.message[:MOST], reason.remedy[:MOST])
 
 
 def _name(table: TableStatus | SourceTable) -> str:

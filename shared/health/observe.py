@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import msgspec
 
 from shared.fabric import mirror as fabric_mirror
+from shared.health import unexpected
 from shared.health.classify import MIB, classify
-from shared.health.observation import FabricSide, Observation, SourceSide
+from shared.health.observation import FabricSide, Observation, SourceSide, known_slot
 from shared.health.plan import needs_details
 from shared.health.server_view import ServerView
 from shared.platform import reasons
@@ -47,13 +48,14 @@ async def observe(mirrors: Sequence[MirrorRow], latest: Mapping[str, HealthRow])
 
 async def _one(mirror: MirrorRow, seen: HealthRow | None, view: ServerView) -> Observation:
     """A glance at its tables in Fabric and its slot; and at the rest when that is due or something looks wrong."""
-    fabric, source = await asyncio.gather(_told(_tables(mirror)), _slot(mirror, seen, view))
+    fabric, source = await asyncio.gather(_told(mirror, _tables(mirror)), _slot(mirror, seen, view))
     glance = Observation(mirror=mirror, at=datetime.now(UTC), fabric=fabric, source=source)
     if not needs_details(mirror, seen, glance.at, settings()) and not _is_suspect(glance):
         return glance
-    source = await _with_details(mirror, source, view)
-    if isinstance(fabric, FabricSide):
-        fabric = await _told(_with_status(mirror, fabric))
+    source = await _with_details(mirror, seen, source, view)
+    if isinstance(fabric, FabricSide) and not fabric.gone:
+        asked = await _told(mirror, _with_status(mirror, fabric))
+        fabric = msgspec.structs.replace(fabric, unseen=asked) if isinstance(asked, Reason) else asked
     return Observation(mirror=mirror, at=datetime.now(UTC), fabric=fabric, source=source)
 
 
@@ -63,12 +65,14 @@ def _is_suspect(glance: Observation) -> bool:
     return waits or classify(glance, settings()).level != "Healthy"
 
 
-async def _told(look: Awaitable[FabricSide]) -> FabricSide | Reason:
+async def _told(mirror: MirrorRow, look: Awaitable[FabricSide]) -> FabricSide | Reason:
     try:
         return await look
     except MirrorError as error:
         gone = isinstance(error, NotFound) and error.code in ITEM_GONE
         return FabricSide(gone=True) if gone else reasons.of(error)
+    except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
+        return unexpected.reason(mirror.server, error)
 
 
 async def _tables(mirror: MirrorRow) -> FabricSide:
@@ -76,8 +80,6 @@ async def _tables(mirror: MirrorRow) -> FabricSide:
 
 
 async def _with_status(mirror: MirrorRow, side: FabricSide) -> FabricSide:
-    if side.gone:
-        return side
     return msgspec.structs.replace(side, status=await fabric_mirror.status(mirror.workspace, mirror.item))
 
 
@@ -85,19 +87,24 @@ async def _slot(mirror: MirrorRow, seen: HealthRow | None, view: ServerView) -> 
     found = await view.slots()
     if isinstance(found, Reason):
         return found
-    side = pick(mirror.item, found.get(mirror.database, ()), (), known=seen.slot if seen else "")
+    side = pick(mirror.item, found.get(mirror.database, ()), (), known=known_slot(mirror, seen))
     return msgspec.structs.replace(side, storage_gib=seen.storage_gib if seen else None)
 
 
-async def _with_details(mirror: MirrorRow, side: SourceSide | Reason, view: ServerView) -> SourceSide | Reason:
+async def _with_details(
+    mirror: MirrorRow, seen: HealthRow | None, side: SourceSide | Reason, view: ServerView
+) -> SourceSide | Reason:
+    """With what the database tells. Whether a slot is gone, or only called otherwise now, nothing else does."""
     slots = await view.slots()
     if isinstance(side, Reason) or isinstance(slots, Reason):
         return side
     details, size = await asyncio.gather(view.details(mirror.database), view.storage_gib())
+    size = size or side.storage_gib
     if isinstance(details, Reason):
-        return details
-    found = pick(mirror.item, slots.get(mirror.database, ()), details.publications)
-    return SourceSide(found.slot, found.publication, details.tables, size or side.storage_gib)
+        return msgspec.structs.replace(side, storage_gib=size, unseen=details) if side.slot else details
+    known = known_slot(mirror, seen)
+    found = pick(mirror.item, slots.get(mirror.database, ()), details.publications, known=known)
+    return SourceSide(found.slot, found.publication, details.tables, size)
 
 
 def pick(item: str, found: Sequence[Slot], tracked: Sequence[TrackedPublication], *, known: str = "") -> SourceSide:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from shared.health.classify import AT_WORK, classify, failing_tables, with_notes
-from shared.health.observation import Observation, SourceSide
+from shared.health.observation import Observation, SourceSide, known_slot
 from shared.health.standing import NEW, Standing, settle
 from shared.platform import notices, store
 from shared.platform.notices import HealthChanged, Notice
@@ -110,7 +110,8 @@ def _from_source(observation: Observation, previous: HealthRow | None) -> dict[s
     source = observation.source
     slot = source.slot if isinstance(source, SourceSide) else None
     if slot is None:
-        return {"slot": previous.slot, "storage_gib": previous.storage_gib} if previous else {}
+        size = previous.storage_gib if previous else None
+        return {"slot": known_slot(observation.mirror, previous), "storage_gib": size}
     return {
         "slot": slot.name,
         "slot_active": slot.active,

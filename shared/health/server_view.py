@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import psycopg
 
+from shared.health import unexpected
 from shared.platform import reasons
 from shared.platform.errors import MirrorError
 from shared.platform.reasons import Reason
@@ -88,6 +89,8 @@ class ServerView:
                 return self._unknown(f"did not answer within {min(LONGEST_LOOK, left):.0f} s")
             except psycopg.Error as error:
                 return self._unknown(f"did not tell: {str(error).partition('\n')[0]}")
+            except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
+                return unexpected.reason(self.id, error)
             finally:
                 self._taken += asyncio.get_running_loop().time() - begun
 
@@ -104,5 +107,8 @@ class ServerView:
             async with asyncio.timeout(LONGEST_LOOK):
                 state, size = await flexible_server.glance(self.id)
         except (MirrorError, TimeoutError):
+            return "", None
+        except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
+            unexpected.reason(self.id, error)
             return "", None
         return state, size or None

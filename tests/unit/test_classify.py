@@ -8,7 +8,7 @@ import pytest
 
 from shared.fabric.mirror import MirrorStatus, TableStatus
 from shared.health.classify import GIB, SEVERITY, Assessment, classify
-from shared.health.observation import FabricSide, Observation, SourceSide
+from shared.health.observation import FabricSide, Observation, SourceSide, known_slot
 from shared.health.observe import pick
 from shared.health.record import MOST_FAILING, row
 from shared.health.standing import settle
@@ -52,6 +52,7 @@ OWNED = SourceTable(
     schema="public", name="orders", status="OK", codes=("HAS_PRIMARY_KEY",), message="", owner="fabric_user",
     bytes_estimate=0,
 )  # fmt: skip
+DOWN = Reason("Unavailable", "down", "wait")
 FAILED = TableStatus(schema="public", name="bad", status="Failed", error=Reason("X", "no key"))
 
 
@@ -147,6 +148,8 @@ def test_a_mirror_that_replicates_is_healthy() -> None:
         ),
         (look(fabric=Reason("Unavailable", "Fabric is out of reach")), "Unknown", "FabricUnknown"),
         (look(source=Reason("Unavailable", "PostgreSQL is out of reach")), "Unknown", "SourceUnknown"),
+        (look(fabric=FabricSide(None, (TABLE,), unseen=DOWN)), "Unknown", "FabricUnknown"),
+        (look(source=SourceSide(SLOT, unseen=DOWN)), "Unknown", "SourceUnknown"),
     ],
 )
 def test_each_rule(observation: Observation, level: str, code: str) -> None:
@@ -224,6 +227,32 @@ def test_what_fabric_says_of_a_table_is_cut() -> None:
     assert len(kept_of(seen).failing[0].message) < 400
 
 
+def test_what_services_say_is_cut_so_that_it_fits_into_a_row() -> None:
+    long = Reason("E" * 5000, "m" * 50_000, "r" * 50_000)
+    for seen in (
+        look(error=long),
+        look("S" * 5000),
+        look(fabric=long, source=long),
+        look(source=in_database(owned(status="ERROR", codes=("C" * 50_000,)))),
+        look("Running", msgspec.structs.replace(FAILED, error=long)),
+    ):
+        kept = kept_of(seen)
+        assert kept.reasons
+        for reason in (*kept.reasons, *kept.failing):
+            assert len(reason.code) + len(reason.message) + len(reason.remedy) < 6000, reason.code
+
+
+def test_a_slot_is_known_until_its_mirror_is_started_anew() -> None:
+    before = kept_of(look())
+    assert known_slot(MIRROR, None) == ""
+    assert known_slot(MIRROR, before) == "s"
+    anew = msgspec.structs.replace(MIRROR, changed_at=NOW + timedelta(minutes=1))
+    assert known_slot(anew, before) == ""
+    gone = look(at=NOW + timedelta(minutes=5), slot=None)
+    assert kept_of(gone, before).slot == "s"
+    assert kept_of(msgspec.structs.replace(gone, mirror=anew), before).slot == ""
+
+
 def test_what_a_glance_does_not_ask_for_stays_as_it_was() -> None:
     first = kept_of(look(source=SourceSide(slot(retained_bytes=5), PUBLICATION, (OWNED,), 128)))
     assert (first.status, first.details_at, first.slot, first.storage_gib) == ("Running", NOW, "s", 128)
@@ -253,6 +282,23 @@ def test_one_side_unknown_does_not_hide_the_other() -> None:
     assert codes(seen) == ("Unhealthy", ["TablesFailing", "SourceUnknown"])
     seen = look(fabric=Reason("Unavailable", "down"), slot=slot(retained_bytes=20 * GIB))
     assert codes(seen) == ("Unhealthy", ["WalRetained", "FabricUnknown"])
+
+
+def test_a_part_that_is_not_seen_does_not_hide_what_is() -> None:
+    seen = look(source=SourceSide(slot(retained_bytes=20 * GIB, active=False), unseen=DOWN))
+    assert codes(seen) == ("Unhealthy", ["WalRetained", "SlotInactive", "SourceUnknown"])
+    assert classify(seen, SETTINGS).reasons[-1] == Reason("SourceUnknown", "down", "wait")
+    kept = kept_of(seen)
+    assert (kept.slot, kept.slot_active, kept.retained_wal_bytes) == ("s", False, 20 * GIB)
+    seen = look(fabric=FabricSide(None, (TABLE, FAILED), unseen=DOWN), slot=slot(active=False))
+    assert codes(seen) == ("Degraded", ["TablesFailing", "SlotInactive", "FabricUnknown"])
+    kept = kept_of(seen, kept_of(look(at=NOW - timedelta(minutes=5))))
+    assert (kept.tables, kept.status, kept.details_at) == (2, "Running", NOW - timedelta(minutes=5))
+
+
+def test_a_mirror_whose_status_is_not_seen_may_well_be_stopped() -> None:
+    stopped = FabricSide(None, (table(status="Stopped"), table(status="Stopped")), unseen=DOWN)
+    assert codes(look(fabric=stopped, slot=None)) == ("Unknown", ["FabricUnknown"])
 
 
 def test_failing_tables_are_named_counted_and_capped() -> None:

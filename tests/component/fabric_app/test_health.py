@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import psycopg
@@ -33,6 +34,14 @@ from shared.source.connection import connect
 from shared.steps import sweep
 from tests.component.fabric.callers import Control
 from tests.component.fabric.source import PASSWORD, ROLE, Source
+
+ODD_JUDGEMENT = """
+    CREATE SCHEMA IF NOT EXISTS azure_cdc;
+    CREATE OR REPLACE FUNCTION azure_cdc.get_all_tables_mirror_status(
+        OUT table_schema text, OUT table_name text, OUT mirroring_status text, OUT mirroring_data jsonb)
+    RETURNS SETOF record LANGUAGE sql AS $$ SELECT 'public'::text, 't'::text, 'OK'::text, '[{}]'::jsonb $$;
+    GRANT USAGE ON SCHEMA azure_cdc TO public
+"""
 
 
 @pytest.fixture
@@ -269,7 +278,87 @@ async def test_each_side_is_unknown_for_itself(stack: Topology, row: MirrorRow, 
     fault = {"operation": "Mirroring_GetMirroringStatus", "status": 429, "retry_after": 50}
     control("POST", "faults", fault)
     throttled = await look(row)
-    assert isinstance(throttled.fabric, Reason)
+    assert isinstance(throttled.fabric, FabricSide)
+    assert throttled.fabric.unseen is not None
+    assert {table.name for table in throttled.fabric.tables} == {"a", "b"}
     assert isinstance(throttled.source, SourceSide)
     assert throttled.source.slot is not None
     await clients.close()  # and with it the pause that was asked for
+
+
+async def test_a_database_that_lets_nobody_in_does_not_hide_its_slot(row: MirrorRow, source: Source) -> None:
+    healthy = await until(row, "Healthy")
+    limit = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}")
+    source.server.execute(limit.format(sql.Identifier(row.database), sql.Literal(0)))
+    observation = await look(row)
+    assert isinstance(observation.source, SourceSide)
+    assert observation.source.slot is not None
+    assert observation.source.unseen is not None
+    assert "too many connections" in observation.source.unseen.message
+    await store.write_latest([msgspec.structs.replace(healthy, details_at=None)])
+    kept = await until(row, "Unknown")
+    assert [reason.code for reason in kept.reasons] == ["SourceUnknown"]
+    assert (kept.slot, kept.wal_status, kept.storage_gib) == (healthy.slot, "reserved", healthy.storage_gib)
+    assert kept.retained_wal_bytes is not None
+    source.server.execute(limit.format(sql.Identifier(row.database), sql.Literal(-1)))
+    await until(row, "Healthy")
+
+
+async def test_a_look_that_fails_unexpectedly_spoils_no_other_of_its_chunk(
+    row: MirrorRow, source: Source, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One database's `azure_cdc` answers in a form that nobody knows; of another mirror, Fabric does."""
+    before = await until(row, "Healthy")
+    odd = source.database("CREATE TABLE t (id int PRIMARY KEY)")
+    source.server.execute(ODD_JUDGEMENT, database=odd)
+    databases = msgspec.structs.replace(row, database=odd, item=str(uuid4()))
+    fabrics = msgspec.structs.replace(row, item=str(uuid4()))
+
+    async def tables(workspace: str, item: str) -> tuple[mirror.TableStatus, ...]:
+        if item == fabrics.item:
+            raise KeyError(item)
+        return await tables_status(workspace, row.item)
+
+    tables_status = mirror.tables_status
+    monkeypatch.setattr(mirror, "tables_status", tables)
+    chunk = [row, databases, fabrics]
+    watched = [{name: msgspec.to_builtins(getattr(one, name)) for name in store.WATCHED} for one in chunk]
+    await sweep.probe(watched, datetime.now(UTC))
+    kept = await store.read_health(row.workspace, row.item)
+    assert kept is not None
+    assert kept.updated_at > before.updated_at
+    assert f"[server={row.server.key}" in caplog.text
+    assert "KeyError" in caplog.text
+    observations = {one.mirror.item: one for seen in await looks(chunk, {}) for one in seen}
+    expected = f"Looking at server {row.server.name!r} failed unexpectedly: KeyError."
+    of_database, of_fabric = observations[databases.item], observations[fabrics.item]
+    assert isinstance(of_database.source, Reason)
+    assert isinstance(of_fabric.fabric, Reason)
+    for reason in (of_database.source, of_fabric.fabric):
+        assert (reason.code, reason.message) == ("InternalError", expected)
+        assert "log" in reason.remedy
+    assert isinstance(of_fabric.source, SourceSide)
+
+
+async def test_a_slot_of_somebody_else_does_not_stand_in_for_the_one_that_is_gone(
+    row: MirrorRow, source: Source
+) -> None:
+    kept = await until(row, "Healthy")
+    source.server.execute("SELECT pg_create_logical_replication_slot('debezium', 'pgoutput')", database=row.database)
+    drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {}"
+    end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active AND slot_name = {}"
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(psycopg.errors.ObjectInUse):  # its reader was faster
+                    source.server.execute(sql.SQL(end).format(sql.Literal(kept.slot)))
+                    source.server.execute(sql.SQL(drop).format(sql.Literal(kept.slot)), database=row.database)
+                    break
+        publication = sql.SQL("DROP PUBLICATION {}").format(sql.Identifier(kept.slot))
+        source.server.execute(publication, database=row.database)
+        ((seen_now,),) = await looks([row], {row.item: kept})
+        assert isinstance(seen_now.source, SourceSide)
+        assert (seen_now.source.slot, seen_now.source.publication) == (None, None)
+        assert seen_now.source.tables is not None
+    finally:
+        source.server.execute(sql.SQL(drop).format(sql.Literal("debezium")), database=row.database)
