@@ -26,6 +26,9 @@ from shared.platform.version import VERSION
 USER_AGENT = f"fabric-mirror/{VERSION}"
 """How services know this app and its version."""
 
+TOPIC_CONNECTION_SECONDS = 5.0
+TOPIC_READ_SECONDS = 20.0
+
 logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
 
 _made: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]] = WeakKeyDictionary()
@@ -93,7 +96,9 @@ def publisher() -> EventGridPublisherClient:
             settings().notice_topic_endpoint,
             credential(),
             user_agent=USER_AGENT,
-            retry_total=2,
+            connection_timeout=TOPIC_CONNECTION_SECONDS,
+            read_timeout=TOPIC_READ_SECONDS,
+            retry_total=1,
             retry_backoff_factor=0.5,
         ),
     )

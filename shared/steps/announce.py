@@ -23,24 +23,26 @@ SETTLED = timedelta(minutes=1)
 """After this long, what a run has recorded and not told is not going to be told by that run."""
 
 
-async def tell(row: ServerRow) -> None:
-    """Tell what has become of a server, unless it was told. A topic that is out of reach stops nothing."""
+async def tell(row: ServerRow) -> bool:
+    """Tell what has become of a server, unless it was told. False: the topic did not take it, which stops nothing."""
     change = change_of(row)
     if not change or change == row.announced:
-        return
+        return True
     told = Notice(subject=str(row.id), change=f"{change} {row.run}", at=row.updated_at, data=await _data(row))
-    if await notices.publish([told]):
+    taken = await notices.publish([told])
+    if taken:
         await store.update_server(row.id, announced=change)
+    return taken
 
 
 async def outstanding() -> None:
-    """Tell of every server what could not be told when it happened."""
+    """Tell of every server what could not be told when it happened, until the topic fails: it may keep one waiting."""
     now = datetime.now(UTC)
     async for row in store.list_servers(
         columns=("id", "phase", "fingerprint", "reasons", "run", "announced", "updated_at")
     ):
-        if now - row.updated_at > SETTLED:
-            await tell(row)
+        if now - row.updated_at > SETTLED and not await tell(row):
+            return
 
 
 def change_of(row: ServerRow) -> str:

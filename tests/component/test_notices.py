@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -301,6 +302,25 @@ async def test_a_run_ends_even_if_the_topic_is_out_of_reach_and_the_sweep_tells_
     await announce.outstanding()
     await announce.outstanding()
     assert [event["type"] for event in told() if event["subject"] == str(server)] == ["FabricMirror.ServerPrepared"]
+
+
+async def test_a_topic_that_answers_late_keeps_nobody_waiting(
+    stack: Stack, server: ServerId, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(clients, "TOPIC_READ_SECONDS", 0.2)
+    monkeypatch.setattr(announce, "SETTLED", timedelta(0))
+    stack.control("eventgrid", "POST", "faults", {"operation": "Events_Publish", "delay": 60, "times": 50})
+    for name in ("pg-late-1", "pg-late-2"):
+        late = msgspec.structs.replace(server, name=name)
+        await store.update_server(late, run=f"{late.key}:1", fingerprint="f1", phase="Mirrored")
+    watched = Mirror(server)
+    async with asyncio.timeout(30):
+        for status in ("Running", "Paused", "Paused"):
+            kept = await watched.seen(status)
+        assert (kept.level, kept.announced) == ("Unhealthy", "Healthy")
+        caplog.clear()
+        await announce.outstanding()
+    assert caplog.text.count("did not take 1 notices") == 1  # the others are not tried any more
 
 
 async def test_without_a_topic_they_are_logged(
