@@ -35,22 +35,59 @@ class Probed(msgspec.Struct, frozen=True):
 
 
 async def plan() -> dict[str, Any]:
-    """The timetable: `chunks` of `mirrors`, each `after` so many seconds, and how many mirrors are `left` for later.
-
-    Rows of mirrors that are no more are forgotten.
-    """
-    mirrors = [row async for row in store.list_mirrors() if row.item]
-    seen = [row async for row in store.latest(columns=store.STANDING)]
-    present = {(mirror.workspace, mirror.item) for mirror in mirrors}
-    mirrors = [mirror for mirror in mirrors if mirror.phase != "Releasing"]
-    for row in seen:
-        if (row.workspace, row.item) not in present:
-            await store.delete_health(row.workspace, row.item)
+    """The timetable: `chunks` of `mirrors`, each `after` so many seconds, and how many mirrors are `left` for later."""
+    known = [row async for row in store.list_mirrors()]
+    seen = await _hand_on(known, [row async for row in store.latest(columns=store.STANDING)])
+    mirrors = [mirror for mirror in known if mirror.item and mirror.phase != "Releasing"]
     timetable = planning.plan(mirrors, {row.item: row for row in seen}, datetime.now(UTC), settings())
     if timetable.left:
         log.info("%d of %d mirrors wait for the next health sweep.", timetable.left, len(mirrors))
     chunks = [{"after": c.after, "mirrors": [_watched(mirror) for mirror in c.mirrors]} for c in timetable.chunks]
     return {"chunks": chunks, "left": timetable.left}
+
+
+async def _hand_on(mirrors: Sequence[MirrorRow], seen: Sequence[HealthRow]) -> list[HealthRow]:
+    """Forget what was seen of mirrored databases that are no more. The rows that stay are returned.
+
+    Where a database's mirror was made anew, or in another workspace, that one begins as the last one was, so that its
+    recovery is told; while it is being made, the row waits for it.
+    """
+    places = {(mirror.workspace, mirror.item) for mirror in mirrors}
+    left = [row for row in seen if (row.workspace, row.item) in places]
+    new = places - {(row.workspace, row.item) for row in left}
+    heirs = {
+        (mirror.server.key, mirror.database): mirror
+        for mirror in mirrors
+        if (mirror.workspace, mirror.item) in new and mirror.phase != "Releasing"
+    }
+    gone = [row for row in seen if (row.workspace, row.item) not in places]
+    for row in sorted(gone, key=lambda row: row.updated_at, reverse=True):
+        whose = row.server.key, row.database
+        if whose in heirs and not heirs[whose].item:
+            continue
+        if whose in heirs:
+            left.append(await _inherited(row, heirs.pop(whose)))
+        await store.delete_health(row.workspace, row.item)
+    return left
+
+
+async def _inherited(gone: HealthRow, heir: MirrorRow) -> HealthRow:
+    """The row of the mirror that took another's place, with its predecessor's level and what was told of it."""
+    row = await store.read_health(gone.workspace, gone.item) or gone
+    kept = HealthRow(
+        workspace=heir.workspace,
+        workspace_name=heir.workspace_name,
+        item=heir.item,
+        server=heir.server,
+        database=heir.database,
+        level=row.level,
+        reasons=row.reasons,
+        since=row.since,
+        announced=row.announced,
+        updated_at=row.updated_at,
+    )
+    await store.write_latest([kept])
+    return kept
 
 
 async def probe(mirrors: Sequence[dict[str, Any]], begun: datetime) -> Probed:

@@ -200,6 +200,42 @@ async def test_a_slot_that_endangers_its_server_is_warned_of_in_each_sweep_whate
     assert await warned() == []
 
 
+@pytest.mark.parametrize("workspace", [WORKSPACE, "00000000-0000-0000-0000-0000000000b2"], ids=["anew", "elsewhere"])
+async def test_the_recovery_of_a_mirror_that_was_made_anew_is_told(
+    server: ServerId, told: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, workspace: str
+) -> None:
+    watched = Mirror(server)
+    for status in ("Running", "Paused", "Paused"):
+        unhealthy = await watched.seen(status)
+    old = watched.row
+    watched.row = msgspec.structs.replace(old, workspace=workspace, item=str(uuid4()))
+    await watched.note(item="")
+    await sweep.plan()
+    assert await store.read_health(old.workspace, old.item) == unhealthy  # it is being made
+    await watched.note()
+    with monkeypatch.context() as crash:
+
+        async def die(*_: object) -> None:
+            raise errors.Unavailable("Table Storage is out of reach.")
+
+        crash.setattr(store, "delete_health", die)
+        with pytest.raises(errors.Unavailable):
+            await sweep.plan()
+    for _ in range(2):
+        await sweep.plan()
+        assert await store.read_health(old.workspace, old.item) is None
+    kept = (await watched.latest())[watched.row.item]
+    assert (kept.level, kept.announced, kept.since) == ("Unhealthy", "Unhealthy", unhealthy.since)
+    assert (kept.reasons, kept.status, kept.pending) == (unhealthy.reasons, "", 0)
+    for _ in range(3):
+        await watched.seen("Running")
+    assert [event["data"]["level"] for event in told()] == ["Unhealthy", "Healthy"]
+    assert told()[1]["data"]["mirror"] == watched.row.item
+    await store.delete_mirror(server, "shop")
+    await sweep.plan()
+    assert await watched.latest() == {}
+
+
 async def test_what_a_topic_did_not_take_is_told_with_the_next_look(
     stack: Stack, server: ServerId, told: Callable[[], list[dict[str, Any]]]
 ) -> None:
