@@ -1,17 +1,18 @@
 """A table of frozen structs in Table Storage: keys, properties, guarded updates and batches.
 
 Limits: "Understanding the Table service data model" (keys without `/ \\ # ?` and control characters, 64 KiB a
-property, 1 MiB an entity) and "Performing entity group transactions" (100 entities of one partition).
+property, 1 MiB an entity) and "Performing entity group transactions" (100 entities of one partition, 4 MiB).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cache
-from itertools import batched, groupby
+from itertools import groupby
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote, unquote
 from weakref import WeakSet
@@ -33,7 +34,10 @@ from shared.platform.errors import Blocked, Unavailable
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH = 100
 PAGE = 1000
+BATCH_BYTES = 4 * 2**20
 ENTITY_BYTES = 2**20
+AROUND_ENTITY = 4096
+"""Bytes that a transaction takes for an entity beside its JSON: address, headers, types. It is less in fact."""
 PIECE = 16 * 1024
 """Characters of one property: at most 64 KiB in UTF-16, also where each character takes two units."""
 WRITERS = 16
@@ -194,16 +198,14 @@ class Table[R: Row]:
     async def _submit(self, what: Literal["upsert", "delete"], entities: list[dict[str, Any]]) -> int:
         client, gate = await self._open(), asyncio.Semaphore(WRITERS)
 
-        async def submit(batch: tuple[dict[str, Any], ...]) -> None:
+        async def submit(batch: list[dict[str, Any]]) -> None:
             options = {"mode": UpdateMode.REPLACE} if what == "upsert" else {}
             async with gate:
                 with _translated(self.name):
                     await client.submit_transaction([(what, entity, options) for entity in batch])
 
         partitions = groupby(entities, key=lambda entity: entity["PartitionKey"])
-        await asyncio.gather(
-            *(submit(b) for _, partition in partitions for b in batched(partition, BATCH, strict=False))
-        )
+        await asyncio.gather(*(submit(batch) for _, partition in partitions for batch in _batches(partition)))
         return len(entities)
 
     async def _open(self) -> TableClient:
@@ -213,6 +215,20 @@ class Table[R: Row]:
                 await tables().create_table_if_not_exists(self.name)
             _created.add(client)
         return client
+
+
+def _batches(entities: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """As many at a time as one transaction takes, by their number and their size."""
+    batch, size = list[dict[str, Any]](), 0
+    for entity in entities:
+        sent = AROUND_ENTITY + len(json.dumps(entity, default=str))
+        if batch and (len(batch) == BATCH or size + sent > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(entity)
+        size += sent
+    if batch:
+        yield batch
 
 
 async def _write_guarded(client: TableClient, row: Row, found: Row | None) -> str:

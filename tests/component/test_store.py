@@ -137,6 +137,15 @@ async def test_many_mirrors_in_several_workspaces_and_pruning() -> None:
     assert await store.read_health("many-0", "many-2") is None
 
 
+async def test_rows_that_are_too_large_for_one_transaction_are_written_in_several() -> None:
+    """A letter beyond ASCII takes six bytes on its way: these are 5 MiB, and a transaction takes 4."""
+    words = (Reason("E", "é" * 8000),)
+    rows = [msgspec.structs.replace(health(f"large-{n:02}", workspace="large"), reasons=words) for n in range(100)]
+    await store.write_health(rows)
+    found = [row async for row in store.latest(store.REMEMBERED) if row.workspace == "large"]
+    assert [(row.item, row.reasons) for row in found] == [(row.item, words) for row in rows]
+
+
 async def test_a_history_of_days_is_read_without_its_neighbours() -> None:
     days = [-60 * 24 * n for n in range(4)]
     await store.write_health(health(item, minutes) for item in ("day", "day-", "days", "da") for minutes in days)
