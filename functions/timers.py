@@ -16,16 +16,24 @@ blueprint = df.Blueprint()
 log = logs.logger(__name__)
 
 SWEEP = "sweep_health"
+TIMES_AS_LONG = 12
+"""As a sweep may take: after that it does not end by itself any more. With the defaults, about an hour."""
 
 
 @blueprint.timer_trigger(schedule="%HEALTH_SCHEDULE%", arg_name="timer")
 @blueprint.durable_client_input(client_name="client")
 async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
-    """Start a sweep, unless the last one is still on."""
-    if await signals.is_alive(client, SWEEP):
+    """Start a sweep, unless the last one is still on. One that does not end is ended, so that the next one starts."""
+    last = await client.get_orchestration_state(SWEEP, fetch_payloads=False)
+    if last and last.runtime_status in signals.ALIVE:
         from shared.platform import telemetry
 
-        log.warning("The last health sweep is still on; this one is left out.")
+        age = datetime.now(UTC) - last.created_at.replace(tzinfo=UTC)
+        if age > TIMES_AS_LONG * timedelta(minutes=settings().sweep_minutes):
+            log.error("The last health sweep has been on for %s; it is ended, and the next one begins anew.", age)
+            await client.terminate_orchestration(SWEEP)
+        else:
+            log.warning("The last health sweep is still on; this one is left out.")
         telemetry.skipped()
         return
     await client.purge_orchestration(SWEEP)

@@ -167,6 +167,19 @@ def test_queries_name_notices_and_codes_that_the_app_gives() -> None:
     )
 
 
+def test_queries_look_for_lines_that_the_app_logs() -> None:
+    code = "".join(path.read_text() for part in ("functions", "shared") for path in (source.ROOT / part).rglob("*.py"))
+    for path in INFRA.glob("queries/*.kql"):
+        lines = re.findall(r'message (?:contains|startswith) "([^"]+)"', path.read_text())
+        assert [line for line in lines if not line.startswith("FabricMirror.") and line not in code] == [], path.name
+
+
+def test_the_sweep_is_seen_to_run_by_its_end_alone() -> None:
+    """Its timer succeeds too where it leaves a sweep out."""
+    query = (INFRA / "queries/sweep_failing.kql").read_text()
+    assert re.findall(r'name == "(\w+)" and success', query) == ["conclude_sweep"]
+
+
 def test_queries_read_a_notice_as_the_app_logs_it(caplog: pytest.LogCaptureFixture) -> None:
     """The message begins with the type, and has the JSON of the data before the server and the run that it is about."""
     told = notices.PreparationBlocked(server=SERVER, run="r", reasons=(Reason("ServerTier", "{Burstable}"),))
