@@ -110,9 +110,9 @@ def _sweep(operator: Operator, allowed: float) -> Result:
     log = operator.topology.log("azurite")
     quiet = len(log.read_bytes())
     begun, wall = datetime.now(UTC), time.monotonic()
-    _fire(operator)
+    operator.fire("record_mirror_health")
     time.sleep(allowed / 10)
-    _fire(operator)  # the next one is due while this one is on
+    operator.fire("record_mirror_health")  # the next one is due while this one is on
     eventually(
         lambda: operator.durable("instances/sweep_health").status, lambda status: status == 200, 3 * allowed + 30
     )
@@ -133,10 +133,6 @@ def _sweep(operator: Operator, allowed: float) -> Result:
         writes=sum("$batch" in request for request in requests),
         mib=_peak_mib(operator.stack.processes["host"].pid),
     )
-
-
-def _fire(operator: Operator) -> None:
-    operator.call("POST", "/admin/functions/record_mirror_health", {"input": ""}, key="_master")
 
 
 def _fill(operator: Operator, mirrors: int, details_at: datetime) -> None:

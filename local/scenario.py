@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -181,15 +182,22 @@ class Operator:
         """Read from the durable management API."""
         return self.call("GET", f"/runtime/webhooks/durabletask/{path}", key="durabletask_extension", **headers)
 
+    def fire(self, timer: str) -> None:
+        """Let a timer of the app be due now. Raises `Refused`."""
+        fired = self.call("POST", f"/admin/functions/{timer}", {"input": ""}, key="_master")
+        if fired.status != 202:
+            raise Refused(f"firing {timer} answered {fired.status}: {fired.body}")
+
     def sweep(self) -> None:
         """Fire the timer that records the health of the mirrors, and wait until a sweep that began now has ended."""
         sweep = "instances/sweep_health"
-        eventually(lambda: self.durable(sweep).status, lambda status: status in (200, 404))
-        self.call("DELETE", f"/runtime/webhooks/durabletask/{sweep}", key="durabletask_extension")
-        fired = self.call("POST", "/admin/functions/record_mirror_health", {"input": ""}, key="_master")
-        if fired.status != 202:
-            raise Refused(f"firing record_mirror_health answered {fired.status}: {fired.body}")
-        eventually(lambda: self.durable(sweep).status, lambda status: status == 200)
+        last = eventually(lambda: self.durable(sweep), lambda answer: answer.status in (200, 404))
+        begun = last.body["createdTime"] if last.status == 200 else ""
+        eventually(lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", lambda now: now > begun)  # it tells seconds
+        self.fire("record_mirror_health")
+        eventually(
+            lambda: self.durable(sweep), lambda answer: answer.status == 200 and answer.body["createdTime"] > begun
+        )
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of a table, read from Table Storage itself."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import psycopg
 import pytest
 import requests
+from azure.data.tables import TableClient
 
 from local.application import Application
 from local.scenario import ADMINISTRATOR, Operator, Server, acting_as, eventually
@@ -25,7 +27,8 @@ from tests.conftest import StackFactory
 
 FABRIC = "https://api.fabric.microsoft.com"
 # A mirror that has just started is not blamed for some of it, and these tests can't wait. They alone start sweeps.
-SETTINGS = {"HEALTH_GRACE_MINUTES": "0.001", "HEALTH_SCHEDULE": "0 0 0 1 1 *"}
+# A sweep that does not end is ended after twelve times SWEEP_MINUTES, which suffice for three calls.
+SETTINGS = {"HEALTH_GRACE_MINUTES": "0.001", "HEALTH_SCHEDULE": "0 0 0 1 1 *", "SWEEP_MINUTES": "0.016"}
 SECONDS = 40
 
 
@@ -215,3 +218,53 @@ def test_a_change_that_does_not_hold_is_not_told(watched: Watched) -> None:
     assert (settled["level"], settled["pending"], settled["tables_failing"]) == ("Healthy", 0, 0)
     assert settled["since"] == healthy["since"]
     assert len(watched.told()) == before
+
+
+def test_a_sweep_that_does_not_end_is_ended_and_the_next_one_starts(watched: Watched) -> None:
+    before, operator = watched.until("Healthy"), watched.operator
+    fault = {"operation": "Mirroring_GetTablesMirroringStatus", "delay": 30}
+    operator.stack.control("fabric", "POST", "faults", fault)
+
+    def fired() -> dict[str, Any]:
+        operator.fire("record_mirror_health")
+        return operator.durable("instances/sweep_health").body
+
+    ended = eventually(fired, lambda sweep: sweep["runtimeStatus"] == "Terminated")
+    log = operator.topology.log("host").read_text()
+    assert "The last health sweep is still on; this one is left out." in log
+    assert "it is ended, and the next one begins anew" in log
+    operator.stack.control("fabric", "DELETE", "faults")
+    after = watched.look()
+    assert operator.durable("instances/sweep_health").body["createdTime"] > ended["createdTime"]
+    assert after["updated_at"] > before["updated_at"]
+
+
+def test_mirrors_that_can_not_be_looked_at_are_told_of_and_the_next_sweep_goes_on(watched: Watched) -> None:
+    """Somebody writes a row that asks Table Storage for more than it takes; it shares its chunk with the mirror."""
+    before, topology = watched.until("Healthy"), watched.operator.topology
+    row = {"PartitionKey": "odd", "RowKey": "odd", "server": watched.server.id, "database": "odd", "phase": "Running"}
+    with TableClient(topology.table_endpoint, "Mirrors", credential=watched.operator.credential) as mirrors:
+        mirrors.create_entity(row | {"item": "odd", "workspace": "w" * 30_000})
+        assert watched.look()["updated_at"] == before["updated_at"]
+        lines = topology.log("host").read_text().splitlines()
+        assert [line for line in lines if "1 chunks of mirrors could not be looked at" in line]
+        assert "Health sweep: {" in "".join(lines[-20:])
+        mirrors.delete_entity("odd", "odd")
+    assert watched.look()["updated_at"] > before["updated_at"]
+
+
+def test_history_that_is_too_old_is_pruned(watched: Watched) -> None:
+    watched.until("Healthy")
+    today = {row["PartitionKey"] for row in watched.operator.rows("MirrorHealthHistory")}
+    days = [f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d}" for days in (29, 31, 400)]
+    topology = watched.operator.topology
+    with TableClient(topology.table_endpoint, "MirrorHealthHistory", credential=watched.operator.credential) as history:
+        for day in days:
+            history.create_entity({"PartitionKey": day, "RowKey": "i:1"})
+
+    def kept() -> set[str]:
+        return {row["PartitionKey"] for row in watched.operator.rows("MirrorHealthHistory")}
+
+    assert kept() == {*today, *days}
+    watched.operator.fire("prune_history")
+    assert eventually(kept, lambda left: not {*days[1:]} & left) == {*today, days[0]}
