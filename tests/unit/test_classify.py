@@ -102,6 +102,12 @@ def codes(observation: Observation) -> tuple[str, list[str]]:
     return assessment.level, [reason.code for reason in assessment.reasons]
 
 
+def test_how_much_has_to_wait_before_a_sync_is_stalled_is_a_setting() -> None:
+    seen = look("Running", table(last_sync_at=NOW - timedelta(minutes=16)), slot=slot(lag_bytes=20 * 2**20))
+    patient = msgspec.structs.replace(SETTINGS, lag_warn_mib=20)
+    assert (classify(seen, SETTINGS).level, classify(seen, patient).level) == ("Degraded", "Healthy")
+
+
 def test_a_mirror_that_replicates_is_healthy() -> None:
     assert classify(look(), SETTINGS) == Assessment("Healthy")
 
