@@ -47,6 +47,13 @@ async def observe(mirrors: Sequence[MirrorRow], latest: Mapping[str, HealthRow])
 
 
 async def _one(mirror: MirrorRow, seen: HealthRow | None, view: ServerView) -> Observation:
+    try:
+        return await _look(mirror, seen, view)
+    except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
+        return unexpected.nothing(mirror, error)
+
+
+async def _look(mirror: MirrorRow, seen: HealthRow | None, view: ServerView) -> Observation:
     """A glance at its tables in Fabric and its slot; and at the rest when that is due or something looks wrong."""
     fabric, source = await asyncio.gather(_told(mirror, _tables(mirror)), _slot(mirror, seen, view))
     glance = Observation(mirror=mirror, at=datetime.now(UTC), fabric=fabric, source=source)

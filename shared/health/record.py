@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from shared.health import unexpected
 from shared.health.classify import AT_WORK, classify, failing_tables, with_notes
 from shared.health.observation import Observation, SourceSide, known_slot
 from shared.health.standing import NEW, Standing, settle
@@ -28,7 +29,7 @@ async def record(observations: Iterable[Observation], latest: Mapping[str, Healt
     A change that could not be told is told with the next observation, under the same id. A mirror that was released
     while it was looked at seems broken: of that one nothing is kept or told.
     """
-    judged = [_judged(observation, latest.get(observation.mirror.item)) for observation in observations]
+    judged = [_judged_anyway(observation, latest.get(observation.mirror.item)) for observation in observations]
     kept = await asyncio.gather(*(_is_kept(row, latest.get(row.item)) for row in judged))
     rows = list(compress(judged, kept))
     await store.write_health(rows)
@@ -119,6 +120,13 @@ def _from_source(observation: Observation, previous: HealthRow | None) -> dict[s
         "retained_wal_bytes": slot.retained_bytes,
         "storage_gib": source.storage_gib if isinstance(source, SourceSide) else None,
     }
+
+
+def _judged_anyway(observation: Observation, previous: HealthRow | None) -> HealthRow:
+    try:
+        return _judged(observation, previous)
+    except Exception as error:  # noqa: BLE001 - what nobody expected of one mirror spoils no other's row
+        return _judged(unexpected.nothing(observation.mirror, error), previous)
 
 
 def _judged(observation: Observation, previous: HealthRow | None) -> HealthRow:

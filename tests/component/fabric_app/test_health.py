@@ -307,21 +307,25 @@ async def test_a_database_that_lets_nobody_in_does_not_hide_its_slot(row: Mirror
 async def test_a_look_that_fails_unexpectedly_spoils_no_other_of_its_chunk(
     row: MirrorRow, source: Source, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One database's `azure_cdc` answers in a form that nobody knows; of another mirror, Fabric does."""
+    """One database's `azure_cdc` answers in a form that nobody knows, and Fabric does of two other mirrors."""
     before = await until(row, "Healthy")
     odd = source.database("CREATE TABLE t (id int PRIMARY KEY)")
     source.server.execute(ODD_JUDGEMENT, database=odd)
     databases = msgspec.structs.replace(row, database=odd, item=str(uuid4()))
     fabrics = msgspec.structs.replace(row, item=str(uuid4()))
+    times = msgspec.structs.replace(row, item=str(uuid4()))
 
     async def tables(workspace: str, item: str) -> tuple[mirror.TableStatus, ...]:
         if item == fabrics.item:
             raise KeyError(item)
-        return await tables_status(workspace, row.item)
+        a, b = await tables_status(workspace, row.item)
+        now = datetime.now(UTC)
+        in_no_zone = now.replace(tzinfo=None) if item == times.item else now
+        return msgspec.structs.replace(a, last_sync_at=now), msgspec.structs.replace(b, last_sync_at=in_no_zone)
 
     tables_status = mirror.tables_status
     monkeypatch.setattr(mirror, "tables_status", tables)
-    chunk = [row, databases, fabrics]
+    chunk = [row, databases, fabrics, times]
     watched = [{name: msgspec.to_builtins(getattr(one, name)) for name in store.WATCHED} for one in chunk]
     await sweep.probe(watched, datetime.now(UTC))
     kept = await store.read_health(row.workspace, row.item)
@@ -338,6 +342,8 @@ async def test_a_look_that_fails_unexpectedly_spoils_no_other_of_its_chunk(
         assert (reason.code, reason.message) == ("InternalError", expected)
         assert "log" in reason.remedy
     assert isinstance(of_fabric.source, SourceSide)
+    ((of_times,),) = await looks([times], {times.item: kept})
+    assert of_times.fabric == of_times.source == Reason("InternalError", expected.replace("Key", "Type"), reason.remedy)
 
 
 async def test_a_slot_of_somebody_else_does_not_stand_in_for_the_one_that_is_gone(
