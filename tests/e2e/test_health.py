@@ -229,7 +229,7 @@ def test_a_sweep_that_does_not_end_is_ended_and_the_next_one_starts(watched: Wat
         operator.fire("record_mirror_health")
         return operator.durable("instances/sweep_health").body
 
-    ended = eventually(fired, lambda sweep: sweep["runtimeStatus"] == "Terminated")
+    ended = eventually(fired, lambda sweep: sweep and sweep["runtimeStatus"] == "Terminated")
     log = operator.topology.log("host").read_text()
     assert "The last health sweep is still on; this one is left out." in log
     assert "it is ended, and the next one begins anew" in log
