@@ -108,15 +108,15 @@ async def record_refusal(payload: dict) -> dict:  # type: ignore[type-arg]
 async def is_still_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import restart
 
-    wish = payload["fingerprint"], payload["databases"]
-    return await answer(payload, restart.is_still_waiting(_server(payload), *wish))
+    known = payload["fingerprint"], payload["rotation"], payload["restarts"], payload["databases"]
+    return await answer(payload, restart.is_still_waiting(_server(payload), *known))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def rotate_password(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import login
 
-    known = payload["host"], payload["rotations"], payload["databases"]
+    known = payload["host"], payload["rotation"], payload["databases"]
     return await answer(payload, login.rotate(_server(payload), *known))
 
 
@@ -138,7 +138,7 @@ async def record_preparing(payload: dict) -> dict:  # type: ignore[type-arg]
 async def ensure_role(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import login
 
-    known = payload["host"], payload["workspace"], payload["rotations"], payload["databases"]
+    known = payload["host"], payload["workspace"], payload["rotation"]
     return await answer(payload, login.ensure_role(_server(payload), *known))
 
 
@@ -160,7 +160,7 @@ async def prepare_database(payload: dict) -> dict:  # type: ignore[type-arg]
 async def ensure_connection(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
-    return await answer(payload, mirror.ensure_connection(*_place(payload), payload["gateway"], payload["rotations"]))
+    return await answer(payload, mirror.ensure_connection(*_place(payload), payload["gateway"], payload["rotation"]))
 
 
 @blueprint.activity_trigger(input_name="payload")

@@ -18,6 +18,8 @@ blueprint = df.Blueprint()
 DECISION_EVENT = "restart-decision"
 LOOK_AGAIN_EVENT = "look-again"
 STEP_EVENT = "step-done"
+ASKED_PATIENCE = timedelta(minutes=10)
+"""For what was asked beside the mirroring: other steps wait behind it, and it is tried again."""
 
 _STEP_OF = {
     "EnableSystemIdentity": ("identity", "Enabling the server's system-assigned identity"),
@@ -51,20 +53,23 @@ def reconcile_server(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> 
 def _reconcile(ctx: task.OrchestrationContext, server: str) -> Flow[dict[str, Any]]:
     _show(ctx, progress.at_server("observe", (), "Looking at the server"))
     decision = yield from _decide(ctx, server)
-    yield from _do_what_was_asked(ctx, server, decision)
     if decision["action"] == "prepare" and decision["access"]:
         yield from _change(ctx, server, decision, decision["access"])
         decision = yield from _decide(ctx, server)
+    failed = yield from _do_what_was_asked(ctx, server, decision)
     match decision["action"]:
         case "prepare":
-            return (yield from _prepare(ctx, server, decision))
+            try:
+                return (yield from _prepare(ctx, server, decision, failed))
+            except Refused as refused:
+                return {"phase": "Blocked", "reasons": [refused.reason, *failed]}
         case "release":
             return (yield from _release(ctx, server, decision))
         case "forget":
             yield from call(ctx, "forget_server", {"server": server})
             return {"phase": "Deleted", "reasons": []}
         case "blocked":
-            return {"phase": "Blocked", "reasons": decision["reasons"]}
+            return {"phase": "Blocked", "reasons": [*decision["reasons"], *failed]}
     return {"phase": "Unconcerned", "reasons": []}
 
 
@@ -75,25 +80,38 @@ def _decide(ctx: task.OrchestrationContext, server: str) -> Flow[dict[str, Any]]
     return decision
 
 
-def _do_what_was_asked(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[None]:
-    """A leaked password, or a mirror that lost its slot, waits for nothing else, and for nobody's decision."""
-    known = {name: decision[name] for name in ("host", "rotations", "databases")}
+def _do_what_was_asked(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[list[Reason]]:
+    """A leaked password, or a mirror that lost its slot, waits for no readiness and no restart decision. What fails of
+    it stops nothing else, which may be what mends it; the reasons."""
+    asked: list[tuple[str, str, dict[str, Any]]] = []
     if decision["rotate"]:
-        _show(ctx, progress.at_server("observe", (), "Giving the role that Fabric logs in as a new password"))
-        yield from call(ctx, "rotate_password", {"server": server, **known})
-    for database in decision["restarts"]:
-        _show(ctx, progress.at_server("observe", (), f"Restarting the mirror of database {database!r}"))
-        yield from call(ctx, "restart_mirror", {"server": server, "database": database})
+        known = {name: decision[name] for name in ("host", "rotation", "databases")}
+        asked.append(("rotate_password", "Giving the role that Fabric logs in as a new password", known))
+    asked += [
+        ("restart_mirror", f"Restarting the mirror of database {database!r}", {"database": database})
+        for database in decision["restarts"]
+    ]
+    failed: list[Reason] = []
+    for activity, message, payload in asked:
+        _show(ctx, progress.at_server("observe", (), message))
+        try:
+            yield from call(ctx, activity, {"server": server, **payload}, ASKED_PATIENCE)
+        except (Refused, task.TaskFailedError) as error:
+            found = reason(error)
+            failed.append({**found, "message": f"{message} failed. {found['message']}"})
+    return failed
 
 
-def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[dict[str, Any]]:
+def _prepare(
+    ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], failed: list[Reason]
+) -> Flow[dict[str, Any]]:
     databases = decision["databases"]
     yield from _change(ctx, server, decision, decision["parameters"])
     pending = yield from call(ctx, "find_pending_restart", {"server": server})
     if pending:
         yield from _restart(ctx, server, decision, pending)
     _show(ctx, progress.at_server("role", databases, "Making sure of the role that Fabric logs in as"))
-    of_role = {name: decision[name] for name in ("host", "workspace", "rotations", "databases")}
+    of_role = {name: decision[name] for name in ("host", "workspace", "rotation")}
     yield from call(ctx, "ensure_role", {"server": server, **of_role})
     _show(ctx, progress.at_server("workspace", databases, "Admitting the server's identity to the workspace"))
     yield from call(ctx, "ensure_workspace_access", {"server": server, "workspace": decision["workspace"]})
@@ -103,6 +121,8 @@ def _prepare(ctx: task.OrchestrationContext, server: str, decision: dict[str, An
         reasons += yield from _release_database(ctx, server, database)
     mirrors = yield from _mirror_all(ctx, server, decision)
     reasons += [found for mirror in mirrors for found in mirror["reasons"]]
+    if failed and not reasons:
+        reasons += yield from _do_what_was_asked(ctx, server, decision)
     return {"phase": "Blocked" if reasons else "Mirrored", "reasons": reasons}
 
 
@@ -178,7 +198,8 @@ def _await_restart(
     yield from call(ctx, "record_waiting", {"server": server, "verdict": verdict})
     timer = ctx.create_timer(datetime.fromisoformat(verdict["wait_until"]).replace(tzinfo=None))
     decided = ctx.wait_for_external_event(DECISION_EVENT)
-    wish = {"server": server, "fingerprint": decision["fingerprint"], "databases": decision["databases"]}
+    known = {name: decision[name] for name in ("fingerprint", "rotation", "restarts", "databases")}
+    wish = {"server": server, **known}
     while True:
         nudged = ctx.wait_for_external_event(LOOK_AGAIN_EVENT)
         if not (yield from call(ctx, "is_still_waiting", wish)):
@@ -231,7 +252,7 @@ def _mirror_input(
     ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], database: str
 ) -> dict[str, Any]:
     kept = (
-        "host", "workspace", "workspace_name", "gateway", "rotations", "mirror_start_limit_minutes", "poll_seconds",
+        "host", "workspace", "workspace_name", "gateway", "rotation", "mirror_start_limit_minutes", "poll_seconds",
     )  # fmt: skip
     return {
         "run": ctx.instance_id,
@@ -245,7 +266,7 @@ def _mirror_input(
 @blueprint.orchestration_trigger(context_name="ctx")
 def mirror_database(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> Flow[dict[str, Any]]:
     """Mirror one database of a prepared server. Its outcome says why not, so that it does not stop the others."""
-    kept = ("server", "host", "database", "tables", "workspace", "workspace_name", "gateway", "rotations")
+    kept = ("server", "host", "database", "tables", "workspace", "workspace_name", "gateway", "rotation")
     one = {name: wanted[name] for name in kept}
     reasons: list[Reason] = []
     try:

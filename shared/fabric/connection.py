@@ -7,6 +7,7 @@ its name is taken for everybody.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -104,9 +105,9 @@ class _Connection(msgspec.Struct, frozen=True, rename="camel"):
     connection_details: _Details = _Details()
     credential_details: _Credentials = _Credentials()
 
-    def is_called(self, name: str) -> bool:
-        """So, or so with a gateway."""
-        return (self.display_name or "").lower().startswith(name.lower())
+    def leads_to(self, host: str, database: str) -> bool:
+        server, _, found = self.connection_details.path.partition(";")
+        return (server.lower().removesuffix(":5432"), found) == (host.lower(), database)
 
     def comes_in_by(self, gateway: str) -> bool:
         if self.connectivity_type == "ShareableCloud":
@@ -233,11 +234,18 @@ async def remove(id: str) -> None:
         raise _not_ours(error, id) from error
 
 
-async def remove_unrecorded(server: ServerId, database: str) -> None:
-    """Delete what an earlier run made for a database and could not note any more."""
-    unrecorded = [c.id async for c in pages(_Connection, "/connections") if c.is_called(name_of(server, database))]
-    for id in unrecorded:
-        await remove(id)
+async def remove_unused(server: ServerId, database: str, host: str) -> None:
+    """Delete what has the name of our connections to a database and leads there: what an earlier run could not note any
+    more, or could not delete. What is not the app's stays."""
+    name = name_of(server, database).lower()
+    unused = [
+        connection.id
+        async for connection in pages(_Connection, "/connections")
+        if (connection.display_name or "").lower().startswith(name) and connection.leads_to(host, database)
+    ]
+    for id in unused:
+        with suppress(NotAllowed):
+            await remove(id)
 
 
 _CLOUD = {"connectivityType": "ShareableCloud"}
@@ -315,10 +323,8 @@ async def _named(name: str) -> _Connection | None:
 
 
 def _require_same(found: _Connection, name: str, host: str, database: str, gateway: str) -> None:
-    server, _, found_database = found.connection_details.path.partition(";")
-    leads = (server.lower().removesuffix(":5432"), found_database) == (host.lower(), database)
-    if not leads or not found.comes_in_by(gateway):
-        way = f"by gateway {found.gateway_id}" if found.gateway_id else "by the shared cloud"
+    if not found.leads_to(host, database) or not found.comes_in_by(gateway):
+        way = "by the shared cloud" if found.comes_in_by("") else f"by gateway {found.gateway_id}"
         wanted = f"by gateway {gateway}" if gateway else "by the shared cloud"
         raise Conflict(
             f"The Fabric connection {name!r} ({found.id}) leads to {found.connection_details.path!r} {way}; "

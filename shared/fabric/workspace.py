@@ -27,8 +27,8 @@ class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `app_role` is the app's own role: Admin, Member, `BELOW_MEMBER`, or '' for none. Fabric shows the roles to members
     only: an app that may read the workspace but not its roles is below them, and one that gets its role through a group
-    counts as Member. `server_role` is that of the server's identity, '' for none. `identity` is the object id of the
-    workspace's own identity, '' for none.
+    (`through_group`) counts as Member. `server_role` is that of the server's identity, '' for none. `identity` is the
+    object id of the workspace's own identity, '' for none.
     """
 
     id: str
@@ -36,6 +36,7 @@ class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
     capacity_id: str = ""
     capacity_state: str = ""
     app_role: str = ""
+    through_group: bool = False
     server_role: str = ""
     identity: str = ""
 
@@ -78,14 +79,16 @@ async def observe(workspace: str, server: str = "") -> WorkspaceFacts | None:
             raise
         return WorkspaceFacts(id=workspace)
     capacity = found.capacity_id or ""
-    app_role, server_role = await _roles(workspace, settings().identity_object_id, server)
+    roles = await _roles(workspace)
+    own = roles.get(settings().identity_object_id) if roles is not None else BELOW_MEMBER
     return WorkspaceFacts(
         id=found.id,
         name=found.display_name,
         capacity_id=capacity,
         capacity_state=await _capacity_state(capacity) if capacity else "",
-        app_role=app_role,
-        server_role=server_role,
+        app_role=own or "Member",
+        through_group=own is None,
+        server_role=(roles or {}).get(server, ""),
         identity=_identity(found),
     )
 
@@ -147,14 +150,14 @@ async def _capacity_state(capacity: str) -> str:
     return "Unknown"
 
 
-async def _roles(workspace: str, app: str, server: str) -> tuple[str, str]:
+async def _roles(workspace: str) -> dict[str, str] | None:
+    """Who has which role, by object id; None where the app may not see that."""
     try:
-        found = await _assignments(workspace)
+        return {who: assignment.role for who, assignment in (await _assignments(workspace)).items()}
     except NotAllowed as error:
         if error.code not in NO_ROLE:
             raise
-        return BELOW_MEMBER, ""
-    return found[app].role if app in found else "Member", found[server].role if server in found else ""
+        return None
 
 
 async def _assignments(workspace: str) -> dict[str, _Assignment]:

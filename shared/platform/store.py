@@ -41,8 +41,8 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
 
     `baseline_worker_processes` is what the server had before the first preparation; `role` the PostgreSQL role that
     we created there; `run` the orchestration instance of the last run; `restart_refused` the fingerprint of the wish
-    for which there was no restart, and the code of the reason; `rotations` how often a new password was asked for,
-    `rotated` how many of these requests were carried out, in all connections too.
+    for which there was no restart, and the code of the reason; `rotation` numbers the last new password that was asked
+    for, by the time (seconds since 1970), and `rotated` the last one that is everywhere, in the connections too.
     """
 
     id: ServerId
@@ -55,7 +55,7 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     role: str = ""
     run: str = ""
     restart_refused: str = ""
-    rotations: int = 0
+    rotation: int = 0
     rotated: int = 0
     announced: str = ""
 

@@ -103,10 +103,10 @@ def _capacity(found: WorkspaceFacts, called: str, settings: Settings) -> Check:
 
 
 def _server_role(found: WorkspaceFacts, called: str) -> Check:
-    """Any app that is a Member may give a role to who has none; only an Admin may raise one."""
+    """A Member may give a role to who has none; only an Admin may raise one, as the app may be through a group."""
     role = found.server_role
     suffices = RANKS.get(role, 0) >= RANKS[SERVER_ROLE]
-    if role and not suffices and found.app_role != "Admin":
+    if role and not suffices and found.app_role != "Admin" and not found.through_group:
         message = f"The server's own identity has the role {role} in workspace {called}, and needs {SERVER_ROLE}."
         remedy = f"{RAISE_REMEDY} The app is only a Member and can't raise it."
         return judged("ServerWorkspaceRole", found.id, False, role, SERVER_ROLE, message, remedy, TUTORIAL)

@@ -40,7 +40,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     `host` (their chosen `tables`, or all), release the databases that are `leaving`. `release`: release `leaving` and
     the server. `forget`: the server is gone. `blocked`: `reasons` say why nothing else is done. `none`: nothing to do.
 
-    Before that, and whatever stands in its way: `rotate` the password, restart the mirrors of the databases `restarts`.
+    Before that, whatever stands in its way: `rotate` the password, restart the mirrors of the databases `restarts`.
     """
 
     action: Literal["prepare", "release", "forget", "blocked", "none"]
@@ -56,7 +56,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     workspace: str = ""
     workspace_name: str = ""
     gateway: str = ""
-    rotations: int = 0
+    rotation: int = 0
     restart: RestartPolicy = "auto"
     fingerprint: str = ""
     operation_limit_minutes: float = 0
@@ -178,12 +178,13 @@ def _asked_for(
     facts: ServerFacts, row: ServerRow | None, mirrors: Iterable[MirrorRow], databases: Sequence[str]
 ) -> dict[str, Any]:
     """What people asked for of the `databases` that stay, beside their being mirrored."""
+    ready = facts.state == "Ready"
     return {
         "host": facts.host,
         "databases": tuple(databases),
-        "rotations": row.rotations if row else 0,
-        "rotate": is_rotation_due(row),
-        "restarts": tuple(m.database for m in mirrors if m.database in databases and is_restart_due(m)),
+        "rotation": row.rotation if row else 0,
+        "rotate": ready and is_rotation_due(row),
+        "restarts": tuple(m.database for m in mirrors if ready and m.database in databases and is_restart_due(m)),
     }
 
 

@@ -1,7 +1,7 @@
 """What Fabric logs in to a server with: the fabric role, what opens it, and the connections that have to know it.
 
-A password is in Key Vault first, then on the server, then in the connections. Nothing may hold up the last of these
-steps, since a mirror whose session ends in between can't come back.
+A password is in Key Vault first, then on the server, then in the connections: a mirror whose session ends in between
+can't come back.
 """
 
 from __future__ import annotations
@@ -20,12 +20,9 @@ from shared.source.connection import MAINTENANCE_DATABASE, connect
 from shared.steps import credentials
 
 
-async def ensure_role(id: ServerId, host: str, workspace: str, rotations: int, databases: Collection[str]) -> None:
-    """Make sure of the fabric role, of what opens it, and that the connections to `databases` have that: a password, or
-    the principal that Fabric logs in as to mirror into `workspace`.
-
-    `rotations`: how often a new password was asked for.
-    """
+async def ensure_role(id: ServerId, host: str, workspace: str, rotation: int) -> None:
+    """Make sure of the fabric role and of what opens it: a password, or the principal that Fabric logs in as to mirror
+    into `workspace`. `rotation`: the last one that was asked for."""
     name = settings().fabric_role
     row = await store.read_server(id)
     recorded = row is not None and row.role == name
@@ -33,60 +30,63 @@ async def ensure_role(id: ServerId, host: str, workspace: str, rotations: int, d
         async with connect(host, MAINTENANCE_DATABASE) as connection:
             await role.ensure_principal_role(connection, name, principal, recorded=recorded)
     else:
-        password = await _password(id, rotations)
+        password = await _password(id, rotation)
         async with connect(host, MAINTENANCE_DATABASE) as connection:
             await role.ensure_role(connection, name, password.value, recorded=recorded)
     await store.update_server(id, role=name)
-    await _renew(id, host, rotations, databases)
 
 
-async def rotate(id: ServerId, host: str, rotations: int, databases: Collection[str]) -> None:
-    """Carry out the rotations that were asked for, whatever else is to be done for the server, or stands in its way.
+async def rotate(id: ServerId, host: str, rotation: int, databases: Collection[str]) -> None:
+    """Carry out the rotation that was asked for: a new password for the role, and for the connections to `databases`.
 
     Where the role was dropped by hand, nothing opens it; the connections follow when `ensure_role` has made it anew.
     """
     if settings().fabric_credentials == "Basic":
-        password = await _password(id, rotations)
+        password = await _password(id, rotation)
         async with connect(host, MAINTENANCE_DATABASE) as connection:
-            there = await role.ensure_password(connection, settings().fabric_role, password.value)
-        if not there:
-            await store.update_server(id, rotated=rotations)
-            return
-    await _renew(id, host, rotations, databases)
+            if not await role.ensure_password(connection, settings().fabric_role, password.value):
+                databases = ()
+    await _renew(id, host, rotation, databases)
+    await store.update_server(id, rotated=rotation)
 
 
 def is_rotation_due(row: ServerRow | None) -> bool:
     """Whether a new password was asked for and is not everywhere yet."""
-    return row is not None and row.role == settings().fabric_role and row.rotations > row.rotated
+    return row is not None and row.role == settings().fabric_role and row.rotation > row.rotated
 
 
-def mark(login: credentials.Login, rotations: int) -> str:
+def mark(login: credentials.Login, rotation: int) -> str:
     """What tells whether a connection has this login: another version, or another rotation, is another one."""
-    return f"{rotations} {login.version}"
+    return f"{rotation} {login.version}"
 
 
-async def _password(id: ServerId, rotations: int) -> Secret:
+async def _password(id: ServerId, rotation: int) -> Secret:
     row = await store.read_server(id)
-    outstanding = rotations if row and row.rotated < rotations else 0
+    outstanding = rotation if row and row.rotated < rotation else 0
     tags = {"server": str(id), "role": settings().fabric_role}
     return await secrets.ensure(credentials.secret_name(id), tags, outstanding)
 
 
-async def _renew(id: ServerId, host: str, rotations: int, databases: Collection[str]) -> None:
-    """Give the connections that have another login the present one; all of them, before the first error is raised."""
+async def _renew(id: ServerId, host: str, rotation: int, databases: Collection[str]) -> None:
+    """Give the connections that have another login the present one: all that accept it, before an error is raised."""
     login = await credentials.for_fabric(id)
     refused: list[MirrorError] = []
     for row in await store.list_mirrors_of(id):
-        if row.database not in databases or not row.connection or row.login == mark(login, rotations):
+        if row.database not in databases or row.login == mark(login, rotation):
             continue
-        try:
-            await fabric_connection.update_credentials(row.connection, login.credentials, host=host)
-        except NotFound:
-            continue  # it is made anew, with this login, when its database is prepared
-        except MirrorError as error:
-            refused.append(error)
-            continue
-        await store.update_mirror(id, row.database, login=mark(login, rotations))
-    if refused:
-        raise refused[0]
-    await store.update_server(id, rotated=rotations)
+        found = [await _give(link, login, host) for link in (row.connection, *row.superseded) if link]
+        refused += filter(None, found)
+        if not any(found):
+            await store.update_mirror(id, row.database, login=mark(login, rotation))
+    for error in sorted(refused, key=lambda error: not error.retryable):
+        raise error
+
+
+async def _give(link: str, login: credentials.Login, host: str) -> MirrorError | None:
+    try:
+        await fabric_connection.update_credentials(link, login.credentials, host=host)
+    except NotFound:
+        return None  # one that is used is made anew, with this login, when its database is prepared
+    except MirrorError as error:
+        return error
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +13,7 @@ from shared.fabric import definition as definitions
 from shared.fabric import mirror as mirrored_database
 from shared.health.classify import failing_tables
 from shared.platform import store
-from shared.platform.errors import Blocked, NotFound, Unavailable
+from shared.platform.errors import Blocked, MirrorError, NotFound, Unavailable
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
@@ -38,10 +39,10 @@ class Advance(msgspec.Struct, frozen=True):
     started: bool
 
 
-async def ensure_connection(id: ServerId, database: str, host: str, gateway: str, rotations: int) -> None:
+async def ensure_connection(id: ServerId, database: str, host: str, gateway: str, rotation: int) -> None:
     """Make sure of the Fabric connection to a database, with what Fabric is to log in with.
 
-    `rotations`: how often a new password or secret was asked for. `gateway`: by which one Fabric comes in, or empty.
+    `rotation`: the last new password or secret that was asked for. `gateway`: by which one Fabric comes in, or empty.
     One that comes in otherwise stays until the mirror is led to the new one.
     """
     row, wanted = await _row(id, database), await credentials.for_fabric(id)
@@ -52,10 +53,10 @@ async def ensure_connection(id: ServerId, database: str, host: str, gateway: str
         wanted.credentials,
         gateway=gateway,
         recorded=row.connection,
-        renewed=row.login != login.mark(wanted, rotations),
+        renewed=row.login != login.mark(wanted, rotation),
     )
     superseded = tuple(sorted({*row.superseded, row.connection} - {found.id, ""}))
-    given = login.mark(wanted, rotations)
+    given = login.mark(wanted, rotation)
     await store.update_mirror(id, database, connection=found.id, login=given, superseded=superseded)
     if settings().connection_group:
         await fabric_connection.share(found.id, settings().connection_group)
@@ -89,9 +90,7 @@ async def ensure_mirror(
         everything=tables is None,
         changed_at=row.changed_at if found.change == "unchanged" else datetime.now(UTC),
     )
-    for connection in row.superseded:
-        await fabric_connection.remove(connection)
-    await store.update_mirror(id, database, superseded=())
+    await store.update_mirror(id, database, superseded=await _still_there(row.superseded))
 
 
 def is_restart_due(row: MirrorRow) -> bool:
@@ -128,6 +127,7 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
     if is_restart_due(row):
         await restart(id, database)
         return Advance("Starting", running=False, started=True)
+    started = started or (row.phase == "Starting" and _is_fresh(row))
     try:
         seen = await mirrored_database.status(row.workspace, row.item)
     except NotFound as error:
@@ -166,7 +166,18 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
     now_started = await mirrored_database.start(row.workspace, row.item)
     if now_started:
         await store.update_mirror(id, database, changed_at=datetime.now(UTC))
-    return Advance(seen.status, running=False, started=now_started)
+    return Advance(seen.status, running=False, started=now_started or seen.status == "Starting")
+
+
+async def _still_there(connections: Iterable[str]) -> tuple[str, ...]:
+    """Remove connections that nothing uses any more; those that could not be, which keep no mirror from starting."""
+    left = []
+    for connection in connections:
+        try:
+            await fabric_connection.remove(connection)
+        except MirrorError:
+            left.append(connection)
+    return tuple(left)
 
 
 def _is_fresh(row: MirrorRow) -> bool:

@@ -85,7 +85,7 @@ async def _keep(id: ServerId, database: str, host: str, takeover: Takeover) -> N
     row = await store.read_mirror(id, database)
     earlier = msgspec.json.decode(row.takeover, type=Takeover) if row and row.takeover else None
     kept = msgspec.json.encode(takeover.after(earlier)).decode() if takeover.tables or earlier else ""
-    phase = row.phase if row and row.phase == "Running" else "Preparing"
+    phase = row.phase if row and row.phase in ("Running", "Starting") else "Preparing"
     secret = credentials.kept_as(id)
     await store.update_mirror(id, database, host=host, secret=secret, takeover=kept, phase=phase)
 

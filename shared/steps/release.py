@@ -5,12 +5,14 @@ Server parameters stay as they are, since lowering them needs a restart. Each st
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from shared.fabric import connection as fabric_connection
 from shared.fabric import mirror as mirrored_database
 from shared.platform import secrets, store
-from shared.platform.errors import NotFound
+from shared.platform.errors import NotAllowed, NotFound
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
@@ -90,6 +92,10 @@ async def _leave_fabric(row: MirrorRow) -> None:
     await leave_workspace(row)
     if row.item:
         await store.delete_health(row.workspace, row.item)
-    for connection in filter(None, (row.connection, *row.superseded)):
-        await fabric_connection.remove(connection)
-    await fabric_connection.remove_unrecorded(row.server, row.database)
+    if row.connection:
+        await fabric_connection.remove(row.connection)
+    for connection in row.superseded:
+        with suppress(NotAllowed):
+            await fabric_connection.remove(connection)
+    if row.host:
+        await fabric_connection.remove_unused(row.server, row.database, row.host)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -95,6 +96,7 @@ async def withdraw(id: ServerId) -> None:
 async def rotate(id: ServerId) -> None:
     """Note that the fabric role is to get a new password; one that is being made now does not count.
 
+    Each rotation has a number of its own, also after our tables were lost, since Key Vault keeps it with the password.
     Raises `Conflict` for a server that is not mirrored.
     """
     row = await store.read_server(id)
@@ -106,7 +108,7 @@ async def rotate(id: ServerId) -> None:
             code="NothingToRotate",
             remedy="Wait until the server has been prepared.",
         )
-    await store.update_server(id, rotations=row.rotations + 1)
+    await store.update_server(id, rotation=max(row.rotation + 1, int(time.time())))
 
 
 async def reseed(workspace: str, item: str) -> ServerId:

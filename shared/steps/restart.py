@@ -60,15 +60,19 @@ async def record_refusal(id: ServerId, fingerprint: str, code: str) -> None:
     await store.update_server(id, restart_refused=_refusal(fingerprint, code))
 
 
-async def is_still_waiting(id: ServerId, fingerprint: str, databases: Collection[str]) -> bool:
+async def is_still_waiting(
+    id: ServerId, fingerprint: str, rotation: int, restarts: Collection[str], databases: Collection[str]
+) -> bool:
     """Whether the same is wanted as when the wait began, and the parameters still wait for a restart.
 
-    Whoever asks for a new password, or for a restart of the mirror of one of the `databases`, does not wait with them.
+    Whoever asks for a new password, or for a restart of the mirror of one of the `databases`, does not wait with them,
+    unless the run has tried that already: this `rotation`, the `restarts` of these databases.
     """
     facts, row = await flexible_server.observe(id), await store.read_server(id)
-    if facts is None or is_rotation_due(row):
+    if facts is None or (row and is_rotation_due(row) and row.rotation > rotation):
         return False
-    if any(is_restart_due(m) for m in await store.list_mirrors_of(id) if m.database in databases):
+    due = {mirror.database for mirror in await store.list_mirrors_of(id) if is_restart_due(mirror)}
+    if due & set(databases) - set(restarts):
         return False
     try:
         intent = deciding.wanted(facts, row)

@@ -40,4 +40,4 @@ def needs_look(tags: Mapping[str, str] | None, row: ServerRow | None, settings: 
     intent = desired.combine(said, request, settings)
     if not intent.wanted:
         return row.phase not in UNTOUCHED
-    return row.phase != "Mirrored" or row.fingerprint != intent.fingerprint or row.rotations > row.rotated
+    return row.phase != "Mirrored" or row.fingerprint != intent.fingerprint or row.rotation > row.rotated

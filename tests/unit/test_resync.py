@@ -70,7 +70,7 @@ def test_a_server_that_is_as_it_should_be_is_left_alone(tags: Mapping[str, str] 
         pytest.param(ENABLED | {"fabric-mirror-databases": "crm"}, known("Mirrored"), id="other databases"),
         pytest.param(ENABLED | {"fabric-mirror-workspace": OTHER_WORKSPACE}, known("Mirrored"), id="another workspace"),
         pytest.param(ENABLED | {"fabric-mirror-restart": "window"}, known("Mirrored"), id="another policy"),
-        pytest.param(ENABLED, known("Mirrored", rotations=2, rotated=1), id="a new password that was not made"),
+        pytest.param(ENABLED, known("Mirrored", rotation=2, rotated=1), id="a new password that was not made"),
         pytest.param(None, known("Mirrored"), id="deleted"),
         pytest.param(None, known("Blocked"), id="deleted while it was blocked"),
     ],

@@ -140,7 +140,10 @@ async def test_another_way_in_is_another_connection_beside_the_old_one(
         )
         assert again == connection.ConnectionResult(known, created=False)
     assert {myself.call("GET", f"/connections/{id}").status_code for id in made.values()} == {200}
-    await connection.remove_unrecorded(server, database)
+    await connection.remove_unused(server, database, "127.0.0.1")
+    await connection.remove_unused(server, database + "!", source.server.address)
+    assert {myself.call("GET", f"/connections/{id}").status_code for id in made.values()} == {200}
+    await connection.remove_unused(server, database, source.server.address)
     assert {myself.call("GET", f"/connections/{id}").status_code for id in made.values()} == {404}
 
 
@@ -169,7 +172,7 @@ async def test_one_that_was_made_without_an_answer_is_adopted(
 
 
 async def test_one_that_is_not_the_apps_to_manage(
-    source: Source, database: str, name: str, operator: Caller, myself: Caller
+    source: Source, server: ServerId, database: str, name: str, operator: Caller, myself: Caller
 ) -> None:
     theirs = connection_body(name, source.server.address, database, ROLE, PASSWORD)
     held = operator.call("POST", "/connections", theirs).json()["id"]
@@ -180,6 +183,8 @@ async def test_one_that_is_not_the_apps_to_manage(
     assert "identity Owner of that connection" in refused.value.remedy
     with pytest.raises(errors.NotAllowed, match=f"'{held}' is not the app's to manage"):
         await connection.remove(held)
+    await connection.remove_unused(server, database, source.server.address)
+    assert operator.call("GET", f"/connections/{held}").ok
 
 
 async def test_a_name_that_somebody_else_holds(source: Source, database: str, name: str, operator: Caller) -> None:

@@ -128,7 +128,7 @@ async def _connections(source: Source, server: ServerId, control: Control) -> No
         assert await connection.share(made.id, str(uuid.uuid4()))
         await connection.remove(made.id)
         await connection.remove(made.id)
-        await connection.remove_unrecorded(server, database)
+        await connection.remove_unused(server, database, host)
 
 
 async def _mirrors(source: Source, server: ServerId, workspace: str, control: Control) -> None:
