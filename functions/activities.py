@@ -167,10 +167,8 @@ async def ensure_connection(payload: dict) -> dict:  # type: ignore[type-arg]
 async def ensure_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
     from shared.steps import mirror
 
-    workspace = payload["workspace"], payload["workspace_name"]
-    return await answer(
-        payload, mirror.ensure_mirror(_server(payload), payload["database"], *workspace, _tables(payload))
-    )
+    place = payload["database"], payload["workspace"], payload["workspace_name"]
+    return await answer(payload, mirror.ensure_mirror(_server(payload), *place, _tables(payload), payload["adopt"]))
 
 
 @blueprint.activity_trigger(input_name="payload")

@@ -272,9 +272,9 @@ def mirror_database(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> F
     try:
         yield from call(ctx, "prepare_database", one)
         _tell(ctx, wanted, 1)
-        yield from call(ctx, "ensure_connection", one)
+        is_new = yield from call(ctx, "ensure_connection", one)
         _tell(ctx, wanted, 2)
-        yield from call(ctx, "ensure_mirror", one)
+        yield from call(ctx, "ensure_mirror", {**one, "adopt": not is_new})
         _tell(ctx, wanted, 3)
         yield from _until_running(ctx, one, wanted)
         yield from call(ctx, "give_back_surplus", one)

@@ -1,8 +1,9 @@
 """REST calls to Fabric on azure-core's pipeline: identity, retry, quota, pages, long-running operations, errors.
 
 Source: "Fabric REST API" articles on pagination, long-running operations, throttling and the `ErrorResponse` form.
-A call is repeated here only for a few seconds, and only where repeating does no harm; everything longer is raised as
-`Unavailable` with the time to wait, for a durable timer to wait out.
+A call is repeated here only for a few seconds, and only where repeating does no harm. What takes longer is raised as
+`Unavailable` with the time to wait, for a durable timer to wait out; but for operations, which would begin anew: they
+are followed for `OPERATION_SECONDS`.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def definition(
     connection: str,
     database: str,
     tables: Tables | None = None,
-    default_schema: str | None = "public",
+    default_schema: str | None = None,
     retention_days: int | None = None,
 ) -> Definition:
     """The definition for a database and the connection (id) that leads to it. Raises `InvalidInput`."""

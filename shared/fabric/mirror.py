@@ -18,6 +18,7 @@ import msgspec
 from shared.fabric.client import ErrorResponse, pages, read, write
 from shared.fabric.connection import PREFIX
 from shared.fabric.definition import PART, Definition, parse, parts
+from shared.platform import logs
 from shared.platform.errors import MirrorError, NotFound, Unavailable
 from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
@@ -27,13 +28,16 @@ LONGEST_DESCRIPTION = 256
 NAME_TAKEN = "ItemDisplayNameAlreadyInUse"
 NAME_SECONDS = 300.0
 """Seconds within which Fabric's list is to show whose a name is that is taken."""
-WITHOUT_DEFINITION = "OperationNotSupportedForItem"
+DEFAULT_SCHEMA = "public"
+"""Of a mirrored database that is made here; one that is there keeps its own."""
 SETTLE_SECONDS = 5.0
 """Pause before a mirror is looked at again that can't be started, changed or told whose it is yet."""
 STARTABLE = frozenset({"Initialized", "Stopped"})
 """A mirror in any other status, also one that is not known yet, might be at work, and starting would seed it anew."""
 _ANY_MARK = re.compile(rf"{PREFIX} \S+/.+ [0-9a-f]{{8}}")
 """A mark of ours in a description, be it of this database or of another one."""
+
+log = logs.logger(__name__)
 
 
 class MirrorResult(msgspec.Struct, frozen=True):
@@ -109,18 +113,23 @@ def display_name(template: str, server: ServerId, database: str) -> str:
     return re.sub(r"[^\w -]", "_", name).strip()[:LONGEST_NAME].strip() or PREFIX
 
 
-async def ensure(workspace: str, wanted: Definition, *, name: str, mark: str, recorded: str = "") -> MirrorResult:
+async def ensure(
+    workspace: str, wanted: Definition, *, name: str, mark: str, recorded: str = "", adopt: bool = True
+) -> MirrorResult:
     """The mirrored database that is defined so; created when there is none, updated when it is defined otherwise.
 
     `name` is its display name if it has to be made (with a number, where that is taken), `mark` what its description
-    says (`connection.name_of`), `recorded` the id that an earlier run noted. What is not wanted in any way stays as it
-    is, as a retention that was set by hand. Raises `Unavailable` while it can't be changed, or while it can't be told
-    whether a name is taken by ours.
+    says (`connection.name_of`), `recorded` the id that an earlier run noted. `adopt`: one that a person made over our
+    connection is taken over; where that is new, there can be none. What is not wanted in any way stays as it is, as a
+    retention that was set by hand. Raises `Unavailable` while it can't be changed, or while it can't be told whether a
+    name is taken by ours.
     """
     item = await _recorded(workspace, recorded)
     if item is None:
         items = [item async for item in pages(_Item, _items(workspace))]
-        item = await _ours(workspace, items, mark, wanted)
+        item = next((item for item in items if mark in (item.description or "")), None)
+        if item is None and adopt:
+            item = await _over_our_connection(workspace, items, wanted)
         if item is None:
             return await _create(workspace, wanted, _free(name, items), mark)
     await _mark(workspace, item, mark)
@@ -184,30 +193,33 @@ async def _recorded(workspace: str, item: str) -> _Item | None:
         return None
 
 
-async def _ours(workspace: str, items: Sequence[_Item], mark: str, wanted: Definition) -> _Item | None:
-    """The one that is marked as ours, or one that was made by hand over our connection."""
-    for item in items:
-        if mark in (item.description or ""):
-            return item
+async def _over_our_connection(workspace: str, items: Sequence[_Item], wanted: Definition) -> _Item | None:
+    """One that was made by hand."""
     unmarked = [item for item in items if not _ANY_MARK.search(item.description or "")]
-    ours = await asyncio.gather(*(_is_over(workspace, item.id, wanted) for item in unmarked))
-    return next((item for item, is_ours in zip(unmarked, ours, strict=True) if is_ours), None)
+    looks = await asyncio.gather(*(_is_over(workspace, item, wanted) for item in unmarked), return_exceptions=True)
+    for look in looks:
+        if isinstance(look, BaseException):
+            raise look
+    return next((item for item, is_ours in zip(unmarked, looks, strict=True) if is_ours), None)
 
 
-async def _is_over(workspace: str, item: str, wanted: Definition) -> bool:
-    """Whether the item mirrors that database over that connection; one that is gone or has no definition doesn't."""
+async def _is_over(workspace: str, item: _Item, wanted: Definition) -> bool:
+    """Whether the item mirrors that database over that connection. One whose definition Fabric does not show, or that
+    is gone, is taken for somebody else's."""
     try:
-        found = await _definition(workspace, item)
+        found = await _definition(workspace, item.id)
     except MirrorError as error:
-        if isinstance(error, NotFound) or error.code == WITHOUT_DEFINITION:
-            return False
-        raise
+        if error.retryable:
+            raise
+        log.warning("Mirrored database %r of workspace %s is passed over: %s", item.display_name, workspace, error)
+        return False
     way = (wanted.connection.lower(), wanted.database)
     return found is not None and (found.connection.lower(), found.database) == way
 
 
 async def _create(workspace: str, wanted: Definition, name: str, mark: str) -> MirrorResult:
-    body = {"displayName": name, "description": mark, "definition": parts(wanted)}
+    new = msgspec.structs.replace(wanted, default_schema=wanted.default_schema or DEFAULT_SCHEMA)
+    body = {"displayName": name, "description": mark, "definition": parts(new)}
     try:
         made = await write(_Item, "POST", _items(workspace), body)
     except MirrorError as error:

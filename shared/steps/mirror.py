@@ -39,8 +39,8 @@ class Advance(msgspec.Struct, frozen=True):
     started: bool
 
 
-async def ensure_connection(id: ServerId, database: str, host: str, gateway: str, rotation: int) -> None:
-    """Make sure of the Fabric connection to a database, with what Fabric is to log in with.
+async def ensure_connection(id: ServerId, database: str, host: str, gateway: str, rotation: int) -> bool:
+    """Make sure of the Fabric connection to a database, with what Fabric is to log in with. Returns whether it is new.
 
     `rotation`: the last new password or secret that was asked for. `gateway`: by which one Fabric comes in, or empty.
     One that comes in otherwise stays until the mirror is led to the new one.
@@ -60,12 +60,14 @@ async def ensure_connection(id: ServerId, database: str, host: str, gateway: str
     await store.update_mirror(id, database, connection=found.id, login=given, superseded=superseded)
     if settings().connection_group:
         await fabric_connection.share(found.id, settings().connection_group)
+    return found.created
 
 
 async def ensure_mirror(
-    id: ServerId, database: str, workspace: str, workspace_name: str, tables: list[tuple[str, str]] | None
+    id: ServerId, database: str, workspace: str, workspace_name: str, tables: list[tuple[str, str]] | None, adopt: bool
 ) -> None:
-    """Make sure of the mirrored database of a database: all of its tables, or the chosen ones.
+    """Make sure of the mirrored database of a database: all of its tables, or the chosen ones. `adopt`: perhaps one
+    that a person made over our connection.
 
     One in another workspace, where it was wanted before, is left first.
     """
@@ -79,6 +81,7 @@ async def ensure_mirror(
         name=mirrored_database.display_name(settings().mirror_name, id, database),
         mark=fabric_connection.name_of(id, database),
         recorded=row.item,
+        adopt=adopt,
     )
     await store.update_mirror(
         id,
@@ -162,11 +165,10 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
         )
     if started:
         return Advance(seen.status, running=False, started=True)
-    await store.update_mirror(id, database, phase="Starting")
-    now_started = await mirrored_database.start(row.workspace, row.item)
-    if now_started:
-        await store.update_mirror(id, database, changed_at=datetime.now(UTC))
-    return Advance(seen.status, running=False, started=now_started or seen.status == "Starting")
+    if await mirrored_database.start(row.workspace, row.item):
+        await store.update_mirror(id, database, phase="Starting", changed_at=datetime.now(UTC))
+        return Advance(seen.status, running=False, started=True)
+    return Advance(seen.status, running=False, started=seen.status == "Starting")
 
 
 async def _still_there(connections: Iterable[str]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from shared.platform.reasons import Reason
 from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from shared.platform.store import HealthRow
+from shared.steps import requests
 from tests.component.app import app_environment
 
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
@@ -44,6 +45,19 @@ def health(item: str, minutes: float = 0, workspace: str = "w1", level: str = "H
         workspace=workspace, item=item, server=server("pg-health"), database="shop", level=level,
         updated_at=NOW + timedelta(minutes=minutes), retained_wal_bytes=2**40, latency_seconds=3.0, slot_active=True,
     )  # fmt: skip
+
+
+async def test_the_number_of_a_rotation_does_not_come_again_when_the_tables_are_lost() -> None:
+    """Key Vault keeps it with the password."""
+    id = server("pg-rotated")
+    await store.update_server(id, role="fabric_user")
+    numbers = []
+    for _ in range(3):
+        await requests.rotate(id)
+        found = await store.read_server(id)
+        assert found
+        numbers.append(found.rotation)
+    assert NOW.timestamp() < numbers[0] < numbers[1] < numbers[2]
 
 
 async def test_a_restart_is_asked_of_the_mirror_that_is_there_alone() -> None:

@@ -33,7 +33,7 @@ def test_all_tables() -> None:
             },
             "target": {
                 "type": "MountedRelationalDatabase",
-                "typeProperties": {"format": "Delta", "defaultSchema": "public"},
+                "typeProperties": {"format": "Delta"},
             },
         }
     }

@@ -151,8 +151,9 @@ def test_a_role_above_the_one_that_the_server_needs_is_enough() -> None:
     assert (check.status, check.found) == ("pass", "Admin")
 
 
-def test_a_role_below_it_is_raised_by_an_app_that_is_admin() -> None:
-    [check] = checks(report(workspace=workspace(server_role="Viewer", app_role="Admin")), "ServerWorkspaceRole")
+@pytest.mark.parametrize("app", [{"app_role": "Admin"}, {"through_group": True}])
+def test_a_role_below_it_is_raised_by_an_app_that_is_admin_or_may_be(app: dict[str, Any]) -> None:
+    [check] = checks(report(workspace=workspace(server_role="Viewer", **app)), "ServerWorkspaceRole")
     assert (check.status, check.found) == ("will_fix", "Viewer")
 
 

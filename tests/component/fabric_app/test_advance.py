@@ -194,6 +194,19 @@ async def test_a_restart_lets_no_old_status_deceive_it(
     assert calls().count("Mirroring_StartMirroring") == 2
 
 
+async def test_a_start_of_an_earlier_step_still_stands(made: Made, calls: Callable[..., list[str]]) -> None:
+    """A restart has started it, and Fabric shows it as Stopped for some time yet."""
+    row = await until_running(await made())
+    await mirrored_database.stop(row.workspace, row.item)
+    async with asyncio.timeout(10):
+        while (await mirrored_database.status(row.workspace, row.item)).status != "Stopped":
+            await asyncio.sleep(0.05)
+    row = await store.update_mirror(row.server, row.database, phase="Starting", changed_at=datetime.now(UTC))
+    seen = await mirror.advance(row.server, row.database, False)
+    assert (seen.status, seen.running, seen.started) == ("Stopped", False, True)
+    assert calls().count("Mirroring_StartMirroring") == 1
+
+
 async def test_a_restart_of_a_mirror_that_was_deleted_is_over(made: Made) -> None:
     row = await until_running(await made())
     await store.update_mirror(row.server, row.database, reseed=True)

@@ -90,7 +90,7 @@ async def test_one_made_by_hand_is_adopted_for_good(
         body = {"displayName": name, "description": words, "definition": by_hand(link, which)}
         made = myself.call("POST", items, body).json()["id"]
         if name == "bare":
-            without = {"status": 400, "code": mirror.WITHOUT_DEFINITION, "path": made}
+            without = {"status": 400, "code": "OperationNotSupportedForItem", "path": made}
             control("POST", "faults", {"operation": "Items_GetMirroredDatabaseDefinition", **without})
     found = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
     assert (found.id, found.name, found.change) == (made, "mine", "unchanged")
@@ -118,14 +118,8 @@ async def test_a_mark_that_somebody_overwrote_is_put_back(
     )
 
 
-async def test_a_definition_that_can_not_be_read_is_neither_written_over_nor_passed_over(
-    workspace: str,
-    link: str,
-    database: str,
-    mark: str,
-    myself: Caller,
-    control: Control,
-    calls: Callable[..., list[str]],
+async def test_a_definition_that_can_not_be_read_is_not_written_over(
+    workspace: str, link: str, database: str, mark: str, control: Control, calls: Callable[..., list[str]]
 ) -> None:
     unreadable = {"operation": "Items_GetMirroredDatabaseDefinition", "fail_operation": True, "times": 2}
     first = await mirror.ensure(workspace, definition(link, database, retention_days=9), name="shop", mark=mark)
@@ -134,11 +128,51 @@ async def test_a_definition_that_can_not_be_read_is_neither_written_over_nor_pas
         with pytest.raises(errors.Blocked, match="was ordered to fail"):
             await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark, recorded=recorded)
     assert "Items_UpdateMirroredDatabaseDefinition" not in calls()
-    myself.call("PATCH", f"/workspaces/{workspace}/mirroredDatabases/{first.id}", {"description": ""})
-    control("POST", "faults", unreadable | {"times": 1})
-    with pytest.raises(errors.Blocked, match="was ordered to fail"):
-        await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
     assert calls().count("Items_CreateMirroredDatabase") == 1
+
+
+async def test_what_others_keep_from_the_app_stops_nothing(
+    workspace: str,
+    link: str,
+    database: str,
+    mark: str,
+    myself: Caller,
+    control: Control,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    items = f"/workspaces/{workspace}/mirroredDatabases"
+    myself.call("POST", items, {"displayName": "theirs", "definition": by_hand(link, "elsewhere")})
+    asked = {"operation": "Items_GetMirroredDatabaseDefinition"}
+    control("POST", "faults", asked | {"status": 503, "retry_after": 60})
+    with pytest.raises(errors.Unavailable):
+        await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    control("POST", "faults", asked | {"status": 403, "code": "ItemHasProtectedLabel"})
+    made = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    assert (made.name, made.change) == ("shop", "created")
+    assert f"'theirs' of workspace {workspace} is passed over: Fabric refused" in caplog.text
+
+
+async def test_over_a_new_connection_there_is_nothing_to_adopt(
+    workspace: str, link: str, database: str, mark: str, myself: Caller, calls: Callable[..., list[str]]
+) -> None:
+    items = f"/workspaces/{workspace}/mirroredDatabases"
+    myself.call("POST", items, {"displayName": "theirs", "definition": by_hand(link, "elsewhere")})
+    made = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark, adopt=False)
+    assert made.change == "created"
+    assert "Items_GetMirroredDatabaseDefinition" not in calls()
+
+
+async def test_one_that_runs_keeps_the_default_schema_that_it_has(
+    workspace: str, link: str, database: str, mark: str, myself: Caller, calls: Callable[..., list[str]]
+) -> None:
+    """Changing it would mean to stop it, and to copy every table again."""
+    items = f"/workspaces/{workspace}/mirroredDatabases"
+    theirs = myself.call("POST", items, {"displayName": "theirs", "definition": by_hand(link, database)}).json()["id"]
+    await mirror.start(workspace, theirs)
+    found = await mirror.ensure(workspace, definition(link, database), name="shop", mark=mark)
+    assert (found.id, found.change) == (theirs, "unchanged")
+    assert "Mirroring_StopMirroring" not in calls()
+    await mirror.delete(workspace, theirs)
 
 
 async def test_names_are_made_unique(workspace: str, link: str, database: str, mark: str, myself: Caller) -> None:

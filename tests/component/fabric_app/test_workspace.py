@@ -16,7 +16,7 @@ async def test_facts_of_the_workspace(stack: Topology) -> None:
     facts = await workspaces.observe(stack.workspace)
     assert facts is not None
     assert (facts.id, facts.capacity_id, facts.capacity_state) == (stack.workspace, stack.capacity, "Active")
-    assert (facts.app_role, bool(facts.name)) == ("Member", True)
+    assert (facts.app_role, facts.through_group, bool(facts.name)) == ("Member", False, True)
 
 
 async def test_paused_capacity(stack: Topology, control: Control) -> None:

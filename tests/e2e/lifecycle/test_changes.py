@@ -79,6 +79,7 @@ def databases_come_and_go(operator: Operator) -> None:
     assert operator.restarts(server) == 2  # for max_worker_processes
     assert slots(operator, server) == {"crm": True, "shop": True}
 
+    one_that_refuses_the_new_password_keeps_it_from_no_other(operator, server)
     before = limits(operator, server)
     last = after(
         operator, server, lambda: operator.tag(server, fabric_mirror="enabled", fabric_mirror_databases="hr,shop")
@@ -96,6 +97,31 @@ def databases_come_and_go(operator: Operator) -> None:
     assert {name: app.inabilities() for name, app in applications.items()} == {"crm": {}, "hr": {}, "shop": {}}
     relations = {line for line in dump(operator, server, ["hr"])["hr"] if not about_the_server(line)}
     assert relations == {line for line in untouched["hr"] if not about_the_server(line)}
+
+
+def one_that_refuses_the_new_password_keeps_it_from_no_other(operator: Operator, server: Server) -> None:
+    links = {
+        found["database"]: found["connection"] for found in operator.rows("Mirrors") if found["server"] == server.id
+    }
+
+    def updates(database: str) -> list[int]:
+        found = operator.control("fabric", "calls")
+        ours = [call for call in found if call["operation"] == "Connections_UpdateConnection"]
+        return [call["status"] for call in ours if links[database] in call["path"]]
+
+    refuses = {"operation": "Connections_UpdateConnection", "path": links["crm"], "status": 400, "message": "No."}
+    operator.stack.control("fabric", "POST", "faults", refuses | {"times": 2})
+    door = operator.door(server, "mirroring/rotate-password")
+    blocked = after(operator, server, lambda: operator.call("POST", door))
+    assert (blocked["phase"], {mirror["database"]: mirror["phase"] for mirror in blocked["mirrors"]}) == (
+        "Blocked", {"crm": "Blocked", "shop": "Running"},
+    )  # fmt: skip
+    assert blocked["reasons"][0]["message"].startswith("Database crm: ")
+    assert (updates("crm"), updates("shop")) == ([400, 400], [200])
+    mended = after(operator, server, lambda: operator.tag(server, fabric_mirror="enabled", team="crm",
+                                                          fabric_mirror_databases="shop, crm"))  # fmt: skip
+    assert (mended["phase"], mended["reasons"]) == ("Mirrored", [])
+    assert (updates("crm"), updates("shop")) == ([400, 400, 200], [200])
 
 
 def about_the_server(line: str) -> bool:
@@ -204,24 +230,30 @@ def one_asked_for_during_a_rotation_comes_after_it(operator: Operator, server: S
     seen = after(operator, server, twice)
     assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])
     assert opens(operator, server, str(password(operator, secret)))
-    one_that_was_cut_off_goes_on_with_the_password_that_it_made(operator, server, kept)
+    one_that_is_refused_is_tried_again_with_the_password_that_was_made(operator, server, kept)
 
 
-def one_that_was_cut_off_goes_on_with_the_password_that_it_made(
+def one_that_is_refused_is_tried_again_with_the_password_that_was_made(
     operator: Operator, server: Server, kept: dict[str, Any]
 ) -> None:
     refuses = {"operation": "Connections_UpdateConnection", "path": kept["connection"], "status": 400, "message": "No."}
-    operator.stack.control("fabric", "POST", "faults", refuses)
-    before = password(operator, kept["secret"])
+    operator.stack.control("fabric", "POST", "faults", refuses | {"times": 2})
+    before, versions = password(operator, kept["secret"]), made_so_far(operator, kept)
     door = operator.door(server, "mirroring/rotate-password")
     blocked = after(operator, server, lambda: operator.call("POST", door))
     made = password(operator, kept["secret"])
     assert (blocked["phase"], made == before) == ("Blocked", False)
     seen = after(operator, server, lambda: put(operator, server))
     assert (seen["phase"], seen["reasons"], password(operator, kept["secret"])) == ("Mirrored", [], made)
+    assert made_so_far(operator, kept) == versions + 1
     updates = [call for call in operator.control("fabric", "calls") if "Connections_Update" in call["operation"]]
-    assert [call["status"] for call in updates if kept["connection"] in call["path"]][-2:] == [400, 200]
+    assert [call["status"] for call in updates if kept["connection"] in call["path"]][-3:] == [400, 400, 200]
     one_that_was_lost_is_made_anew_and_reaches_fabric(operator, server, kept)
+
+
+def made_so_far(operator: Operator, kept: dict[str, Any]) -> int:
+    with SecretClient(operator.topology.vault_url, operator.credential) as vault:
+        return len(list(vault.list_properties_of_secret_versions(kept["secret"])))
 
 
 def one_that_was_lost_is_made_anew_and_reaches_fabric(operator: Operator, server: Server, kept: dict[str, Any]) -> None:
@@ -290,6 +322,11 @@ def what_is_asked_for_beside_the_mirror_waits_for_nothing_else(operator: Operato
     assert (blocked["phase"], codes(blocked)) == ("Blocked", ["RestartRefused"])
     blocked = after(operator, server, lambda: restarted(3))
     assert (blocked["phase"], codes(blocked), operator.restarts(server)) == ("Blocked", ["RestartRefused"], 1)
+    after(operator, server, lambda: operator.tag(server, fabric_mirror="perhaps"))
+    blocked = after(operator, server, rotated)
+    assert (blocked["phase"], codes(blocked)) == ("Blocked", ["InvalidTag"])
+    blocked = after(operator, server, lambda: restarted(4))
+    assert (blocked["phase"], codes(blocked)) == ("Blocked", ["InvalidTag"])
 
 
 def a_table_out_of_reach_is_told_with_the_statement_that_helps(operator: Operator) -> None:
