@@ -78,8 +78,8 @@ async def _renew(id: ServerId, host: str, rotation: int, databases: Collection[s
         refused += filter(None, found)
         if not any(found):
             await store.update_mirror(id, row.database, login=mark(login, rotation))
-    for error in sorted(refused, key=lambda error: not error.retryable):
-        raise error
+    if refused:
+        raise min(refused, key=lambda error: not error.retryable)  # what waiting may help, before what it does not
 
 
 async def _give(link: str, login: credentials.Login, host: str) -> MirrorError | None:
