@@ -283,13 +283,33 @@ def test_a_new_version_of_the_page_is_loaded_as_a_whole(tab: Watched):
 
     def put(route: Route) -> None:
         answer = route.fetch()
-        route.fulfill(response=answer, body=answer.text().replace("<style>", "<style>.new { color: red }"))
+        route.fulfill(response=answer, body=answer.text().replace("</style>", ".new { color: red }</style>"))
 
     page.route("**/api/dashboard?*", put, times=1)
     with page.expect_navigation():
         page.clock.fast_forward(16_000)
     expect(page.locator("tbody tr").first).to_be_visible()
     assert all("style-src" in complaint for complaint in tab.complaints), "it is not let in, and only looked at"
+    tab.complaints.clear()
+
+
+def test_a_style_that_an_extension_puts_in_is_no_new_version(app: Seeded, tab: Watched):
+    tab.page.clock.install()
+    place, one = str(uuid.uuid4()), Example(server="pg-dark", database="orders")
+    app.fleet.mirrors([one], timedelta(hours=1), place)
+
+    def put(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("<head>", "<head><style></style>"))
+
+    tab.page.route("**/api/dashboard?*", put, times=1)
+    page = tab.open(workspace=place)
+    page.evaluate("window.loaded = 1")
+    app.fleet.mirrors([msgspec.structs.replace(one, level="Unhealthy")], timedelta(0), place)
+    page.clock.fast_forward(16_000)
+    expect(page).to_have_title("1 unhealthy · Fabric mirrors")
+    assert page.evaluate("window.loaded") == 1
+    assert all("style-src" in complaint for complaint in tab.complaints), "an extension's is let in, this one is not"
     tab.complaints.clear()
 
 

@@ -140,7 +140,7 @@ def test_what_others_wrote_is_shown_harmlessly(where: str):
     else:
         html = page.problem("Not found", InvalidInput(HOSTILE, remedy=HOSTILE), at)
     rest = html.replace(page.SCRIPT, "").replace(page.STYLE, "")
-    assert rest.count("<script>") == 1, "its own"
+    assert rest.count("<script") == 1, "its own"
     assert "<img" not in rest
     assert "onerror=alert(1)>" not in rest
     assert HOSTILE in unescape(rest)

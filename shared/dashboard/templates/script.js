@@ -2,7 +2,8 @@
 "use strict";
 (() => {
   const seconds = Number(document.body.dataset.refresh);
-  const own = { style: document.querySelector("style").textContent, script: document.currentScript.textContent };
+  const asset = (page, id) => page.getElementById(id)?.textContent; // extensions put in styles and scripts of theirs
+  const own = ["style", "script"].map((id) => [id, asset(document, id)]);
   const form = document.getElementById("filters");
   const found = document.getElementById("found");
   const state = document.getElementById("state");
@@ -87,8 +88,7 @@
       if (mine !== latest) return;
       if (answer.status === 400 && found) return refuse(fresh);
       if (!answer.ok) throw new Error(`the app answered ${answer.status}`);
-      const same = ([kind, text]) => fresh.querySelector(kind)?.textContent === text;
-      if (!Object.entries(own).every(same)) return location.reload(); // another version of the app
+      if (own.some(([id, text]) => asset(fresh, id) !== text)) return location.reload(); // another version of the app
       show(fresh);
       say("", false);
     } catch (error) {
