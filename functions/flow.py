@@ -8,7 +8,7 @@ seconds.
 from __future__ import annotations
 
 from collections.abc import Generator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from durabletask import task
@@ -45,8 +45,11 @@ class Superseded(Exception):
 def call(
     ctx: task.OrchestrationContext, activity: str, payload: dict[str, Any], patience: timedelta = PATIENCE
 ) -> Flow[Any]:
-    """The value that `activity` answers. Waits out `later` with durable timers, for `patience`. Raises `Refused`."""
-    begun = ctx.current_utc_datetime
+    """The value that `activity` answers. Waits out `later` with durable timers. Raises `Refused`.
+
+    For `patience`, or an answer's own: it counts from the first answer with that code.
+    """
+    begun: dict[str, datetime] = {}
     pause = FIRST_PAUSE
     while True:
         answer = yield ctx.call_activity(activity, input={"run": ctx.instance_id, **payload}, retry_policy=CRASHED)
@@ -57,7 +60,8 @@ def call(
         later = answer["later"]
         wait = max(pause, timedelta(seconds=later.pop("retry_after", None) or 0))
         own = later.pop("patience", None)
-        if ctx.current_utc_datetime + wait > begun + (patience if own is None else timedelta(seconds=own)):
+        first = begun.setdefault(later["code"], ctx.current_utc_datetime)
+        if ctx.current_utc_datetime + wait > first + (patience if own is None else timedelta(seconds=own)):
             raise Refused(later)
         yield ctx.create_timer(wait)
         pause = min(2 * pause, LONGEST_PAUSE)
