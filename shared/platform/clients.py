@@ -26,9 +26,6 @@ from shared.platform.version import VERSION
 USER_AGENT = f"fabric-mirror/{VERSION}"
 """How services know this app and its version."""
 
-TOPIC_CONNECTION_SECONDS = 5.0
-TOPIC_READ_SECONDS = 20.0
-
 logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
 
 _made: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]] = WeakKeyDictionary()
@@ -89,15 +86,13 @@ def vault() -> SecretClient:
 
 
 def publisher() -> EventGridPublisherClient:
-    """The topic of the notices. What it does not take within seconds is told later."""
+    """The topic of the notices."""
     return once(
         "publisher",
         lambda: EventGridPublisherClient(
             settings().notice_topic_endpoint,
             credential(),
             user_agent=USER_AGENT,
-            connection_timeout=TOPIC_CONNECTION_SECONDS,
-            read_timeout=TOPIC_READ_SECONDS,
             retry_total=1,
             retry_backoff_factor=0.5,
         ),

@@ -6,6 +6,7 @@ docs/notices.md describes them. Source: "CloudEvents v1.0 schema with Azure Even
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,8 @@ from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 
 SOURCE = "/fabric-mirror"
+LONGEST_SENDING = 30.0
+"""Seconds that a topic has to take notices, with all tries and the pauses that it asks for; then they wait."""
 _IDS = UUID("6b1c3c0f-6d0e-5b44-9a54-5f6f3b0f4a6e")
 
 log = logs.logger(__name__)
@@ -111,11 +114,15 @@ async def publish(told: Sequence[Notice]) -> bool:
     if not told or not settings().notice_topic_endpoint:
         return True
     try:
-        await publisher().send([_event(notice) for notice in told])
+        async with asyncio.timeout(LONGEST_SENDING):
+            await publisher().send([_event(notice) for notice in told])
+            return True
     except AzureError as error:
-        log.error("The notice topic did not take %d notices; they are told again: %s", len(told), error.message)
-        return False
-    return True
+        why = error.message
+    except TimeoutError:
+        why = f"It did not within {LONGEST_SENDING:g} s."
+    log.error("The notice topic did not take %d notices; they are told again: %s", len(told), why)
+    return False
 
 
 def _event(notice: Notice) -> CloudEvent[Any]:
