@@ -173,8 +173,8 @@ async def read_server(id: ServerId) -> ServerRow | None:
 async def update_server(id: ServerId, **changes: Any) -> ServerRow:
     """Set the fields named in `changes`, and leave the others to whoever writes them at the same time.
 
-    The row is made when there is none, and not written when nothing differs. Raises `Blocked` for a row larger than
-    Table Storage keeps.
+    Nothing is written when nothing differs from what is there or, where there is no row, from a new one. Raises
+    `Blocked` for a row larger than Table Storage keeps.
     """
     return await _servers.update(ServerRow(id=id), lambda row: msgspec.structs.replace(row, **changes))
 
