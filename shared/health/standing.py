@@ -12,6 +12,14 @@ from shared.platform.store import HealthRow
 
 NEW = "Healthy"
 """What a mirror is taken to be before it is looked at: that is what the notice of its server said."""
+BEING_MADE = (
+    Reason(
+        "MirrorPending",
+        "The mirrored database is not there any more, and is made anew.",
+        "If it stays so, see its server: it says what stands in the way.",
+    ),
+)
+"""Why a mirror is Unknown that is being made anew, or in another workspace."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +40,7 @@ def settle(previous: HealthRow | None, seen: Assessment, at: datetime, confirmat
 
     Levels that change from one observation to the next are one change: the last of them counts.
     """
-    before = previous or Standing(level=NEW, reasons=(), since=at)
+    before = _before(previous) or Standing(level=NEW, reasons=(), since=at)
     if seen.level == before.level:
         return Standing(level=seen.level, reasons=seen.reasons, since=before.since)
     pending, begun = before.pending + 1, before.pending_since or at
@@ -41,3 +49,14 @@ def settle(previous: HealthRow | None, seen: Assessment, at: datetime, confirmat
     return Standing(
         level=before.level, reasons=before.reasons, since=before.since, pending=pending, pending_since=begun
     )
+
+
+def waiting(row: HealthRow, at: datetime) -> HealthRow:
+    """The row of a mirror that is being made anew. It is told of nothing: the next look is held against what was."""
+    since = row.since if row.reasons == BEING_MADE else at
+    return msgspec.structs.replace(row, level="Unknown", reasons=BEING_MADE, since=since, updated_at=at)
+
+
+def _before(row: HealthRow | None) -> HealthRow | None:
+    """What a look is held against: of a mirror that was made anew, the level that was told last."""
+    return msgspec.structs.replace(row, level=row.announced) if row and row.reasons == BEING_MADE else row

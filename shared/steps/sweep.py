@@ -14,6 +14,7 @@ from shared.health import plan as planning
 from shared.health.classify import ENDANGERING
 from shared.health.observe import observe
 from shared.health.record import record
+from shared.health.standing import waiting
 from shared.platform import logs, store, telemetry
 from shared.platform.settings import settings
 from shared.platform.store import WATCHED, HealthRow, MirrorRow
@@ -50,7 +51,7 @@ async def _hand_on(mirrors: Sequence[MirrorRow], seen: Sequence[HealthRow]) -> l
     """Forget what was seen of mirrored databases that are no more. The rows that stay are returned.
 
     Where a database's mirror was made anew, or in another workspace, that one begins as the last one was, so that its
-    recovery is told; while it is being made, the row waits for it.
+    recovery is told; until it is made, the row of the last one waits for it.
     """
     places = {(mirror.workspace, mirror.item) for mirror in mirrors}
     left = [row for row in seen if (row.workspace, row.item) in places]
@@ -63,21 +64,23 @@ async def _hand_on(mirrors: Sequence[MirrorRow], seen: Sequence[HealthRow]) -> l
     gone = [row for row in seen if (row.workspace, row.item) not in places]
     for row in sorted(gone, key=lambda row: row.updated_at, reverse=True):
         whose = row.server.key, row.database
-        if whose in heirs and not heirs[whose].item:
-            continue
-        if whose in heirs:
-            left.append(await _inherited(row, heirs.pop(whose)))
-        await store.delete_health(row.workspace, row.item)
+        heir = heirs.pop(whose, None)
+        if heir:
+            left.append(await _inherited(row, heir))
+        if not heir or heir.item:
+            await store.delete_health(row.workspace, row.item)
     return left
 
 
 async def _inherited(gone: HealthRow, heir: MirrorRow) -> HealthRow:
-    """The row of the mirror that took another's place, with its predecessor's level and what was told of it."""
+    """What is kept for the mirror that takes another's place: its predecessor's standing and what was told of it, but
+    none of its figures. Until there is that mirror, under the predecessor's id."""
     row = await store.read_health(gone.workspace, gone.item) or gone
+    place = heir if heir.item else row
     kept = HealthRow(
-        workspace=heir.workspace,
-        workspace_name=heir.workspace_name,
-        item=heir.item,
+        workspace=place.workspace,
+        workspace_name=place.workspace_name,
+        item=place.item,
         server=heir.server,
         database=heir.database,
         level=row.level,
@@ -86,6 +89,8 @@ async def _inherited(gone: HealthRow, heir: MirrorRow) -> HealthRow:
         announced=row.announced,
         updated_at=row.updated_at,
     )
+    if not heir.item:
+        kept = waiting(kept, datetime.now(UTC))
     await store.write_latest([kept])
     return kept
 

@@ -6,105 +6,33 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import pytest
 
 from local.stack import Stack
-from local.topology import NOTICE_TOPIC
-from shared.fabric.mirror import MirrorStatus, TableStatus
-from shared.health import record as keeping
-from shared.health.observation import FabricSide, Observation, SourceSide
-from shared.platform import clients, errors, notices, store
+from shared.platform import errors, notices, store
 from shared.platform.server_id import ServerId
-from shared.platform.settings import settings
-from shared.platform.store import HealthRow, MirrorRow, ServerRow
-from shared.source.slots import Slot
+from shared.platform.store import ServerRow
 from shared.steps import announce, record, restart, sweep
 from tests import source
 from tests.component.app import app_environment
+from tests.component.notices.watched import NOW, WORKSPACE, Mirror, mirror
 
-NOW = datetime.now(UTC)
 INFRA = source.ROOT / "infra"
-SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0, safe_wal_bytes=None)
-WORKSPACE = "00000000-0000-0000-0000-0000000000b1"
-
-
-@pytest.fixture(scope="module")
-def stack(stack_factory: Callable[..., Stack]) -> Stack:
-    return stack_factory("front_door", "identity", "azurite", "eventgrid")
-
-
-@pytest.fixture(autouse=True)
-async def app(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    endpoint = stack.topology.topic_endpoint(NOTICE_TOPIC)
-    app_environment(stack.topology, monkeypatch, NOTICE_TOPIC_ENDPOINT=endpoint, HEALTH_GRACE_MINUTES="0.001")
-    stack.control("eventgrid", "DELETE", "faults")
-    stack.control("eventgrid", "DELETE", "events")
-    yield
-    await clients.close()
-    settings.cache_clear()
-
-
-@pytest.fixture
-def told(stack: Stack) -> Callable[[], list[dict[str, Any]]]:
-    """`told()`: the notices that arrived, in order."""
-    return lambda: stack.control("eventgrid", "GET", f"events?topic={NOTICE_TOPIC}")  # type: ignore[return-value]
 
 
 def topic_fails(stack: Stack, times: int) -> None:
     stack.control("eventgrid", "POST", "faults", {"operation": "Events_Publish", "status": 503, "times": times})
 
 
-@pytest.fixture
-def server() -> ServerId:
-    return ServerId("11111111-1111-1111-1111-111111111111", "rg-shop", f"pg-{uuid4().hex[:8]}")
-
-
 async def ended(id: ServerId, phase: str, *codes: str, run: int = 1, fingerprint: str = "f1") -> None:
     """The end of a run, as the run itself records it."""
     await store.update_server(id, run=f"{id.key}:{run}", fingerprint=fingerprint)
     await record.outcome(id, phase, [{"code": code, "message": "m", "remedy": "r"} for code in codes])
-
-
-def mirror(server: ServerId) -> MirrorRow:
-    item = str(uuid4())
-    return MirrorRow(server=server, database="shop", workspace=WORKSPACE, item=item, phase="Running")
-
-
-class Mirror:
-    """A mirror that is looked at again and again."""
-
-    def __init__(self, server: ServerId):
-        self.row, self.looks = mirror(server), 0
-
-    async def seen(self, status: str = "Running", retained_gib: int = 0) -> HealthRow:
-        """What is kept after it was seen with this status, and with a slot that retains so much WAL."""
-        if not self.looks:
-            await self.note()
-        self.looks += 1
-        table = TableStatus(schema="public", name="t", status="Replicating", rows=1, last_sync_at=NOW)
-        observation = Observation(
-            mirror=self.row,
-            at=NOW + timedelta(minutes=5 * self.looks),
-            fabric=FabricSide(MirrorStatus(status), (table,)),
-            source=SourceSide(msgspec.structs.replace(SLOT, retained_bytes=retained_gib * 2**30)),
-        )
-        await keeping.record([observation], await self.latest())
-        return (await self.latest())[self.row.item]
-
-    async def note(self, **changes: Any) -> None:
-        """Have it noted as one of ours, with these changes."""
-        known = {"workspace": self.row.workspace, "item": self.row.item, "phase": self.row.phase}
-        await store.update_mirror(self.row.server, "shop", **known | changes)
-
-    async def latest(self) -> dict[str, HealthRow]:
-        row = await store.read_health(self.row.workspace, self.row.item)
-        return {self.row.item: row} if row else {}
 
 
 async def test_a_notice_is_a_cloud_event_of_the_documented_form(
@@ -198,42 +126,6 @@ async def test_a_slot_that_endangers_its_server_is_warned_of_in_each_sweep_whate
     assert len(told()) == 1
     await watched.seen("Paused")
     assert await warned() == []
-
-
-@pytest.mark.parametrize("workspace", [WORKSPACE, "00000000-0000-0000-0000-0000000000b2"], ids=["anew", "elsewhere"])
-async def test_the_recovery_of_a_mirror_that_was_made_anew_is_told(
-    server: ServerId, told: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, workspace: str
-) -> None:
-    watched = Mirror(server)
-    for status in ("Running", "Paused", "Paused"):
-        unhealthy = await watched.seen(status)
-    old = watched.row
-    watched.row = msgspec.structs.replace(old, workspace=workspace, item=str(uuid4()))
-    await watched.note(item="")
-    await sweep.plan()
-    assert await store.read_health(old.workspace, old.item) == unhealthy  # it is being made
-    await watched.note()
-    with monkeypatch.context() as crash:
-
-        async def die(*_: object) -> None:
-            raise errors.Unavailable("Table Storage is out of reach.")
-
-        crash.setattr(store, "delete_health", die)
-        with pytest.raises(errors.Unavailable):
-            await sweep.plan()
-    for _ in range(2):
-        await sweep.plan()
-        assert await store.read_health(old.workspace, old.item) is None
-    kept = (await watched.latest())[watched.row.item]
-    assert (kept.level, kept.announced, kept.since) == ("Unhealthy", "Unhealthy", unhealthy.since)
-    assert (kept.reasons, kept.status, kept.pending) == (unhealthy.reasons, "", 0)
-    for _ in range(3):
-        await watched.seen("Running")
-    assert [event["data"]["level"] for event in told()] == ["Unhealthy", "Healthy"]
-    assert told()[1]["data"]["mirror"] == watched.row.item
-    await store.delete_mirror(server, "shop")
-    await sweep.plan()
-    assert await watched.latest() == {}
 
 
 async def test_what_a_topic_did_not_take_is_told_with_the_next_look(
