@@ -98,6 +98,16 @@ async def test_a_preparation_passes_the_background_but_for_its_turn() -> None:
 
 
 @in_virtual_time
+async def test_where_calls_are_free_no_preparation_waits_for_the_turn_of_the_background(times: list[float]) -> None:
+    quota = Quota(100)
+    sweep = [soon(take(quota, []), behind=True) for _ in range(20)]
+    await asyncio.sleep(0.1)
+    await asyncio.gather(*(take(quota, times) for _ in range(3 * TURN)))
+    assert set(times) == {0.1}, "the sweep is paced, and none of it may go yet"
+    await asyncio.gather(*sweep)
+
+
+@in_virtual_time
 async def test_preparations_without_end_do_not_starve_the_background() -> None:
     quota = Quota(20)
     seen: list[float] = []
