@@ -10,8 +10,8 @@ class MirrorError(Exception):
 
     `code` is stable and documented; `message` names the value and what was expected; `remedy` says what to do.
     `retryable` tells whether the same call may succeed later without anybody doing anything, `retry_after` how
-    long to wait at least (seconds), when the service said so; `patience` how long to go on trying in all (seconds),
-    where that differs from the usual.
+    long to wait at least (seconds), when the service said so; `patience` how long to go on trying since it was first
+    answered so (seconds), where that differs from the usual.
     """
 
     code: str = "InternalError"
