@@ -38,6 +38,7 @@ TOGETHER = {
     "tests/e2e/test_secrets.py": "the prepared server",
 }
 """Tests that share something costly, and so a worker of pytest-xdist."""
+LONGEST_FIRST = ("tests/e2e/lifecycle/", "tests/e2e/", "tests/browser/", "tests/component/", "tests/unit/")
 
 
 class Together(LoadScopeScheduling):
@@ -46,6 +47,15 @@ class Together(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return next((group for start, group in TOGETHER.items() if file.startswith(start)), file)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # it would begin with what has the most tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker is left alone with it in the end."""
+    items.sort(key=lambda item: next((n for n, at in enumerate(LONGEST_FIRST) if item.nodeid.startswith(at)), 0))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
