@@ -46,7 +46,7 @@ lint: $(PYTHON_READY) ## Check style, format, types and which module may import 
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy --strict functions shared function_app.py
-	@$(PYTHON) -m mypy local infra
+	@$(PYTHON) -m mypy local infra bench
 	@.venv/bin/lint-imports --no-logo
 
 .PHONY: bench

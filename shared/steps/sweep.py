@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,14 +38,18 @@ class Probed(msgspec.Struct, frozen=True):
 
 async def plan() -> dict[str, Any]:
     """The timetable: `chunks` of `mirrors`, each `after` so many seconds, and how many mirrors are `left` for later."""
-    known = [row async for row in store.list_mirrors()]
-    seen = await _hand_on(known, [row async for row in store.latest(columns=store.STANDING)])
+    known, rows = await asyncio.gather(_all(store.list_mirrors()), _all(store.latest(columns=store.STANDING)))
+    seen = await _hand_on(known, rows)
     mirrors = [mirror for mirror in known if mirror.item and mirror.phase != "Releasing"]
     timetable = planning.plan(mirrors, {row.item: row for row in seen}, datetime.now(UTC), settings())
     if timetable.left:
         log.info("%d of %d mirrors wait for the next health sweep.", timetable.left, len(mirrors))
     chunks = [{"after": c.after, "mirrors": [_watched(mirror) for mirror in c.mirrors]} for c in timetable.chunks]
     return {"chunks": chunks, "left": timetable.left}
+
+
+async def _all[T](rows: AsyncIterator[T]) -> list[T]:
+    return [row async for row in rows]
 
 
 async def _hand_on(mirrors: Sequence[MirrorRow], seen: Sequence[HealthRow]) -> list[HealthRow]:

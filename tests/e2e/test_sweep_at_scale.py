@@ -17,7 +17,7 @@ from tests import real_parts
 def result() -> Result:
     """Quota and time are scaled together, so that it takes one minute instead of five."""
     real_parts.used_stack(PARTS)
-    return sweep.measure()
+    return sweep.measure(window=10)
 
 
 def test_every_mirror_is_looked_at_with_one_call(result: Result) -> None:
