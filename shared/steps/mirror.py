@@ -83,15 +83,17 @@ async def ensure_mirror(
         recorded=row.item,
         adopt=adopt,
     )
+    changed = found.change != "unchanged"
     await store.update_mirror(
         id,
         database,
+        phase="Preparing" if changed and row.phase == "Starting" else row.phase,  # no start of it stands any more
         workspace=workspace,
         workspace_name=workspace_name,
         item=found.id,
         item_name=found.name,
         everything=tables is None,
-        changed_at=row.changed_at if found.change == "unchanged" else datetime.now(UTC),
+        changed_at=datetime.now(UTC) if changed else row.changed_at,
     )
     await store.update_mirror(id, database, superseded=await _still_there(row.superseded))
 

@@ -36,7 +36,13 @@ async def made(workspace: str, server: ServerId, source: Source) -> AsyncIterato
         name = connection.name_of(server, database)
         link = (await connection.ensure(name, source.server.address, database, Basic(ROLE, PASSWORD))).id
         found = await mirrored_database.ensure(workspace, definition(link, database, chosen), name="shop", mark=name)
-        known = {"workspace": workspace, "item": found.id, "item_name": found.name, "phase": "Preparing"}
+        known = {
+            "connection": link,
+            "workspace": workspace,
+            "item": found.id,
+            "item_name": found.name,
+            "phase": "Preparing",
+        }
         rows.append(await store.update_mirror(server, database, **known))
         return rows[-1]
 
@@ -213,6 +219,17 @@ async def test_a_restart_of_a_mirror_that_was_deleted_is_over(made: Made) -> Non
     await mirrored_database.delete(row.workspace, row.item)
     await mirror.restart(row.server, row.database)
     assert not mirror.is_restart_due(await kept(row))
+
+
+async def test_one_that_is_made_anew_after_a_start_is_started_too(made: Made, calls: Callable[..., list[str]]) -> None:
+    row = await until_running(await made())
+    await store.update_mirror(row.server, row.database, phase="Starting", changed_at=datetime.now(UTC))
+    await mirrored_database.delete(row.workspace, row.item)
+    await mirror.ensure_mirror(row.server, row.database, row.workspace, "Sales", None, adopt=False)
+    anew = await until_running(await kept(row))
+    assert (anew.phase, anew.item == row.item) == ("Running", False)
+    assert calls().count("Mirroring_StartMirroring") == 2
+    await mirrored_database.delete(anew.workspace, anew.item)
 
 
 async def test_a_mirror_that_was_deleted_while_it_started_is_told(made: Made) -> None:
