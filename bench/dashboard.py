@@ -57,8 +57,9 @@ def _fill(stack: Stack) -> None:
 
 async def _measure() -> int:
     from shared.dashboard import links, overview, page
-    from shared.platform import clients, store
-    from shared.platform.store import HealthRow
+    from shared.platform import clients
+    from shared.records import store
+    from shared.records.rows import HealthRow
 
     at = links.of("https://app/api/dashboard", {}, 0)
 

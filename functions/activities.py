@@ -10,8 +10,8 @@ from typing import Any
 import azure.durable_functions as df
 import msgspec
 
+from shared.desired.server_id import ServerId, from_key
 from shared.platform.errors import MirrorError
-from shared.platform.server_id import ServerId, from_key
 
 blueprint = df.Blueprint()
 
@@ -62,16 +62,18 @@ async def decide_server(payload: dict) -> dict:  # type: ignore[type-arg]
 
 @blueprint.activity_trigger(input_name="payload")
 async def start_operation(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.desired import changes
     from shared.source import server
 
-    return await answer(payload, server.begin(_server(payload), msgspec.convert(payload["change"], server.Change)))
+    return await answer(payload, server.begin(_server(payload), msgspec.convert(payload["change"], changes.Change)))
 
 
 @blueprint.activity_trigger(input_name="payload")
 async def poll_operation(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.desired import changes
     from shared.source import server
 
-    change = msgspec.convert(payload["change"], server.Change)
+    change = msgspec.convert(payload["change"], changes.Change)
     return await answer(payload, server.poll(_server(payload), change, payload["token"]))
 
 

@@ -10,10 +10,10 @@ import msgspec
 from functions.problems import TITLES
 from shared.dashboard import listing
 from shared.dashboard.query import LEVELS
+from shared.decisions.progress import Status
+from shared.decisions.readiness import Report
 from shared.desired.intent import Wish
 from shared.platform.version import VERSION
-from shared.progress import Status
-from shared.readiness import Report
 from shared.steps.requests import ServerState
 
 JSON, HTML, PROBLEM = "application/json", "text/html", "application/problem+json"

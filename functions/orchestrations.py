@@ -11,7 +11,7 @@ from durabletask import task
 
 from functions.flow import CRASHED, Flow, Reason, Refused, Superseded, call, reason
 from functions.mailbox import mailbox
-from shared import progress
+from shared.decisions import progress
 
 blueprint = df.Blueprint()
 

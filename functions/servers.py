@@ -8,9 +8,9 @@ import msgspec
 
 from functions import bodies, signals
 from functions.problems import answer, told
-from shared.platform import server_id
+from shared.desired import server_id
+from shared.desired.server_id import ServerId
 from shared.platform.errors import Conflict, InvalidInput, NotAllowed
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 
 blueprint = df.Blueprint()

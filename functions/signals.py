@@ -13,9 +13,9 @@ from durabletask.client import EntityQuery, OrchestrationStatus
 
 from functions.mailbox import mailbox
 from functions.orchestrations import DECISION_EVENT, LOOK_AGAIN_EVENT
-from shared.platform import server_id
-from shared.platform.server_id import ServerId
-from shared.progress import Status
+from shared.decisions.progress import Status
+from shared.desired import server_id
+from shared.desired.server_id import ServerId
 
 ALIVE = (
     OrchestrationStatus.PENDING,
@@ -57,7 +57,7 @@ async def present_run(client: df.DurableFunctionsClient, server: ServerId) -> st
 
 
 async def custom_status(client: df.DurableFunctionsClient, run: str) -> dict[str, Any]:
-    """How far a run is (`shared.progress.Status`), or empty."""
+    """How far a run is (`shared.decisions.progress.Status`), or empty."""
     state = await client.get_orchestration_state(run)
     return (state.get_custom_status() or {}) if state else {}
 

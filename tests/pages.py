@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared import progress
 from shared.dashboard import links, overview, page
 from shared.dashboard.listing import PHASES, Server
 from shared.dashboard.query import LEVELS, Query
+from shared.decisions import progress
+from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
-from shared.platform.store import HealthRow
+from shared.records.rows import HealthRow
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SERVER = ServerId("22222222-2222-2222-2222-222222222222", "rg-one", "pg-shop")

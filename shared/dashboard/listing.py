@@ -11,13 +11,13 @@ import msgspec
 
 from shared.dashboard import query as queries
 from shared.dashboard.query import Key
-from shared.platform import glance, store
+from shared.decisions.progress import Status
 from shared.platform.errors import NotFound
-from shared.platform.glance import MirrorGlance, Observation, ServerGlance
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
-from shared.platform.store import HealthRow
-from shared.progress import Status
+from shared.records import glance, store
+from shared.records.glance import MirrorGlance, Observation, ServerGlance
+from shared.records.rows import HealthRow
 
 PHASES = ("Waiting", "Blocked", "Preparing", "Releasing", "New", "Mirrored")
 """Of a server, in the order in which they want attention."""

@@ -14,10 +14,10 @@ from shared.dashboard import query as queries
 from shared.dashboard.charts import Point
 from shared.dashboard.listing import Server
 from shared.dashboard.query import Query
-from shared.platform import glance, store
-from shared.platform.glance import Latency, MirrorGlance
 from shared.platform.settings import settings
-from shared.platform.store import HealthRow
+from shared.records import glance, store
+from shared.records.glance import Latency, MirrorGlance
+from shared.records.rows import HealthRow
 
 PAGE = 25
 MOST_PAGES = 10_000

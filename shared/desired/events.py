@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from shared.platform import server_id
+from shared.desired import server_id
+from shared.desired.server_id import ServerId
 from shared.platform.errors import InvalidInput
-from shared.platform.server_id import ServerId
 
 EVENT_TYPES = (
     "Microsoft.Resources.ResourceWriteSuccess",

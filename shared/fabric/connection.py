@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from shared.desired.server_id import ServerId
 from shared.fabric.client import pages, read, write
 from shared.platform.errors import Blocked, Conflict, MirrorError, NotAllowed, NotFound
-from shared.platform.server_id import ServerId
 
 PREFERENCE = ("azurepostgresql", "postgresql")
 """Connection types that lead to a flexible server, by lower-case name, the best one first."""

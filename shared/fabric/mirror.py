@@ -15,13 +15,13 @@ from typing import Literal
 
 import msgspec
 
+from shared.desired.server_id import ServerId
 from shared.fabric.client import ErrorResponse, pages, read, write
 from shared.fabric.connection import PREFIX
 from shared.fabric.definition import PART, Definition, parse, parts
 from shared.platform import logs
 from shared.platform.errors import MirrorError, NotFound, Unavailable
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 
 LONGEST_NAME = 200
 LONGEST_DESCRIPTION = 256

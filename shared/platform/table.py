@@ -13,8 +13,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cache
 from itertools import groupby
-from typing import Any, ClassVar, Literal
-from urllib.parse import quote, unquote
+from typing import Any, Literal
 from weakref import WeakSet
 
 import msgspec
@@ -30,8 +29,8 @@ from azure.data.tables.aio import TableClient
 from shared.platform.azure_errors import translated
 from shared.platform.clients import once, tables
 from shared.platform.errors import Blocked, Unavailable
+from shared.platform.row import Row, text
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH = 100
 PAGE = 1000
 BATCH_BYTES = 4 * 2**20
@@ -46,33 +45,6 @@ ATTEMPTS = 10
 _NATIVE: tuple[Any, ...] = (str, bool, float, datetime, str | None, bool | None, float | None, datetime | None)
 _INTEGER: tuple[Any, ...] = (int, int | None)
 _created: WeakSet[TableClient] = WeakSet()
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What a table holds. `updated_at` is when it was last written, `etag` what guards the next write.
-
-    `texts`: types that are kept as `str` writes them, and what reads that back. Other structs and lists are kept as
-    JSON.
-    """
-
-    texts: ClassVar[Mapping[type, Callable[[str], Any]]] = {}
-    updated_at: datetime = EPOCH
-    etag: str = ""
-
-    @property
-    def keys(self) -> tuple[str, str]:
-        """Partition key and row key."""
-        raise NotImplementedError
-
-
-def key(text: str) -> str:
-    """Any text as a key: letters, digits and `_ . - ~ : ( )` stay, the rest becomes `=` and hexadecimal UTF-8."""
-    return quote(text, safe=":()").replace("%", "=")
-
-
-def text(key: str) -> str:
-    """The text of a `key`."""
-    return unquote(key.replace("=", "%"))
 
 
 def encode(row: Row) -> dict[str, Any]:

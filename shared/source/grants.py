@@ -2,52 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import LiteralString
 
-import msgspec
 from psycopg import sql
 
+from shared.desired.takeover import Grant, Relation
 from shared.source.connection import Connection
-
-
-class Grant(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """What `grantor` gave `grantee` (empty: PUBLIC) on one object.
-
-    `privileges` are PostgreSQL's letters for them ("ACL Privilege Abbreviations" in its manual), each followed by `*`
-    when it came with GRANT OPTION. Short, and written as a list, because there are many of them in a mirror's row.
-    """
-
-    grantee: str
-    grantor: str
-    privileges: str
-
-    @property
-    def letters(self) -> set[str]:
-        """The privileges one by one: `r`, `w*`."""
-        return set(_LETTER.findall(self.privileges))
-
-
-class Relation(msgspec.Struct, frozen=True, array_like=True):
-    """A table or sequence (`kind` as in `pg_class.relkind`) and the privileges on it, the owner's own included."""
-
-    oid: int
-    kind: str
-    schema: str
-    name: str
-    owner: str
-    grants: tuple[Grant, ...]
-
-    @property
-    def sql(self) -> sql.Composed:
-        """`TABLE schema.name` or `SEQUENCE schema.name`, as GRANT and ALTER take it."""
-        kind = sql.SQL("SEQUENCE " if self.kind == "S" else "TABLE ")
-        return kind + sql.Identifier(self.schema, self.name)
-
-    def of(self, grantee: str) -> set[str]:
-        """The privileges that `grantee` itself has been given."""
-        return {letter for grant in self.grants if grant.grantee == grantee for letter in grant.letters}
 
 
 async def relations(connection: Connection, oids: Sequence[int]) -> dict[int, Relation]:
@@ -61,11 +22,17 @@ async def relations(connection: Connection, oids: Sequence[int]) -> dict[int, Re
     }
 
 
+def on(relation: Relation) -> sql.Composed:
+    """`TABLE schema.name` or `SEQUENCE schema.name`, as GRANT and ALTER take it."""
+    kind = sql.SQL("SEQUENCE " if relation.kind == "S" else "TABLE ")
+    return kind + sql.Identifier(relation.schema, relation.name)
+
+
 def give(relation: Relation, privileges: Iterable[str], grantee: str) -> list[sql.Composed]:
     """The statement that grants `privileges`, without grant options (none: no statement)."""
     if not (listed := _list(privileges)):
         return []
-    return [sql.SQL("GRANT {} ON {} TO {}").format(listed, relation.sql, sql.Identifier(grantee))]
+    return [sql.SQL("GRANT {} ON {} TO {}").format(listed, on(relation), sql.Identifier(grantee))]
 
 
 def restore(now: Relation, before: Relation, grantees: Collection[str]) -> list[sql.Composed]:
@@ -74,7 +41,7 @@ def restore(now: Relation, before: Relation, grantees: Collection[str]) -> list[
     for grantee in grantees:
         had, has = before.of(grantee), now.of(grantee)
         if extra := _list(has - had):
-            statements.append(sql.SQL("REVOKE {} ON {} FROM {}").format(extra, now.sql, sql.Identifier(grantee)))
+            statements.append(sql.SQL("REVOKE {} ON {} FROM {}").format(extra, on(now), sql.Identifier(grantee)))
         missing = {letter for letter in had if letter not in has or letter + "*" in has}
         statements += give(now, (letter for letter in missing if not letter.endswith("*")), grantee)
         for statement in give(now, (letter for letter in missing if letter.endswith("*")), grantee):
@@ -98,7 +65,6 @@ def _list(letters: Iterable[str]) -> sql.Composed | None:
     return sql.SQL(", ").join(keywords) if keywords else None
 
 
-_LETTER = re.compile(r"[A-Za-z]\*?")
 _LETTERS: dict[LiteralString, str] = {
     "SELECT": "r", "INSERT": "a", "UPDATE": "w", "DELETE": "d", "TRUNCATE": "D", "REFERENCES": "x", "TRIGGER": "t",
     "MAINTAIN": "m", "USAGE": "U",

@@ -17,15 +17,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from contextlib import asynccontextmanager, suppress
 from typing import LiteralString
 
-import msgspec
 from psycopg import errors, sql
 
+from shared.desired.takeover import FormerOwner, NotTakeable, Relation, TableName, Takeover
 from shared.platform.errors import Blocked, Conflict, Unavailable
 from shared.source import grants
 from shared.source.connection import Connection, explained
-from shared.source.grants import Relation
 from shared.source.membership import acting_as, borrowed, major, out_of_reach, schema_owners
-from shared.source.tables import TableName
 
 ADMINISTRATORS = "azure_pg_admin"
 LOCK_WAIT = "500ms"
@@ -34,53 +32,6 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to get the lock of a busy table."""
 WORK_SECONDS = 40.0
 """After this long, the rest of the tables is left to the next call."""
-
-
-class FormerOwner(msgspec.Struct, frozen=True, kw_only=True):
-    """A table and what belongs to its owner, as they were before they were taken. Object ids outlive renames."""
-
-    table: Relation
-    sequences: tuple[Relation, ...] = ()
-    member: bool = False
-    """Somebody else made the owner a member of the fabric role: it stays one."""
-    replica_identity: str = "DEFAULT"
-    """What followed REPLICA IDENTITY: DEFAULT, NOTHING, FULL, or an index's name behind `USING INDEX `."""
-
-    @property
-    def owner(self) -> str:
-        return self.table.owner
-
-    @property
-    def name(self) -> TableName:
-        return TableName(self.table.schema, self.table.name)
-
-
-class NotTakeable(msgspec.Struct, frozen=True):
-    """A table that the app may not take: what has to be run first, and by which roles it can be.
-
-    A role that somebody created can be granted to the app by its creator. Nobody can grant the server's own
-    administrators, but they can hand a table to `azure_pg_admin`, which all of them, and the app, are members of.
-    """
-
-    schema: str
-    table: str
-    owner: str
-    statement: str
-    run_as: tuple[str, ...]
-
-
-class Takeover(msgspec.Struct, frozen=True):
-    """The tables to be taken, or taken, for `role`: all that is needed to give them back."""
-
-    role: str
-    tables: tuple[FormerOwner, ...] = ()
-    not_takeable: tuple[NotTakeable, ...] = ()
-
-    def after(self, earlier: Takeover | None) -> Takeover:
-        """This plan joined with an earlier, kept one, whose tables may be taken already."""
-        tables = {former.table.oid: former for former in earlier.tables} if earlier else {}
-        tables |= {former.table.oid: former for former in self.tables}
-        return Takeover(self.role, tuple(sorted(tables.values(), key=lambda former: former.name)), self.not_takeable)
 
 
 async def plan_take(connection: Connection, role: str, tables: Sequence[TableName]) -> Takeover:
@@ -231,13 +182,13 @@ async def _lock_wait(connection: Connection) -> None:
 
 
 def _owner_to(relation: Relation, owner: str) -> sql.Composed:
-    return sql.SQL("ALTER {} OWNER TO {}").format(relation.sql, sql.Identifier(owner))
+    return sql.SQL("ALTER {} OWNER TO {}").format(grants.on(relation), sql.Identifier(owner))
 
 
 def _replica_identity(table: Relation, identity: str) -> sql.Composed:
     kind, _, index = identity.partition("USING INDEX ")
     wanted = sql.SQL("USING INDEX {}").format(sql.Identifier(index)) if index else sql.SQL(_IDENTITIES[kind])
-    return sql.SQL("ALTER {} REPLICA IDENTITY {}").format(table.sql, wanted)
+    return sql.SQL("ALTER {} REPLICA IDENTITY {}").format(grants.on(table), wanted)
 
 
 def _membership(connection: Connection, role: str, member: str) -> sql.Composed:

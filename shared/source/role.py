@@ -15,12 +15,12 @@ from typing import Any, Literal, LiteralString
 import msgspec
 from psycopg import errors, sql
 
+from shared.desired.takeover import TableName
 from shared.platform.errors import Blocked
 from shared.source.connection import Connection, connect_as, explained
 from shared.source.membership import acting_as, borrowed, database_owner, out_of_reach, schema_owners
 from shared.source.principal import create_mapped, require_mapped
 from shared.source.slots import tracked_publications
-from shared.source.tables import TableName
 
 COMMENT: LiteralString = "Managed by fabric-mirror: Microsoft Fabric mirrors this server's databases with it."
 CDC_ADMIN: LiteralString = "azure_cdc_admin"

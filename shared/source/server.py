@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Any, assert_never
 
-import msgspec
 from azure.core.async_paging import AsyncItemPaged
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.core.polling import AsyncLROPoller
@@ -20,9 +18,19 @@ from azure.mgmt.core.exceptions import ARMErrorFormat
 from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
 from azure.mgmt.postgresqlflexibleservers import models
 
+from shared.desired.changes import (
+    AddAdministrator,
+    Change,
+    EnableEntraAuthentication,
+    EnableSystemIdentity,
+    Progress,
+    Restart,
+    SetParameter,
+)
+from shared.desired.server_id import ServerId, parse
 from shared.platform.clients import management
-from shared.platform.server_id import ServerId, parse
 from shared.platform.settings import settings
+from shared.source.facts import Administrator, MaintenanceWindow, ServerFacts
 from shared.source.parameters import Parameter
 from shared.source.refusals import translated
 
@@ -32,92 +40,6 @@ _READ: dict[str, Any] = {"retry_total": 2, "retry_backoff_max": 5, "timeout": 40
 _ONCE: dict[str, Any] = {"retry_total": 0}
 _AZURE = "0.0.0.0"
 _NOT_OURS = {"postgres", "azure_maintenance", "azure_sys", "template0", "template1"}
-
-
-class Administrator(msgspec.Struct, frozen=True):
-    """A Microsoft Entra administrator of a server. `name` is the PostgreSQL role it logs in as."""
-
-    object_id: str
-    name: str
-    type: str
-
-
-class MaintenanceWindow(msgspec.Struct, frozen=True):
-    """When Azure maintains the server. Not `custom`: Azure chooses, and the rest says nothing. Day 0 is Sunday."""
-
-    custom: bool = False
-    day_of_week: int = 0
-    hour: int = 0
-    minute: int = 0
-
-
-class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What Azure Resource Manager tells about a flexible server, its parameters apart."""
-
-    id: ServerId
-    location: str
-    version: int
-    """The major version of PostgreSQL; 0 when the service names none."""
-    state: str
-    tier: str
-    storage_gib: int
-    high_availability: str
-    replication_role: str
-    replicas: int
-    elastic_cluster: bool
-    identity_type: str
-    principal_id: str
-    """Object id of the system-assigned identity; empty when there is none."""
-    password_auth: bool
-    entra_auth: bool
-    administrators: tuple[Administrator, ...]
-    public_access: bool
-    azure_services_allowed: bool
-    """Whether the firewall has the rule 0.0.0.0–0.0.0.0, by which Fabric's shared cloud comes in."""
-    host: str
-    created_at: datetime | None
-    tags: dict[str, str]
-    maintenance_window: MaintenanceWindow
-    databases: tuple[str, ...]
-    """User databases in order of name: not the templates, `postgres`, and those that Azure keeps for itself."""
-
-
-class EnableSystemIdentity(msgspec.Struct, frozen=True, tag=True):
-    """Give the server a system-assigned identity, beside the user-assigned ones that it has."""
-
-
-class EnableEntraAuthentication(msgspec.Struct, frozen=True, tag=True):
-    """Let Microsoft Entra principals log in, beside passwords if those are allowed."""
-
-
-class AddAdministrator(msgspec.Struct, frozen=True, tag=True):
-    """Make a service principal a Microsoft Entra administrator of the server. All but the name are GUIDs."""
-
-    object_id: str
-    name: str
-    tenant: str
-
-
-class SetParameter(msgspec.Struct, frozen=True, tag=True):
-    """Set a server parameter."""
-
-    name: str
-    value: str
-
-
-class Restart(msgspec.Struct, frozen=True, tag=True):
-    """Restart the server."""
-
-
-Change = EnableSystemIdentity | EnableEntraAuthentication | AddAdministrator | SetParameter | Restart
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far an operation is. `retry_after`: seconds until the next look is welcome."""
-
-    done: bool
-    token: str
-    retry_after: float
 
 
 async def observe(id: ServerId) -> ServerFacts | None:

@@ -13,22 +13,13 @@ from typing import Any
 import msgspec
 from psycopg import errors, sql
 
+from shared.desired.takeover import TableName
 from shared.source.connection import Connection
 
 LIMIT = 500
 """Tables that a mirrored database can have; of more, the first by schema and name."""
 LIMIT_EXCEEDED = "TABLE_LIMIT_EXCEEDED"
 """Our own code, beside the service's, for a table beyond that."""
-
-
-class TableName(msgspec.Struct, frozen=True, order=True):
-    """A table of the database at hand, by its names as the catalogue has them (unquoted)."""
-
-    schema: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.schema}.{self.name}"
 
 
 class TableStatus(msgspec.Struct, frozen=True, kw_only=True):

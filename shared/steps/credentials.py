@@ -7,12 +7,12 @@ import hashlib
 
 import msgspec
 
+from shared.desired.server_id import ServerId
 from shared.fabric import workspace as fabric_workspace
 from shared.fabric.connection import CLIENT_REMEDY, Basic, Credentials, ServicePrincipal, WorkspaceIdentity
 from shared.platform import secrets
 from shared.platform.errors import Blocked, Unavailable
 from shared.platform.secrets import Secret
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 
 

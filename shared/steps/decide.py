@@ -8,20 +8,22 @@ from typing import Any, Literal
 
 import msgspec
 
-from shared import readiness
+from shared.decisions import readiness
 from shared.desired import intent as desired
+from shared.desired.changes import Change, SetParameter
 from shared.desired.intent import MirrorIntent, RestartPolicy, Wish
+from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
 from shared.fabric import workspace as fabric_workspace
-from shared.platform import reasons, store
+from shared.platform import reasons
 from shared.platform.errors import InvalidInput, MirrorError, Unavailable
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
-from shared.platform.store import MirrorRow, ServerRow
+from shared.records import store
+from shared.records.rows import MirrorRow, ServerRow
 from shared.source import server as flexible_server
+from shared.source.facts import ServerFacts
 from shared.source.parameters import Parameter
-from shared.source.server import Change, ServerFacts, SetParameter
 from shared.steps import credentials, inside
 from shared.steps.login import is_rotation_due
 from shared.steps.mirror import is_restart_due

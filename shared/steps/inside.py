@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from shared.decisions.readiness import DatabaseFacts, is_administrator
 from shared.desired.intent import MirrorIntent
-from shared.platform import reasons, store
+from shared.desired.takeover import TableName
+from shared.platform import reasons
 from shared.platform.errors import MirrorError
 from shared.platform.settings import settings
-from shared.readiness import DatabaseFacts, is_administrator
+from shared.records import store
 from shared.source import ownership, slots, tables
 from shared.source.connection import MAINTENANCE_DATABASE, connect
+from shared.source.facts import ServerFacts
 from shared.source.parameters import Used
-from shared.source.server import ServerFacts
-from shared.source.tables import TableName
 
 
 async def slots_in_use(facts: ServerFacts) -> Used:

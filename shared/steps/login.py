@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
-from shared.platform import secrets, store
+from shared.platform import secrets
 from shared.platform.errors import MirrorError, NotFound
 from shared.platform.secrets import Secret
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
-from shared.platform.store import ServerRow
+from shared.records import store
+from shared.records.rows import ServerRow
 from shared.source import role
 from shared.source.connection import MAINTENANCE_DATABASE, connect
 from shared.steps import credentials

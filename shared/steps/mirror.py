@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from shared.decisions.health import failing_tables
+from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
 from shared.fabric import definition as definitions
 from shared.fabric import mirror as mirrored_database
-from shared.health.classify import failing_tables
-from shared.platform import store
 from shared.platform.errors import Blocked, MirrorError, NotFound, Unavailable
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
-from shared.platform.store import MirrorRow
+from shared.records import store
+from shared.records.rows import MirrorRow
 from shared.steps import credentials, login
 from shared.steps.release import leave_workspace
 

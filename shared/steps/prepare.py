@@ -7,18 +7,17 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from shared.desired.server_id import ServerId
+from shared.desired.takeover import NotTakeable, TableName, Takeover
 from shared.fabric import workspace as fabric_workspace
-from shared.platform import store
 from shared.platform.errors import Blocked, NotFound, Unavailable
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
+from shared.records import store
 from shared.source import ownership, role, tables
 from shared.source import server as flexible_server
 from shared.source.connection import Connection, connect, connect_as, explained
 from shared.source.membership import acting_as, borrowed
-from shared.source.ownership import NotTakeable, Takeover
 from shared.source.role import Missing
-from shared.source.tables import TableName
 from shared.steps import credentials
 
 MOST_NAMED = 5

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from shared.platform import store
+from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
-from shared.steps import announce
+from shared.records import announcing as announce
+from shared.records import store
 
 
 async def outcome(id: ServerId, phase: str, reasons: list[dict[str, Any]]) -> None:

@@ -9,18 +9,19 @@ from contextlib import suppress
 
 import msgspec
 
+from shared.desired.server_id import ServerId
+from shared.desired.takeover import Takeover
 from shared.fabric import connection as fabric_connection
 from shared.fabric import mirror as mirrored_database
-from shared.platform import secrets, store
+from shared.platform import secrets
 from shared.platform.errors import NotAllowed, NotFound
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
-from shared.platform.store import MirrorRow
+from shared.records import store
+from shared.records.rows import MirrorRow
 from shared.source import ownership, role, slots
 from shared.source import server as flexible_server
 from shared.source.connection import MAINTENANCE_DATABASE, connect
-from shared.source.ownership import Takeover
 from shared.steps.credentials import secret_name
 from shared.steps.prepare import still_members
 

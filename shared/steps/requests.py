@@ -9,16 +9,16 @@ from typing import Any
 
 import msgspec
 
-from shared import readiness
+from shared.decisions import readiness
 from shared.desired import intent as desired
 from shared.desired.intent import TagWish, Wish
-from shared.platform import store
+from shared.desired.server_id import ServerId
 from shared.platform.errors import Conflict, NotFound
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
+from shared.records import store
 from shared.source import server as flexible_server
-from shared.source.server import ServerFacts
+from shared.source.facts import ServerFacts
 from shared.steps import decide
 
 

@@ -6,16 +6,16 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
+from shared.decisions.restart import APPROVAL, Verdict, judge
 from shared.desired.intent import RestartPolicy
-from shared.platform import store
+from shared.desired.server_id import ServerId
 from shared.platform.errors import Blocked, InvalidInput, NotFound
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
-from shared.restart_policy import APPROVAL, Verdict, judge
+from shared.records import announcing as announce
+from shared.records import store
 from shared.source import parameters as server_parameters
 from shared.source import server as flexible_server
-from shared.steps import announce
 from shared.steps import decide as deciding
 from shared.steps.login import is_rotation_due
 from shared.steps.mirror import is_restart_due

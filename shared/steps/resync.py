@@ -8,11 +8,11 @@ import msgspec
 
 from shared.desired import intent as desired
 from shared.desired.intent import Wish
-from shared.platform import store
+from shared.desired.server_id import ServerId
 from shared.platform.errors import InvalidInput
-from shared.platform.server_id import ServerId
 from shared.platform.settings import Settings, settings
-from shared.platform.store import ServerRow
+from shared.records import store
+from shared.records.rows import ServerRow
 from shared.source import server as flexible_server
 from shared.steps.decide import UNTOUCHED
 

@@ -10,16 +10,18 @@ from typing import Any
 
 import msgspec
 
+from shared.decisions import sweep as planning
+from shared.decisions.health import ENDANGERING
+from shared.decisions.standing import waiting
 from shared.fabric.quota import background
-from shared.health import plan as planning
-from shared.health.classify import ENDANGERING
-from shared.health.observe import observe
-from shared.health.record import record
-from shared.health.standing import waiting
-from shared.platform import logs, store, telemetry
+from shared.platform import logs, telemetry
 from shared.platform.settings import settings
-from shared.platform.store import WATCHED, HealthRow, MirrorRow
-from shared.steps import announce
+from shared.records import announcing as announce
+from shared.records import store
+from shared.records.rows import HealthRow, MirrorRow
+from shared.records.store import WATCHED
+from shared.steps.observe import observe
+from shared.steps.record_health import record
 
 MOST_WARNED_OF = 20
 """Mirrors that a sweep warns of by name, those first that retain most."""

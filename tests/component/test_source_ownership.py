@@ -12,11 +12,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from shared.desired.takeover import TableName, Takeover
 from shared.platform.errors import Blocked, Unavailable
 from shared.source import connection, ownership, role, tables
 from shared.source.connection import Connection
-from shared.source.ownership import Takeover
-from shared.source.tables import TableName
 from tests.component.application import IDENTITY, LONG, ODD, PASSWORD, Application, create_application, dump
 from tests.component.conftest import VERSIONS, Postgres
 

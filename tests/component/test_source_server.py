@@ -13,12 +13,7 @@ import msgspec
 import pytest
 
 from local.stack import Stack
-from shared.platform import clients
-from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
-from shared.platform.server_id import ServerId
-from shared.source import connection, server, slots
-from shared.source import parameters as server_parameters
-from shared.source.server import (
+from shared.desired.changes import (
     AddAdministrator,
     Change,
     EnableEntraAuthentication,
@@ -26,6 +21,11 @@ from shared.source.server import (
     Restart,
     SetParameter,
 )
+from shared.desired.server_id import ServerId
+from shared.platform import clients
+from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
+from shared.source import connection, server, slots
+from shared.source import parameters as server_parameters
 from tests.component.app import IDENTITY, app_environment
 from tests.component.azure_resource_manager import change, create_server, server_path
 

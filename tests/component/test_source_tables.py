@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from psycopg import sql
 
+from shared.desired.takeover import TableName
 from shared.source import connection, tables
 from shared.source.connection import Connection
-from shared.source.tables import TableName
 from tests.component.application import IDENTITY, PASSWORD, prepare_server
 from tests.component.conftest import VERSIONS, Postgres
 from tests.component.test_azure_cdc import EXPECTED, TABLES

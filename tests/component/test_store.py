@@ -11,11 +11,12 @@ from azure.data.tables.aio import TableServiceClient
 
 from local.cloud import tokens
 from local.stack import Stack
-from shared.platform import clients, errors, glance, store
+from shared.desired.server_id import ServerId
+from shared.platform import clients, errors
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
-from shared.platform.store import HealthRow
+from shared.records import glance, store
+from shared.records.rows import HealthRow
 from shared.steps import requests
 from tests.component.app import app_environment
 

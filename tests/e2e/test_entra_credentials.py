@@ -12,7 +12,7 @@ from local.application import Application
 from local.scenario import Operator, Server, acting_as
 from local.stack import PARTS
 from local.topology import SERVICE_PRINCIPAL, WORKSPACE_IDENTITY
-from shared.platform import server_id
+from shared.desired import server_id
 from shared.steps.credentials import secret_name
 from tests import real_parts
 from tests.conftest import StackFactory

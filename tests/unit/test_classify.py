@@ -6,18 +6,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from shared.decisions.health import GIB, SEVERITY, Assessment, classify
+from shared.decisions.observation import FabricSide, Observation, SourceSide, known_slot
+from shared.decisions.standing import settle
+from shared.desired.server_id import ServerId
 from shared.fabric.mirror import MirrorStatus, TableStatus
-from shared.health.classify import GIB, SEVERITY, Assessment, classify
-from shared.health.observation import FabricSide, Observation, SourceSide, known_slot
-from shared.health.observe import pick
-from shared.health.record import MOST_FAILING, row
-from shared.health.standing import settle
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.settings import Settings
-from shared.platform.store import HealthRow, MirrorRow
+from shared.records.rows import HealthRow, MirrorRow
 from shared.source.slots import Slot, TrackedPublication
 from shared.source.tables import TableStatus as SourceTable
+from shared.steps.observe import pick
+from shared.steps.record_health import MOST_FAILING, row
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GUID = "11111111-1111-1111-1111-111111111111"

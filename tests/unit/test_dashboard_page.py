@@ -8,13 +8,13 @@ from html import unescape
 
 import pytest
 
-from shared import progress
 from shared.dashboard import detail, links, page
 from shared.dashboard.overview import AT_WORK
+from shared.decisions import progress
 from shared.platform.errors import InvalidInput
-from shared.platform.glance import Observation
 from shared.platform.reasons import Reason
-from shared.platform.store import HealthRow, MirrorRow
+from shared.records.glance import Observation
+from shared.records.rows import HealthRow, MirrorRow
 from tests.pages import API, HOSTILE, NOW, SERVER, row, server, shown, waiting_for_a_decision
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.desired.server_id import ServerId
 from shared.fabric.definition import MOST_TABLES, Definition, definition, parse, parts
 from shared.fabric.mirror import display_name
 from shared.platform.errors import Blocked, InvalidInput
-from shared.platform.server_id import ServerId
 
 CONNECTION = "6952a7b2-aea3-414f-9d85-6c0fe5d34539"
 SERVER = ServerId("11111111-1111-1111-1111-111111111111", "rg", "pg-1")

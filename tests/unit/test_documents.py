@@ -11,8 +11,8 @@ import msgspec
 import pytest
 import yaml
 
+from shared.decisions.health import SEVERITY
 from shared.desired.intent import RESTART_POLICIES
-from shared.health.classify import SEVERITY
 from shared.platform.settings import Settings
 from shared.source import tables
 from tests import bicep, source
@@ -186,7 +186,7 @@ def test_the_rights_on_servers_are_those_of_the_custom_role() -> None:
     told = rows(section(SECURITY, "On flexible servers"))
     actions = json.loads((ROOT / "infra/role.json").read_text())["actions"]
     assert sorted(cells[0].strip("`") for cells in told) == sorted(actions)
-    code = (ROOT / "shared/source/server.py").read_text()
+    code = "".join((ROOT / f"shared/{name}.py").read_text() for name in ("source/server", "desired/changes"))
     for action, needs_it in told:
         named = re.findall(r"`(?:begin\()?(\w+)\)?`", needs_it)
         assert named, action

@@ -17,11 +17,12 @@ import pytest
 import yaml
 
 from local.stack import SERVER_CHANGED, make_topology
-from shared.desired import events
-from shared.health.classify import SEVERITY
-from shared.platform import logs, notices, server_id
+from shared.decisions.health import SEVERITY
+from shared.desired import events, server_id
+from shared.platform import logs
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings, settings
+from shared.records import notices
 from tests import bicep, source
 from tests.unit.facts import ENVIRONMENT
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.decisions.sweep import Plan, is_urgent, needs_details, plan
+from shared.desired.server_id import ServerId
 from shared.fabric.quota import for_background
-from shared.health.plan import Plan, is_urgent, needs_details, plan
-from shared.platform.server_id import ServerId
 from shared.platform.settings import Settings
-from shared.platform.store import HealthRow, MirrorRow
+from shared.records.rows import HealthRow, MirrorRow
 from tests.unit.facts import SUBSCRIPTION, settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import progress
-from shared.progress import DATABASE_STEPS, SERVER_STEPS
+from shared.decisions import progress
+from shared.decisions.progress import DATABASE_STEPS, SERVER_STEPS
 
 
 def test_the_steps_of_the_server_come_first() -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from shared import readiness
+from shared.decisions import readiness
+from shared.decisions.readiness import Check, DatabaseFacts, Facts, Report
+from shared.desired.changes import AddAdministrator, EnableEntraAuthentication, EnableSystemIdentity, SetParameter
 from shared.desired.intent import MirrorIntent
+from shared.desired.takeover import NotTakeable
 from shared.fabric.workspace import BELOW_MEMBER, WorkspaceFacts
 from shared.platform.reasons import Reason
-from shared.readiness import Check, DatabaseFacts, Facts, Report
-from shared.source.ownership import NotTakeable
 from shared.source.parameters import Parameter, Used
-from shared.source.server import AddAdministrator, EnableEntraAuthentication, EnableSystemIdentity, SetParameter
 from shared.source.tables import TableReport, TableStatus
 from tests.unit.facts import OBJECT_ID, WORKSPACE, server, settings
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import pytest
 
+from shared.decisions.readiness import Check, DatabaseFacts
+from shared.decisions.readiness.database import database_checks
 from shared.desired.intent import MirrorIntent, TableName
-from shared.readiness import Check, DatabaseFacts
-from shared.readiness.database import database_checks
 from shared.source.tables import LIMIT, TableReport, TableStatus, _limited
 from tests.unit import facts
 

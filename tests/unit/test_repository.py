@@ -179,7 +179,7 @@ def test_a_missing_tool_is_one_line_that_says_what_to_install(tmp_path: Path, ta
         ),
         ("functions/doors.py", "import psycopg", "`psycopg` is banned"),
         ("function_app.py", "import azure.mgmt.postgresqlflexibleservers", "`azure.mgmt` is banned"),
-        ("shared/progress/__init__.py", "import azure.durable_functions as df", "`azure.durable_functions` is banned"),
+        ("shared/decisions/progress.py", "import azure.durable_functions as df", "`azure.durable_functions` is banned"),
         ("shared/source/server.py", "from azure import functions", "`azure.functions` is banned"),
     ],
 )
@@ -198,11 +198,11 @@ def test_lint_finds_an_sdk_on_the_wrong_floor(tmp_path: Path, file: str, line: s
     ("file", "line", "contract"),
     [
         ("shared/source/server.py", "import functions", "functions stands on shared"),
-        ("shared/source/server.py", "import shared.fabric", "the floors of shared"),
-        ("shared/platform/store.py", "import shared.desired", "the floors of shared"),
+        ("shared/source/server.py", "import shared.fabric", "source, fabric and records"),
+        ("shared/platform/table.py", "import shared.desired", "the floors of shared"),
         ("shared/source/server.py", "import shared.steps", "the floors of shared"),
         ("shared/newcomer.py", "", "the floors of shared"),
-        ("shared/platform/store.py", "import durabletask", "shared knows nothing of Durable Functions"),
+        ("shared/platform/table.py", "import durabletask", "shared knows nothing of Durable Functions"),
         ("functions/doors.py", "import local", "the app and the local stack"),
         ("local/demo.py", "import shared.platform", "shared and the local stack"),
         ("local/demo.py", "import function_app", "the local stack does not import the app"),

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.decisions.restart import APPROVAL, MAINTENANCE_WINDOW, judge, next_window
 from shared.platform.regions import ZONES, time_zone
-from shared.restart_policy import APPROVAL, MAINTENANCE_WINDOW, judge, next_window
-from shared.source.server import MaintenanceWindow
+from shared.source.facts import MaintenanceWindow
 from tests.unit.facts import server, settings
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # a Sunday

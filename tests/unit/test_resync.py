@@ -10,7 +10,7 @@ import pytest
 
 from shared.desired import intent as desired
 from shared.desired.intent import Wish
-from shared.platform.store import ServerRow
+from shared.records.rows import ServerRow
 from shared.steps.resync import needs_look
 from tests.unit.facts import OTHER_WORKSPACE, SERVER, settings
 

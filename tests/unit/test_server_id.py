@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.desired.server_id import ServerId, from_key, of, parse
 from shared.platform.errors import InvalidInput
-from shared.platform.server_id import ServerId, from_key, of, parse
 
 SUBSCRIPTION = "00000000-0000-0000-0000-0000000000a1"
 

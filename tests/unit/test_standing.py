@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.health.classify import SEVERITY, Assessment
-from shared.health.standing import Standing, settle
+from shared.decisions.health import SEVERITY, Assessment
+from shared.decisions.standing import Standing, settle
 from shared.platform.reasons import Reason
-from shared.platform.store import HealthRow
+from shared.records.rows import HealthRow
 from tests.unit.facts import SERVER
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)

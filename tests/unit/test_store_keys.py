@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.desired.server_id import ServerId
 from shared.platform import errors
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
-from shared.platform.store import HistoryRow, MirrorRow, ServerRow, inverted_ticks
-from shared.platform.table import decode, encode, key, text
+from shared.platform.row import key, text
+from shared.platform.table import decode, encode
+from shared.records.rows import HistoryRow, MirrorRow, ServerRow, inverted_ticks
 
 SERVER = ServerId("11111111-1111-1111-1111-111111111111", "rg-(a).b_c", "pg-1")
 FORBIDDEN = set('/\\#?\t\n\r%"\x00\x1f\x7f\x9f')

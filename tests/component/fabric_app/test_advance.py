@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from local.topology import Topology
+from shared.desired.server_id import ServerId
 from shared.fabric import connection
 from shared.fabric import mirror as mirrored_database
 from shared.fabric.connection import Basic
 from shared.fabric.definition import definition
-from shared.platform import errors, store
-from shared.platform.server_id import ServerId
-from shared.platform.store import MirrorRow
+from shared.platform import errors
+from shared.records import store
+from shared.records.rows import MirrorRow
 from shared.steps import mirror, record
 from tests.component.fabric.callers import Control
 from tests.component.fabric.source import PASSWORD, ROLE, Source

@@ -17,21 +17,21 @@ from psycopg import sql
 
 from local.postgres import PORT, SUPERUSER
 from local.topology import Topology
+from shared.decisions.observation import FabricSide, Observation, SourceSide
+from shared.desired.server_id import ServerId
 from shared.fabric import connection, mirror
 from shared.fabric.connection import Basic
 from shared.fabric.definition import definition
-from shared.health import observe as observing
-from shared.health import server_view
-from shared.health.observation import FabricSide, Observation, SourceSide
-from shared.health.observe import observe
-from shared.health.record import record
-from shared.platform import clients, glance, store
+from shared.platform import clients
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
-from shared.platform.store import HealthRow, MirrorRow
+from shared.records import glance, store
+from shared.records.rows import HealthRow, MirrorRow
 from shared.source.connection import connect
-from shared.steps import sweep
+from shared.steps import observe as observing
+from shared.steps import server_view, sweep
+from shared.steps.observe import observe
+from shared.steps.record_health import record
 from tests.component.fabric.callers import Control
 from tests.component.fabric.source import PASSWORD, ROLE, Source
 

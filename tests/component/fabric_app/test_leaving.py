@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from shared.desired.server_id import ServerId
 from shared.fabric import connection
 from shared.fabric.connection import Basic
-from shared.platform import store
-from shared.platform.server_id import ServerId
-from shared.platform.store import MirrorRow
+from shared.records import store
+from shared.records.rows import MirrorRow
 from shared.steps import mirror, release
 from tests.component.fabric.callers import Caller, Control, connection_body
 from tests.component.fabric.source import PASSWORD, ROLE, Source

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from local.topology import Topology
+from shared.desired.server_id import ServerId
 from shared.fabric import client, connection, mirror
 from shared.fabric.connection import Basic
 from shared.fabric.definition import Definition, definition
 from shared.platform import errors
-from shared.platform.server_id import ServerId
 from tests.component.fabric.callers import Caller, Control
 from tests.component.fabric.callers import definition as by_hand
 from tests.component.fabric.source import PASSWORD, ROLE, Source

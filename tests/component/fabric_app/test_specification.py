@@ -17,11 +17,11 @@ from azure.core.pipeline.policies import SansIOHTTPPolicy
 
 from local.cloud.fabric.__main__ import Fabric
 from local.topology import SERVICE_PRINCIPAL, Topology
+from shared.desired.server_id import ServerId
 from shared.fabric import client, connection, mirror, workspace
 from shared.fabric.connection import Basic, ServicePrincipal, WorkspaceIdentity
 from shared.fabric.definition import definition
 from shared.platform import errors
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from tests import fabric_specification as specification
 from tests.component.fabric.callers import Caller, Control, connection_body

@@ -14,10 +14,12 @@ import msgspec
 import pytest
 
 from local.stack import Stack
-from shared.platform import errors, notices, store
-from shared.platform.server_id import ServerId
-from shared.platform.store import ServerRow
-from shared.steps import announce, record, restart, sweep
+from shared.desired.server_id import ServerId
+from shared.platform import errors
+from shared.records import announcing as announce
+from shared.records import notices, store
+from shared.records.rows import ServerRow
+from shared.steps import record, restart, sweep
 from tests import source
 from tests.component.app import app_environment
 from tests.component.notices.watched import NOW, WORKSPACE, Mirror, mirror

@@ -8,13 +8,13 @@ from uuid import uuid4
 
 import msgspec
 
+from shared.decisions.observation import FabricSide, Observation, SourceSide
+from shared.desired.server_id import ServerId
 from shared.fabric.mirror import MirrorStatus, TableStatus
-from shared.health import record as keeping
-from shared.health.observation import FabricSide, Observation, SourceSide
-from shared.platform import store
-from shared.platform.server_id import ServerId
-from shared.platform.store import HealthRow, MirrorRow
+from shared.records import store
+from shared.records.rows import HealthRow, MirrorRow
 from shared.source.slots import Slot
+from shared.steps import record_health as keeping
 
 NOW = datetime.now(UTC)
 SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0, safe_wal_bytes=None)

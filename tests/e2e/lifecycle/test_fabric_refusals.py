@@ -7,8 +7,8 @@ from typing import Any
 
 from local.scenario import Operator, Server
 from local.topology import APP
+from shared.desired import server_id
 from shared.fabric.connection import name_of
-from shared.platform import server_id
 from tests.component.fabric.callers import Caller, connection_body
 from tests.e2e.lifecycle.story import after, codes, mirrored, put, row, with_shop
 

@@ -14,9 +14,10 @@ from itertools import batched, groupby
 import msgspec
 
 from shared.fabric.quota import for_background
+from shared.platform.row import EPOCH
 from shared.platform.settings import Settings
-from shared.platform.store import HealthRow, MirrorRow
-from shared.platform.table import BATCH, EPOCH
+from shared.platform.table import BATCH
+from shared.records.rows import HealthRow, MirrorRow
 
 SHARE_OF_THE_URGENT = 0.75
 """Of the calls, while others wait: a healthy mirror that fails would otherwise never be seen."""

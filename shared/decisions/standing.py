@@ -6,9 +6,9 @@ from datetime import datetime
 
 import msgspec
 
-from shared.health.classify import Assessment
+from shared.decisions.health import Assessment
 from shared.platform.reasons import Reason
-from shared.platform.store import HealthRow
+from shared.records.rows import HealthRow
 
 NEW = "Healthy"
 """What a mirror is taken to be before it is looked at: that is what the notice of its server said."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from shared.platform import notices, store
-from shared.platform.notices import (
+from shared.platform.reasons import Reason
+from shared.records import notices, store
+from shared.records.notices import (
     Data,
     Notice,
     PreparationBlocked,
@@ -14,8 +15,7 @@ from shared.platform.notices import (
     ServerPrepared,
     ServerReleased,
 )
-from shared.platform.reasons import Reason
-from shared.platform.store import ServerRow
+from shared.records.rows import ServerRow
 
 APPROVAL_REQUIRED = "RestartApprovalRequired"
 """Code of the reason for which a server waits until somebody decides."""

@@ -16,7 +16,8 @@ import msgspec
 from azure.core.exceptions import AzureError
 from azure.core.messaging import CloudEvent
 
-from shared.platform import logs, server_id
+from shared.desired import server_id
+from shared.platform import logs
 from shared.platform.clients import publisher
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings

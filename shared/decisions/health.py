@@ -34,8 +34,8 @@ from typing import Literal
 
 import msgspec
 
+from shared.decisions.observation import RUNNING, FabricSide, Observation, SourceSide
 from shared.fabric.mirror import MirrorStatus, TableStatus
-from shared.health.observation import RUNNING, FabricSide, Observation, SourceSide
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings
 from shared.source.slots import Slot

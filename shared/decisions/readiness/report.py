@@ -6,12 +6,13 @@ from typing import Literal
 
 import msgspec
 
+from shared.desired.changes import Change
 from shared.desired.intent import MirrorIntent
+from shared.desired.takeover import NotTakeable
 from shared.fabric.workspace import WorkspaceFacts
 from shared.platform.reasons import Reason
-from shared.source.ownership import NotTakeable
+from shared.source.facts import ServerFacts
 from shared.source.parameters import Parameter, Used
-from shared.source.server import Change, ServerFacts
 from shared.source.tables import TableReport
 
 CONCEPTS = "https://learn.microsoft.com/azure/postgresql/integration/concepts-fabric-mirroring"

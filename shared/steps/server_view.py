@@ -11,15 +11,15 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import psycopg
 
-from shared.health import unexpected
+from shared.desired.server_id import ServerId
 from shared.platform import reasons
 from shared.platform.errors import MirrorError
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.source import server as flexible_server
 from shared.source import slots, tables
 from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
 from shared.source.slots import Slot, TrackedPublication
+from shared.steps import unexpected
 
 LONGEST_LOOK = 30.0
 """Seconds after which a database that does not answer counts as out of reach."""

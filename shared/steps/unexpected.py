@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from shared.health.observation import Observation
+from shared.decisions.observation import Observation
+from shared.desired.server_id import ServerId
 from shared.platform import logs
 from shared.platform.errors import MirrorError
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
-from shared.platform.store import MirrorRow
+from shared.records.rows import MirrorRow
 
 log = logs.logger(__name__)
 

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from shared.platform import server_id
+from shared.desired import server_id
+from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
-from shared.platform.store import Range, history_ranges
-from shared.platform.table import Row, Table, key
+from shared.platform.row import Row, key
+from shared.platform.table import Table
+from shared.records.store import Range, history_ranges
 
 
 class MirrorGlance(Row, frozen=True, kw_only=True):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from shared.readiness.report import CONCEPTS, Check, fixed
+from shared.decisions.readiness.report import CONCEPTS, Check, fixed
+from shared.source.facts import ServerFacts
 from shared.source.parameters import Parameter, ParameterPlan, Used
-from shared.source.server import ServerFacts
 
 
 def parameter_checks(

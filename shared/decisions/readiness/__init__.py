@@ -7,16 +7,16 @@ limitations), and the tutorial "Configure Microsoft Fabric mirrored databases fr
 
 from __future__ import annotations
 
+from shared.decisions.readiness.database import database_checks
+from shared.decisions.readiness.parameters import capacity_checks, parameter_checks
+from shared.decisions.readiness.report import Check, DatabaseFacts, Facts, Plan, Report, databases_of, gateway_of
+from shared.decisions.readiness.server import access_changes, access_checks, is_administrator, server_checks
+from shared.decisions.readiness.workspace import connection_checks, workspace_checks
+from shared.desired.changes import SetParameter
 from shared.desired.intent import MirrorIntent
 from shared.platform.settings import Settings
-from shared.readiness.database import database_checks
-from shared.readiness.parameters import capacity_checks, parameter_checks
-from shared.readiness.report import Check, DatabaseFacts, Facts, Plan, Report, databases_of, gateway_of
-from shared.readiness.server import access_changes, access_checks, is_administrator, server_checks
-from shared.readiness.workspace import connection_checks, workspace_checks
 from shared.source import parameters as server_parameters
 from shared.source.parameters import ParameterPlan, Used
-from shared.source.server import SetParameter
 
 __all__ = [
     "Check",

@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 
-from shared.health import unexpected
-from shared.health.classify import AT_WORK, classify, failing_tables, with_notes
-from shared.health.observation import Observation, SourceSide, known_slot
-from shared.health.standing import NEW, Standing, settle
-from shared.platform import notices, store
-from shared.platform.notices import HealthChanged, Notice
+from shared.decisions.health import AT_WORK, classify, failing_tables, with_notes
+from shared.decisions.observation import Observation, SourceSide, known_slot
+from shared.decisions.standing import NEW, Standing, settle
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
-from shared.platform.store import HealthRow
+from shared.records import notices, store
+from shared.records.notices import HealthChanged, Notice
+from shared.records.rows import HealthRow
+from shared.steps import unexpected
 
 MOST_FAILING = 20
 """Failing tables that a row names; it counts them all."""

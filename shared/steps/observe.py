@@ -8,18 +8,18 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from shared.decisions.health import MIB, classify
+from shared.decisions.observation import FabricSide, Observation, SourceSide, known_slot
+from shared.decisions.sweep import needs_details
 from shared.fabric import mirror as fabric_mirror
-from shared.health import unexpected
-from shared.health.classify import MIB, classify
-from shared.health.observation import FabricSide, Observation, SourceSide, known_slot
-from shared.health.plan import needs_details
-from shared.health.server_view import ServerView
 from shared.platform import reasons
 from shared.platform.errors import MirrorError, NotFound
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
-from shared.platform.store import HealthRow, MirrorRow
+from shared.records.rows import HealthRow, MirrorRow
 from shared.source.slots import Slot, TrackedPublication
+from shared.steps import unexpected
+from shared.steps.server_view import ServerView
 
 QUIET_SECONDS = 10.0
 """Seconds without a look that ends, after which what was seen so far is handed on. The quota causes shorter ones."""

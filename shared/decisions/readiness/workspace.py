@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shared.decisions.readiness.report import TUTORIAL, WORKSPACE_IDENTITY, Check, Facts, fixed, gateway_of, judged
 from shared.desired.intent import MirrorIntent
 from shared.fabric.connection import CLIENT_REMEDY
 from shared.fabric.workspace import IDENTITY_REMEDY, RAISE_REMEDY, RANKS, SERVER_ROLE, WorkspaceFacts
 from shared.platform.settings import Settings
-from shared.readiness.report import TUTORIAL, WORKSPACE_IDENTITY, Check, Facts, fixed, gateway_of, judged
 
 SUFFICIENT_ROLES = frozenset({"Admin", "Member"})
 """Workspace roles with which the app may create mirrored databases and give the server's identity a role."""

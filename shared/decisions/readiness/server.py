@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shared.decisions.readiness.report import CONCEPTS, TUTORIAL, Check, fixed, judged
+from shared.desired.changes import AddAdministrator, Change, EnableEntraAuthentication, EnableSystemIdentity
 from shared.desired.intent import MirrorIntent
 from shared.platform.settings import Settings
-from shared.readiness.report import CONCEPTS, TUTORIAL, Check, fixed, judged
-from shared.source.server import AddAdministrator, Change, EnableEntraAuthentication, EnableSystemIdentity, ServerFacts
+from shared.source.facts import ServerFacts
 
 OLDEST, NEWEST = 14, 18
 HIGH_AVAILABILITY_FROM = 17

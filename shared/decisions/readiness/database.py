@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shared.decisions.readiness.report import LIMITS, TUTORIAL, Check, DatabaseFacts, judged
 from shared.desired.intent import MirrorIntent
-from shared.readiness.report import LIMITS, TUTORIAL, Check, DatabaseFacts, judged
-from shared.source.server import ServerFacts
+from shared.source.facts import ServerFacts
 from shared.source.tables import LIMIT, LIMIT_EXCEEDED, TableReport
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from shared.fabric.mirror import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
-from shared.platform.store import HealthRow, MirrorRow
+from shared.records.rows import HealthRow, MirrorRow
 from shared.source.slots import Slot, TrackedPublication
 from shared.source.tables import TableStatus as SourceTable
 

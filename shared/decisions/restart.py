@@ -10,7 +10,7 @@ from shared.desired.intent import RestartPolicy
 from shared.platform.reasons import Reason
 from shared.platform.regions import time_zone
 from shared.platform.settings import Settings
-from shared.source.server import MaintenanceWindow, ServerFacts
+from shared.source.facts import MaintenanceWindow, ServerFacts
 
 APPROVAL = "restart-decision"
 MAINTENANCE_WINDOW = "maintenance-window"

@@ -14,139 +14,17 @@ and what is too old is a range of partitions.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, ClassVar
 
 import msgspec
 
-from shared.platform import server_id
-from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
-from shared.platform.table import EPOCH, Row, Table, key
-
-LAST_TICK = 3_155_378_975_999_999_999
-"""The last 100 ns of the year 9999, counted from year 1, as .NET counts."""
-
-
-class _OfServer(Row, frozen=True, kw_only=True):
-    """What all rows here share: servers are written as ARM resource ids."""
-
-    texts: ClassVar[Mapping[type, Callable[[str], Any]]] = {ServerId: server_id.parse}
-
-
-class ServerRow(_OfServer, frozen=True, kw_only=True):
-    """One flexible server. `request` is the wish that came over HTTP, `report` the last readiness report (both JSON).
-
-    `baseline_worker_processes` is what the server had before the first preparation; `role` the PostgreSQL role that
-    we created there; `run` the orchestration instance of the last run; `restart_refused` the fingerprint of the wish
-    for which there was no restart, and the code of the reason; `rotation` numbers the last new password that was asked
-    for, by the time (seconds since 1970), and `rotated` the last one that is everywhere, in the connections too.
-    """
-
-    id: ServerId
-    phase: str = "New"
-    request: str = ""
-    fingerprint: str = ""
-    reasons: tuple[Reason, ...] = ()
-    report: str = ""
-    baseline_worker_processes: int | None = None
-    role: str = ""
-    run: str = ""
-    restart_refused: str = ""
-    rotation: int = 0
-    rotated: int = 0
-    announced: str = ""
-
-    @property
-    def keys(self) -> tuple[str, str]:
-        return self.id.subscription, key(f"{self.id.resource_group}:{self.id.name}")
-
-
-class MirrorRow(_OfServer, frozen=True, kw_only=True):
-    """One database of a server and its mirrored database.
-
-    `host` is the server's domain name, `item` and `item_name` the mirrored database's id and display name, `connection`
-    the Fabric connection's id, `login` tells which credentials it was given last, `superseded` are connections that it
-    takes the place of; `secret` is the name in Key Vault of what Fabric logs in with, `takeover` the former owners and
-    privileges of its tables (JSON), `everything` that all of its tables are mirrored, new ones too; `reseed` that the
-    mirror is to be stopped and started, which seeds its tables anew (`phase` is Restarting in between); `changed_at` is
-    when it was last made, led elsewhere, stopped or started by us or found to have come up: until the grace time after
-    it, nothing is wrong with what only begins.
-    """
-
-    server: ServerId
-    database: str
-    phase: str = "New"
-    host: str = ""
-    workspace: str = ""
-    workspace_name: str = ""
-    item: str = ""
-    item_name: str = ""
-    connection: str = ""
-    login: str = ""
-    superseded: tuple[str, ...] = ()
-    secret: str = ""
-    takeover: str = ""
-    reasons: tuple[Reason, ...] = ()
-    everything: bool = True
-    reseed: bool = False
-    changed_at: datetime = EPOCH
-
-    @property
-    def keys(self) -> tuple[str, str]:
-        return key(self.server.key), key(self.database)
-
-
-class HealthRow(_OfServer, frozen=True, kw_only=True):
-    """How a mirror was at `updated_at`. None: not known. `since` is when its level was first seen.
-
-    `pending` counts the last observations, the first at `pending_since`, that had another level which does not hold
-    long enough yet; `announced` is the level that was told last. `failing` names tables that don't replicate, at most
-    a few of `tables_failing`; `tables_at` is when the tables were looked at, `details_at` when the status was asked for
-    and the database looked at. `slot` is the replication slot's name, `storage_gib` the size of the server's storage.
-    """
-
-    workspace: str
-    item: str
-    server: ServerId
-    database: str
-    level: str
-    workspace_name: str = ""
-    reasons: tuple[Reason, ...] = ()
-    since: datetime = EPOCH
-    pending: int = 0
-    pending_since: datetime | None = None
-    announced: str = ""
-    status: str = ""
-    tables: int | None = None
-    tables_replicating: int | None = None
-    tables_failing: int | None = None
-    failing: tuple[Reason, ...] = ()
-    rows: int | None = None
-    bytes: int | None = None
-    last_sync_at: datetime | None = None
-    latency_seconds: float | None = None
-    tables_at: datetime | None = None
-    details_at: datetime | None = None
-    slot: str = ""
-    slot_active: bool | None = None
-    wal_status: str = ""
-    retained_wal_bytes: int | None = None
-    storage_gib: int | None = None
-
-    @property
-    def keys(self) -> tuple[str, str]:
-        return key(self.workspace), key(self.item)
-
-
-class HistoryRow(HealthRow, frozen=True, kw_only=True):
-    """The same, kept for HISTORY_DAYS, but without the names of failing tables."""
-
-    @property
-    def keys(self) -> tuple[str, str]:
-        return _day(self.updated_at), f"{key(self.item)}:{inverted_ticks(self.updated_at)}"
+from shared.desired.server_id import ServerId
+from shared.platform.row import key
+from shared.platform.table import Table
+from shared.records.rows import HealthRow, HistoryRow, MirrorRow, ServerRow, day, inverted_ticks
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -274,7 +152,7 @@ def history_ranges(item: str, since: datetime, before: datetime | None = None) -
     oldest = f"{key(item)}:{inverted_ticks(since)}"
     newest = f"{key(item)}:{inverted_ticks(before) if before else ''}"
     for days in range((end.date() - since.astimezone(UTC).date()).days + 1):
-        yield Range(_day(end - timedelta(days=days)), newest, oldest)
+        yield Range(day(end - timedelta(days=days)), newest, oldest)
 
 
 async def delete_health(workspace: str, item: str) -> None:
@@ -287,14 +165,4 @@ async def prune(before: datetime, most: int) -> int:
 
     Returns how many there were.
     """
-    return await _history.delete_where("PartitionKey lt @day", most=most, day=_day(before))
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d}"
-
-
-def inverted_ticks(moment: datetime) -> str:
-    """A row key that sorts later moments first."""
-    ticks = (moment - datetime(1, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 10
-    return f"{LAST_TICK - ticks:019}"
+    return await _history.delete_where("PartitionKey lt @day", most=most, day=day(before))

@@ -1,0 +1,57 @@
+"""What Azure Resource Manager tells about a flexible server: the types alone, without any SDK."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from shared.desired.server_id import ServerId
+
+
+class Administrator(msgspec.Struct, frozen=True):
+    """A Microsoft Entra administrator of a server. `name` is the PostgreSQL role it logs in as."""
+
+    object_id: str
+    name: str
+    type: str
+
+
+class MaintenanceWindow(msgspec.Struct, frozen=True):
+    """When Azure maintains the server. Not `custom`: Azure chooses, and the rest says nothing. Day 0 is Sunday."""
+
+    custom: bool = False
+    day_of_week: int = 0
+    hour: int = 0
+    minute: int = 0
+
+
+class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What Azure Resource Manager tells about a flexible server, its parameters apart."""
+
+    id: ServerId
+    location: str
+    version: int
+    """The major version of PostgreSQL; 0 when the service names none."""
+    state: str
+    tier: str
+    storage_gib: int
+    high_availability: str
+    replication_role: str
+    replicas: int
+    elastic_cluster: bool
+    identity_type: str
+    principal_id: str
+    """Object id of the system-assigned identity; empty when there is none."""
+    password_auth: bool
+    entra_auth: bool
+    administrators: tuple[Administrator, ...]
+    public_access: bool
+    azure_services_allowed: bool
+    """Whether the firewall has the rule 0.0.0.0–0.0.0.0, by which Fabric's shared cloud comes in."""
+    host: str
+    created_at: datetime | None
+    tags: dict[str, str]
+    maintenance_window: MaintenanceWindow
+    databases: tuple[str, ...]
+    """User databases in order of name: not the templates, `postgres`, and those that Azure keeps for itself."""
