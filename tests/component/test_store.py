@@ -75,9 +75,9 @@ async def test_a_restart_is_asked_of_the_mirror_that_is_there_alone() -> None:
 async def test_a_server_is_made_changed_listed_and_deleted() -> None:
     id = server("pg-life")
     assert await store.read_server(id) is None
-    made = await store.update_server(id, phase="Checking", baseline_worker_processes=8)
+    made = await store.update_server(id, phase="Waiting", baseline_worker_processes=8)
     changed = await store.update_server(id, reasons=(Reason("A", "says", "do"),))
-    assert changed.phase == "Checking"
+    assert changed.phase == "Waiting"
     assert changed.baseline_worker_processes == 8
     assert changed.updated_at > made.updated_at > NOW
     assert await store.read_server(id) == changed
