@@ -238,9 +238,11 @@ async def plan_sweep(payload: dict) -> dict:  # type: ignore[type-arg]
 
 @blueprint.activity_trigger(input_name="payload")
 async def probe_mirrors(payload: dict) -> dict:  # type: ignore[type-arg]
+    from shared.records.columns import Watched
     from shared.steps import sweep
 
-    return await answer(payload, sweep.probe(payload["mirrors"], _begun(payload)))
+    mirrors = msgspec.convert(payload["mirrors"], tuple[Watched, ...])
+    return await answer(payload, sweep.probe(mirrors, _begun(payload)))
 
 
 @blueprint.activity_trigger(input_name="payload")

@@ -8,8 +8,8 @@ import msgspec
 
 from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
-from shared.records import announcing as announce
 from shared.records import store
+from shared.steps import announce
 
 
 async def outcome(id: ServerId, phase: str, reasons: list[dict[str, Any]]) -> None:

@@ -12,10 +12,11 @@ from shared.desired.server_id import ServerId
 from shared.platform.errors import Blocked, InvalidInput, NotFound
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
-from shared.records import announcing as announce
 from shared.records import store
+from shared.records.rows import APPROVAL_REQUIRED
 from shared.source import parameters as server_parameters
 from shared.source import server as flexible_server
+from shared.steps import announce
 from shared.steps import decide as deciding
 from shared.steps.login import is_rotation_due
 from shared.steps.mirror import is_restart_due
@@ -44,7 +45,7 @@ async def record_waiting(id: ServerId, verdict: dict[str, Any]) -> None:
     if verdict["waiting_for"] == APPROVAL:
         door = f"/api/servers/{id.subscription}/{id.resource_group}/{id.name}/mirroring/restart-decision"
         remedy = f"Decide with POST {door} before {verdict['wait_until']}."
-        waiting = Reason(announce.APPROVAL_REQUIRED, verdict["message"], remedy)
+        waiting = Reason(APPROVAL_REQUIRED, verdict["message"], remedy)
     else:
         waiting = Reason("WaitingForWindow", verdict["message"])
     await announce.tell(await store.update_server(id, phase="Waiting", reasons=(waiting,)))
