@@ -38,7 +38,7 @@ class Details(msgspec.Struct, frozen=True):
 
 
 class ServerView:
-    """One server during one look. It is asked once for what all its mirrors need. What it does not tell is the reason."""
+    """One server during one look, asked once for what all its mirrors need. A failed question gives a reason."""
 
     def __init__(self, id: ServerId, host: str):
         self.id, self.host = id, host
