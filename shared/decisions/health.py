@@ -38,8 +38,8 @@ from shared.decisions.observation import RUNNING, FabricSide, Observation, Sourc
 from shared.fabric.mirror import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings
+from shared.source.facts import TableStatus as SourceTable
 from shared.source.slots import Slot
-from shared.source.tables import TableStatus as SourceTable
 
 type Level = Literal["Healthy", "Unknown", "Stopped", "Degraded", "Unhealthy"]
 SEVERITY: tuple[Level, ...] = ("Healthy", "Unknown", "Stopped", "Degraded", "Unhealthy")

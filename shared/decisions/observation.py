@@ -9,8 +9,8 @@ import msgspec
 from shared.fabric.mirror import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.records.rows import HealthRow, MirrorRow
+from shared.source.facts import TableStatus as SourceTable
 from shared.source.slots import Slot, TrackedPublication
-from shared.source.tables import TableStatus as SourceTable
 
 RUNNING = "Running"
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
+from shared.decisions import parameters as server_parameters
 from shared.decisions.restart import APPROVAL, Verdict, judge
 from shared.desired.intent import RestartPolicy
 from shared.desired.server_id import ServerId
@@ -14,7 +15,6 @@ from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import announcing as announce
 from shared.records import store
-from shared.source import parameters as server_parameters
 from shared.source import server as flexible_server
 from shared.steps import decide as deciding
 from shared.steps.login import is_rotation_due

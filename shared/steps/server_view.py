@@ -18,6 +18,7 @@ from shared.platform.reasons import Reason
 from shared.source import server as flexible_server
 from shared.source import slots, tables
 from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
+from shared.source.facts import TableStatus
 from shared.source.slots import Slot, TrackedPublication
 from shared.steps import unexpected
 
@@ -33,7 +34,7 @@ class Details(msgspec.Struct, frozen=True):
     """What only the database itself tells."""
 
     publications: tuple[TrackedPublication, ...]
-    tables: tuple[tables.TableStatus, ...]
+    tables: tuple[TableStatus, ...]
 
 
 class ServerView:

@@ -14,8 +14,8 @@ from shared.fabric.mirror import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings
 from shared.records.rows import HealthRow, MirrorRow
+from shared.source.facts import TableStatus as SourceTable
 from shared.source.slots import Slot, TrackedPublication
-from shared.source.tables import TableStatus as SourceTable
 from shared.steps.observe import pick
 from shared.steps.record_health import MOST_FAILING, row
 
