@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cache
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 from weakref import WeakSet
 
 import msgspec
@@ -87,13 +87,29 @@ def decode[R: Row](kind: type[R], entity: Mapping[str, Any]) -> R:
             while (more := entity.get(_piece(name, number))) is not None:
                 value, number = value + more, number + 1
             if hint not in _NATIVE:
-                value = kind.texts[hint](value) if hint in kind.texts else msgspec.json.decode(value, type=hint)
+                value = _value(kind, name, hint, value)
         elif isinstance(value, datetime):
             value = datetime.fromtimestamp(value.timestamp(), UTC)
         values[name] = value
     if isinstance(entity, TableEntity):
         values["etag"] = entity.metadata["etag"]
     return kind(**values)
+
+
+def _value(kind: type[Row], name: str, hint: Any, written: str) -> Any:
+    """What a property that is kept as text says. Raises `Blocked` for a word that another version wrote."""
+    if hint in kind.texts:
+        return kind.texts[hint](written)
+    if get_origin(hint) is not Literal:
+        return msgspec.json.decode(written, type=hint) if written else None
+    try:
+        return msgspec.convert(written, hint)
+    except msgspec.ValidationError:
+        raise Blocked(
+            f"A row says {name} is {written!r}; this version of the app knows {', '.join(get_args(hint))}.",
+            code="RecordNotUnderstood",
+            remedy="Another version of the app wrote the row: deploy that version, or a later one.",
+        ) from None
 
 
 class Table[R: Row]:

@@ -15,10 +15,8 @@ from shared.records.notices import (
     ServerPrepared,
     ServerReleased,
 )
-from shared.records.rows import ServerRow
+from shared.records.rows import APPROVAL_REQUIRED, ServerRow
 
-APPROVAL_REQUIRED = "RestartApprovalRequired"
-"""Code of the reason for which a server waits until somebody decides."""
 SETTLED = timedelta(minutes=1)
 """After this long, what a run has recorded and not told is not going to be told by that run."""
 

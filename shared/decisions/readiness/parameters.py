@@ -78,18 +78,31 @@ def capacity_checks(
     A parameter with a problem is left out: `parameter_problem` says what is the matter.
     """
     with_problems = {problem.parameter for problem in plan.problems}
-    for check_id, name, in_use, things in (
-        ("ReplicationSlots", "max_replication_slots", used.slots, "replication slots"),
-        ("WalSenders", "max_wal_senders", used.senders, "WAL senders"),
-    ):
-        if name in parameters and name not in with_problems:
-            value = int(parameters[name].value)
-            yield pass_or_fix(
-                check_id,
-                name,
-                value - in_use >= databases,
-                found=f"{value}, of which others use {in_use}",
-                wanted=f"{databases} for the mirrors",
-                message=f"Of {value} {things}, others use {in_use}, and the mirrors need {databases}: {name} will be "
-                "raised.",
-            )
+    sound = {name: parameter for name, parameter in parameters.items() if name not in with_problems}
+    if slots := sound.get("max_replication_slots"):
+        yield replication_slots(slots, used.slots, databases)
+    if senders := sound.get("max_wal_senders"):
+        yield wal_senders(senders, used.senders, databases)
+
+
+def replication_slots(parameter: Parameter, in_use: int, databases: int) -> Check:
+    """The slots suffice for the mirrors and for others, or the app raises their number."""
+    return _capacity("ReplicationSlots", parameter, in_use, databases, "replication slots")
+
+
+def wal_senders(parameter: Parameter, in_use: int, databases: int) -> Check:
+    """The WAL senders suffice for the mirrors and for others, or the app raises their number."""
+    return _capacity("WalSenders", parameter, in_use, databases, "WAL senders")
+
+
+def _capacity(id: str, parameter: Parameter, in_use: int, databases: int, things: str) -> Check:
+    value = int(parameter.value)
+    return pass_or_fix(
+        id,
+        parameter.name,
+        value - in_use >= databases,
+        found=f"{value}, of which others use {in_use}",
+        wanted=f"{databases} for the mirrors",
+        message=f"Of {value} {things}, others use {in_use}, and the mirrors need {databases}: {parameter.name} will be "
+        "raised.",
+    )
