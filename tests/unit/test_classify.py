@@ -10,13 +10,13 @@ from shared.decisions.health import GIB, SEVERITY, Assessment, classify
 from shared.decisions.observation import FabricSide, Observation, SourceSide, known_slot, pick
 from shared.decisions.record import MOST_FAILING, judge
 from shared.desired.server_id import ServerId
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings
 from shared.records.columns import Watched
 from shared.records.rows import HealthRow
-from shared.source.slots import Slot, TrackedPublication
-from shared.source.tables import TableStatus as SourceTable
+from shared.source.facts import Slot, TrackedPublication
+from shared.source.facts import TableStatus as SourceTable
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GUID = "11111111-1111-1111-1111-111111111111"
