@@ -20,10 +20,10 @@ async def server_changed(event: func.EventGridEvent, client: df.DurableFunctions
     """Event Grid events and CloudEvents of the watched subscriptions."""
     # The binding gives a CloudEvent, which calls its type otherwise, where the subscription delivers such.
     event_type = getattr(event, "event_type", None) or getattr(event, "type", None)
-    seen = events.read(event_type, event.subject, event.get_json(), settings().identity_object_id)
+    seen = events.read(event_type, event.subject, event.get_json(), settings().identity.object_id)
     if isinstance(seen, events.Ignored):
         log.info("Event %s ignored: %s.", event.id, seen.reason)
-    elif seen.server.subscription not in settings().allowed_subscriptions:
+    elif seen.server.subscription not in settings().scope.subscriptions:
         log.warning("Event %s ignored: subscription %s is not allowed.", event.id, seen.server.subscription)
     else:
         with logs.about(server=seen.server.key):

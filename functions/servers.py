@@ -116,7 +116,7 @@ def _server(req: func.HttpRequest) -> ServerId:
     """The server that the address names. Raises `InvalidInput`, and `NotAllowed` for a foreign subscription."""
     parts = req.route_params
     server = server_id.of(parts["subscription"], parts["resource_group"], parts["server"])
-    if server.subscription not in settings().allowed_subscriptions:
+    if server.subscription not in settings().scope.subscriptions:
         raise NotAllowed(
             f"Subscription {server.subscription} is not allowed.",
             code="SubscriptionNotAllowed",

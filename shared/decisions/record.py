@@ -25,7 +25,7 @@ def judge(observation: Observation, previous: Remembered | None, settings: Setti
     """
     mirror = observation.mirror
     seen = with_notes(classify(observation, settings), observation, previous)
-    standing = settle(previous, seen, observation.at, settings.health_confirmations)
+    standing = settle(previous, seen, observation.at, settings.health.confirmations)
     row = HealthRow(
         workspace=mirror.workspace,
         workspace_name=mirror.workspace_name,

@@ -16,7 +16,7 @@ def why_look(tags: Mapping[str, str] | None, row: ServerRow | None, settings: Se
     if tags is None:
         return "it is not listed any more" if row is not None and row.phase != "Deleted" else ""
     try:
-        tag_wish = desired.read_tags(tags, settings.tag_prefix)
+        tag_wish = desired.read_tags(tags, settings.scope.tag_prefix)
     except InvalidInput:
         return "its tags can't be understood, and its row does not say so" if _lacks_refusal(row) else ""
     if row is None:

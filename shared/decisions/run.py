@@ -14,12 +14,12 @@ from shared.decisions import readiness
 from shared.decisions.start import is_restart_due
 from shared.desired import intent as desired
 from shared.desired.changes import Change, SetParameter
-from shared.desired.intent import MirrorIntent, RestartPolicy
+from shared.desired.intent import MirrorIntent
 from shared.desired.takeover import TableName
 from shared.platform import reasons
 from shared.platform.errors import InvalidInput
 from shared.platform.reasons import Reason
-from shared.platform.settings import Settings
+from shared.platform.settings import Limits, RestartPolicy, Settings
 from shared.records.rows import MirrorRow, ServerPhase, ServerRow
 from shared.source.facts import ServerFacts
 
@@ -43,14 +43,6 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The databases whose mirrors are to be restarted."""
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """How long a run waits, and how often it looks. Orchestrations read no settings, so the decision brings them."""
-
-    operation_minutes: float
-    mirror_start_minutes: float
-    poll_seconds: float
-
-
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
     """Prepare the server, mirror the databases of `asked`, and release those that are `leaving`."""
 
@@ -69,6 +61,7 @@ class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
     restart: RestartPolicy
     fingerprint: str
     limits: Limits
+    """How long the run waits: orchestrations read no settings, so the decision brings them."""
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True, tag="release"):
@@ -116,7 +109,7 @@ type Decision = Prepare | Release | Forget | Refuse | Nothing
 
 def wanted(facts: ServerFacts, row: ServerRow | None, settings: Settings) -> MirrorIntent:
     """What is wanted for the server, by its tags and by the request in its row. Raises `InvalidInput`."""
-    tags = desired.read_tags(facts.tags, settings.tag_prefix)
+    tags = desired.read_tags(facts.tags, settings.scope.tag_prefix)
     return desired.combine(tags, row.request if row else None, settings)
 
 
@@ -179,7 +172,7 @@ def after_report(
         gateway=readiness.gateway_of(intent, facts),
         restart=intent.restart,
         fingerprint=intent.fingerprint,
-        limits=Limits(settings.operation_limit_minutes, settings.mirror_start_limit_minutes, settings.poll_seconds),
+        limits=settings.limits,
     )
 
 

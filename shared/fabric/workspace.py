@@ -53,7 +53,7 @@ async def observe(workspace: str, server: str = "") -> WorkspaceFacts | None:
         return WorkspaceFacts(id=workspace)
     capacity = found.capacity_id or ""
     roles = await _roles(workspace)
-    own = roles.get(settings().identity_object_id) if roles is not None else BELOW_MEMBER
+    own = roles.get(settings().identity.object_id) if roles is not None else BELOW_MEMBER
     return WorkspaceFacts(
         id=found.id,
         name=found.display_name,

@@ -49,7 +49,7 @@ async def connect(host: str, database: str) -> AsyncIterator[Connection]:
     Raises `Unavailable` when the server is out of reach, `Blocked` with code `LoginRefused` when it refuses the login,
     `NotFound` when it has no such database.
     """
-    async with _connected(host, database, settings().identity_name, await _token(), _AS_IDENTITY) as connection:
+    async with _connected(host, database, settings().identity.name, await _token(), _AS_IDENTITY) as connection:
         yield connection
 
 

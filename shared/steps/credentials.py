@@ -25,9 +25,9 @@ def secret_name(id: ServerId) -> str:
 
 def kept_as(id: ServerId) -> str:
     """The Key Vault secret that Fabric logs in to a server with; '' where there is none."""
-    match settings().fabric_credentials:
+    match settings().login.credentials:
         case "ServicePrincipal":
-            return settings().fabric_principal_secret
+            return settings().login.client_secret
         case "WorkspaceIdentity":
             return ""
     return secret_name(id)
@@ -38,9 +38,9 @@ async def principal(workspace: str) -> str | None:
 
     Raises `Blocked` for a workspace without the identity that is to log in.
     """
-    match settings().fabric_credentials:
+    match settings().login.credentials:
         case "ServicePrincipal":
-            return settings().fabric_principal_object_id
+            return settings().login.object_id
         case "WorkspaceIdentity":
             return await fabric_workspace.identity(workspace)
     return None
@@ -63,27 +63,27 @@ async def password(id: ServerId) -> Secret:
 
 async def for_fabric(id: ServerId) -> Login:
     """What Fabric's connections to the server log in with. Raises `Blocked` with code `PrincipalSecret`."""
-    match settings().fabric_credentials:
+    match settings().login.credentials:
         case "ServicePrincipal":
-            secret, client = await _client_secret(), settings().fabric_principal_client_id
-            return Login(ServicePrincipal(settings().azure_tenant_id, client, secret.value), secret.version)
+            secret, client = await _client_secret(), settings().login.client_id
+            return Login(ServicePrincipal(settings().identity.tenant, client, secret.value), secret.version)
         case "WorkspaceIdentity":
             return Login(WorkspaceIdentity(), "")
     kept = await password(id)
-    return Login(Basic(settings().fabric_role, kept.value), kept.version)
+    return Login(Basic(settings().login.role, kept.value), kept.version)
 
 
 async def is_secret_kept() -> bool:
     """Whether Key Vault has the client secret of the principal; true where no principal with a secret logs in."""
-    name = settings().fabric_principal_secret
-    return settings().fabric_credentials != "ServicePrincipal" or await secrets.read(name) is not None
+    name = settings().login.client_secret
+    return settings().login.credentials != "ServicePrincipal" or await secrets.read(name) is not None
 
 
 async def _client_secret() -> Secret:
-    found = await secrets.read(settings().fabric_principal_secret)
+    found = await secrets.read(settings().login.client_secret)
     if found is None:
         raise Blocked(
-            f"Key Vault has no secret {settings().fabric_principal_secret!r}.",
+            f"Key Vault has no secret {settings().login.client_secret!r}.",
             code="PrincipalSecret",
             remedy=CLIENT_REMEDY,
         )

@@ -62,7 +62,7 @@ async def _decide(
                 code=reason.code,
                 remedy=reason.remedy,
                 retry_after=LOOK_SECONDS,
-                patience=settings().server_wait_minutes * 60,
+                patience=settings().limits.server_wait_minutes * 60,
             )
         case Release(fingerprint=fingerprint):
             await store.update_server(id, run=run, phase="Releasing", reasons=(), fingerprint=fingerprint)
@@ -95,7 +95,7 @@ async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None
     parameters, (workspace, problem), (offered, refused), secret, (used, inside_facts) = await asyncio.gather(
         _parameters(facts),
         _or_reason(_workspace(intent.workspace, facts.principal_id.lower())),
-        _or_reason(fabric_connection.discover(gateway, settings().fabric_credentials)),
+        _or_reason(fabric_connection.discover(gateway, settings().login.credentials)),
         credentials.is_secret_kept(),
         inside.look(facts, databases, intent),
     )
@@ -123,7 +123,7 @@ async def _parameters(facts: ServerFacts) -> dict[str, Parameter]:
 
 
 async def _workspace(workspace: str, server: str) -> WorkspaceFacts | None:
-    return await fabric_workspace.observe(workspace, server) if workspace in settings().allowed_workspaces else None
+    return await fabric_workspace.observe(workspace, server) if workspace in settings().scope.workspaces else None
 
 
 async def _or_reason[T](asked: Awaitable[T]) -> tuple[T | None, Reason | None]:

@@ -24,7 +24,7 @@ from shared.steps import credentials
 async def ensure_role(id: ServerId, host: str, workspace: str, rotation: int) -> None:
     """Make sure of the fabric role and of what opens it: a password, or the principal that Fabric logs in as to mirror
     into `workspace`. `rotation`: the last one that was asked for."""
-    name = settings().fabric_role
+    name = settings().login.role
     row = await store.read_server(id)
     recorded = row is not None and row.role == name
     if (principal := await credentials.principal(workspace)) is not None:
@@ -42,10 +42,10 @@ async def rotate(id: ServerId, host: str, rotation: int, databases: Collection[s
 
     Where the role was dropped by hand, nothing opens it; the connections follow when `ensure_role` has made it anew.
     """
-    if settings().fabric_credentials == "Basic":
+    if settings().login.credentials == "Basic":
         password = await _password(id, rotation)
         async with connect(host, MAINTENANCE_DATABASE) as connection:
-            if not await role.ensure_password(connection, settings().fabric_role, password.value):
+            if not await role.ensure_password(connection, settings().login.role, password.value):
                 databases = ()
     await _renew(id, host, rotation, databases)
     await store.update_server(id, rotated=rotation)
@@ -53,7 +53,7 @@ async def rotate(id: ServerId, host: str, rotation: int, databases: Collection[s
 
 def is_rotation_due(row: ServerRow | None) -> bool:
     """Whether a new password was asked for and is not everywhere yet."""
-    return row is not None and row.role == settings().fabric_role and row.rotation > row.rotated
+    return row is not None and row.role == settings().login.role and row.rotation > row.rotated
 
 
 def mark(login: credentials.Login, rotation: int) -> str:
@@ -64,7 +64,7 @@ def mark(login: credentials.Login, rotation: int) -> str:
 async def _password(id: ServerId, rotation: int) -> Secret:
     row = await store.read_server(id)
     outstanding = rotation if row and row.rotated < rotation else 0
-    tags = {"server": str(id), "role": settings().fabric_role}
+    tags = {"server": str(id), "role": settings().login.role}
     return await secrets.ensure(credentials.secret_name(id), tags, outstanding)
 
 

@@ -41,8 +41,8 @@ async def ensure_connection(id: ServerId, database: str, host: str, gateway: str
     superseded = tuple(sorted({*row.superseded, row.connection} - {found.id, ""}))
     given = login.mark(wanted, rotation)
     await store.update_mirror(id, database, connection=found.id, login=given, superseded=superseded)
-    if settings().connection_group:
-        await fabric_connection.share(found.id, settings().connection_group)
+    if settings().fabric.connection_group:
+        await fabric_connection.share(found.id, settings().fabric.connection_group)
     return found.created
 
 
@@ -61,8 +61,8 @@ async def ensure_mirror(
         row = await store.update_mirror(id, database, workspace=workspace, item="", item_name="", phase="Preparing")
     found = await mirrored_database.ensure(
         workspace,
-        definitions.definition(row.connection, database, chosen, retention_days=settings().retention_days),
-        name=mirrored_database.display_name(settings().mirror_name, id, database),
+        definitions.definition(row.connection, database, chosen, retention_days=settings().fabric.retention_days),
+        name=mirrored_database.display_name(settings().fabric.mirror_name, id, database),
         mark=fabric_connection.name_of(id, database),
         recorded=row.item,
         adopt=adopt,

@@ -39,7 +39,7 @@ async def prepare_database(id: ServerId, database: str, host: str, chosen: Seque
     What the tables were like is kept before the first of them is taken. Raises `Blocked` with the exact statements
     where the app may not do something itself.
     """
-    name = settings().fabric_role
+    name = settings().login.role
     async with connect(host, database) as connection:
         eligible = (await tables.report(connection, chosen or None)).eligible
         schemas = {table.schema for table in eligible}
@@ -86,7 +86,7 @@ async def _keep(id: ServerId, database: str, host: str, takeover: Takeover) -> N
 
 async def _verify(id: ServerId, database: str, host: str, schemas: set[str], eligible: tuple[TableName, ...]) -> None:
     """Look at it all once more, as the fabric role itself."""
-    name = settings().fabric_role
+    name = settings().login.role
     async with _as_role(id, database, host) as connection:
         lacking = await role.verify(connection, schemas, eligible)
     if lacking:
@@ -100,8 +100,8 @@ async def _verify(id: ServerId, database: str, host: str, schemas: set[str], eli
 @asynccontextmanager
 async def _as_role(id: ServerId, database: str, host: str) -> AsyncIterator[Connection]:
     """Be the fabric role: with its password, or where only a principal can log in as it, as somebody that may be it."""
-    name = settings().fabric_role
-    if settings().fabric_credentials == "Basic":
+    name = settings().login.role
+    if settings().login.credentials == "Basic":
         password = await credentials.password(id)
         async with connect_as(host, database, name, password.value) as connection:
             yield connection

@@ -44,7 +44,7 @@ async def release_database(id: ServerId, database: str) -> None:
     row = await store.read_mirror(id, database)
     if row is None:
         return
-    name = settings().fabric_role
+    name = settings().login.role
     try:
         async with connect(row.host, database) as connection:
             await slots.stop_publications(connection, name)
@@ -60,7 +60,7 @@ async def leave_workspace(row: MirrorRow) -> None:
     """Stop the mirror, and keep or delete the mirrored database by the setting."""
     if row.item:
         await mirrored_database.stop(row.workspace, row.item)
-        if settings().release_mirror == "delete":
+        if settings().fabric.release_mirror == "delete":
             await mirrored_database.delete(row.workspace, row.item)
 
 

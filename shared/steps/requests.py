@@ -65,7 +65,7 @@ async def ask(id: ServerId, body: bytes) -> None:
     """Keep the wish in the body of a request. Raises `InvalidInput`, `NotFound`, and `Conflict` naming a tag."""
     wish = desired.read_body(body)
     facts = await _observed(id)
-    desired.check_request(wish, _tags(facts), settings().tag_prefix)
+    desired.check_request(wish, _tags(facts), settings().scope.tag_prefix)
     unknown = [name for name in wish.databases if name not in facts.databases] if facts.state == "Ready" else []
     if unknown:
         raise NotFound(
@@ -82,9 +82,9 @@ async def withdraw(id: ServerId) -> None:
     if row is None:
         raise _unknown(id)
     facts = await flexible_server.observe(id)
-    tags = desired.read_tags(facts.tags, settings().tag_prefix) if facts else TagWish()
+    tags = desired.read_tags(facts.tags, settings().scope.tag_prefix) if facts else TagWish()
     if tags.state:
-        prefix = settings().tag_prefix
+        prefix = settings().scope.tag_prefix
         raise Conflict(
             f"The tag {prefix} on server {id.name!r} wants it mirrored.",
             code="WantedByTag",
@@ -164,12 +164,12 @@ async def _observed(id: ServerId) -> ServerFacts:
 
 
 def _tags(facts: ServerFacts) -> TagWish:
-    return desired.read_tags(facts.tags, settings().tag_prefix)
+    return desired.read_tags(facts.tags, settings().scope.tag_prefix)
 
 
 def _unknown(id: ServerId) -> NotFound:
     return NotFound(
         f"Nobody has asked for server {id.name!r} to be mirrored.",
         code="NotMirrored",
-        remedy=f"Set the tag {settings().tag_prefix} to enabled, or PUT its mirroring.",
+        remedy=f"Set the tag {settings().scope.tag_prefix} to enabled, or PUT its mirroring.",
     )

@@ -9,11 +9,10 @@ from shared.decisions import parameters as server_parameters
 from shared.decisions import restart as deciding
 from shared.decisions.restart import Verdict
 from shared.decisions.run import Asked
-from shared.desired.intent import RestartPolicy
 from shared.desired.server_id import ServerId
 from shared.platform import logs
 from shared.platform.errors import Blocked, NotFound
-from shared.platform.settings import settings
+from shared.platform.settings import RestartPolicy, settings
 from shared.records import store
 from shared.source import server as flexible_server
 from shared.steps import announce

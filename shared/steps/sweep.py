@@ -104,4 +104,4 @@ def _warn(row: Swept) -> None:
 
 async def prune() -> int:
     """Delete the days of the history that are older than HISTORY_DAYS; how many observations that were."""
-    return await store.prune(datetime.now(UTC) - timedelta(days=settings().history_days), MOST_PRUNED)
+    return await store.prune(datetime.now(UTC) - timedelta(days=settings().health.history_days), MOST_PRUNED)

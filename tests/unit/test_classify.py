@@ -12,28 +12,18 @@ from shared.decisions.record import MOST_FAILING, judge
 from shared.desired.server_id import ServerId
 from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
-from shared.platform.settings import Settings
 from shared.records.columns import Watched
 from shared.records.rows import HealthRow
 from shared.source.facts import Slot, TrackedPublication
 from shared.source.facts import TableStatus as SourceTable
+from tests.unit.facts import settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GUID = "11111111-1111-1111-1111-111111111111"
-SETTINGS = Settings(
-    azure_tenant_id=GUID,
-    azure_client_id=GUID,
-    identity_name="id",
-    identity_object_id=GUID,
-    storage_table_endpoint="https://t",
-    key_vault_url="https://v",
-    allowed_subscriptions=(GUID,),
-    allowed_workspaces=(GUID,),
-    health_grace_minutes=15,
-    latency_warn_minutes=15,
-    wal_warn_gib=5,
-    wal_critical_gib=20,
-)
+THRESHOLDS = {
+    "HEALTH_GRACE_MINUTES": "15", "LATENCY_WARN_MINUTES": "15", "WAL_WARN_GIB": "5", "WAL_CRITICAL_GIB": "20",
+}  # fmt: skip
+SETTINGS = settings(**THRESHOLDS)
 MIRROR = Watched(
     server=ServerId(GUID, "rg", "pg-1"), database="shop", workspace="w", item="i", item_name="pg-1-shop",
     changed_at=NOW - timedelta(hours=1),
@@ -92,7 +82,7 @@ YOUNG = msgspec.structs.replace(MIRROR, changed_at=NOW - timedelta(minutes=14))
 
 
 def kept_of(observation: Observation, previous: HealthRow | None = None) -> HealthRow:
-    return judge(observation, previous, msgspec.structs.replace(SETTINGS, health_confirmations=1))
+    return judge(observation, previous, settings(**THRESHOLDS, HEALTH_CONFIRMATIONS="1"))
 
 
 def codes(observation: Observation) -> tuple[str, list[str]]:
@@ -102,7 +92,7 @@ def codes(observation: Observation) -> tuple[str, list[str]]:
 
 def test_how_much_has_to_wait_before_a_sync_is_stalled_is_a_setting() -> None:
     seen = look("Running", table(last_sync_at=NOW - timedelta(minutes=16)), slot=slot(lag_bytes=20 * 2**20))
-    patient = msgspec.structs.replace(SETTINGS, lag_warn_mib=20)
+    patient = settings(**THRESHOLDS, LAG_WARN_MIB="20")
     assert (classify(seen, SETTINGS).level, classify(seen, patient).level) == ("Degraded", "Healthy")
 
 

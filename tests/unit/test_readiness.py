@@ -141,7 +141,7 @@ def test_what_lets_the_app_and_fabric_in_is_announced_and_planned_in_order() -> 
     assert found.plan.changes == (
         EnableSystemIdentity(),
         EnableEntraAuthentication(),
-        AddAdministrator(OBJECT_ID, "id-fabric-mirror", settings().azure_tenant_id),
+        AddAdministrator(OBJECT_ID, "id-fabric-mirror", settings().identity.tenant),
     )
     assert found.failures == ()
 

@@ -148,9 +148,7 @@ def test_a_preparation_says_where_to_mirror_what_and_how() -> None:
     assert decision.tables == {"crm": (), "shop": (Table("sales", "orders"), Table("sales", "lines"))}
     assert (decision.workspace, decision.workspace_name, decision.gateway) == (WORKSPACE, "Mirrors", "")
     assert (decision.restart, decision.fingerprint) == ("window", wanted.fingerprint)
-    assert decision.limits == run.Limits(
-        SETTINGS.operation_limit_minutes, SETTINGS.mirror_start_limit_minutes, SETTINGS.poll_seconds
-    )
+    assert decision.limits == SETTINGS.limits
 
 
 def test_a_gateway_is_used_only_where_fabric_does_not_reach_the_server_itself() -> None:

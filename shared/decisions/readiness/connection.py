@@ -14,9 +14,9 @@ from shared.platform.settings import Settings
 def connection_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> Iterator[Check]:
     """All checks of this file: the first always, the others by the way in which Fabric logs in."""
     yield postgresql_connections(facts)
-    if settings.fabric_credentials == "ServicePrincipal":
+    if settings.login.credentials == "ServicePrincipal":
         yield principal_secret(facts, settings)
-    if settings.fabric_credentials == "WorkspaceIdentity":
+    if settings.login.credentials == "WorkspaceIdentity":
         yield workspace_identity_by_gateway(gateway_of(intent, facts.server))
 
 
@@ -39,11 +39,11 @@ def principal_secret(facts: Facts, settings: Settings) -> Check:
     """Fabric logs in with a client secret that a person keeps in Key Vault."""
     return pass_or_fail(
         "PrincipalSecret",
-        settings.fabric_principal_secret,
+        settings.login.client_secret,
         facts.principal_secret,
         found="kept" if facts.principal_secret else "missing",
         wanted="kept in Key Vault",
-        message=f"Key Vault has no secret {settings.fabric_principal_secret!r}, with which Fabric is to log in.",
+        message=f"Key Vault has no secret {settings.login.client_secret!r}, with which Fabric is to log in.",
         remedy=CLIENT_REMEDY,
         reference=TUTORIAL,
     )

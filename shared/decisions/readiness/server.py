@@ -24,7 +24,7 @@ def server_checks(server: ServerFacts, intent: MirrorIntent, settings: Settings)
     yield replication_role(server)
     yield read_replicas(server, settings)
     yield elastic_cluster(server)
-    if settings.fabric_credentials == "Basic":
+    if settings.login.credentials == "Basic":
         yield password_authentication(server)
     yield network(server, intent)
 
@@ -107,7 +107,7 @@ def read_replicas(server: ServerFacts, settings: Settings) -> Check:
     return pass_or_fail(
         "ReadReplicas",
         server.id.name,
-        settings.allow_replicas or not server.replicas,
+        settings.scope.replicas or not server.replicas,
         found=server.replicas,
         wanted="no read replica",
         message=f"The server has {server.replicas} read replicas, and the app's settings forbid mirroring such a "

@@ -26,7 +26,7 @@ def workspace_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> 
     if not intent.workspace:
         return
     yield workspace_allowed(intent, settings)
-    if intent.workspace not in settings.allowed_workspaces:
+    if intent.workspace not in settings.scope.workspaces:
         return
     if facts.workspace_problem:
         yield workspace_readable(intent, facts.workspace_problem)
@@ -39,7 +39,7 @@ def workspace_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> 
         return
     yield capacity_active(facts.workspace, settings)
     yield server_workspace_role(facts.workspace)
-    if settings.fabric_credentials == "WorkspaceIdentity":
+    if settings.login.credentials == "WorkspaceIdentity":
         yield workspace_identity(facts.workspace)
 
 
@@ -52,7 +52,8 @@ def workspace_named(intent: MirrorIntent, settings: Settings) -> Check:
         found=intent.workspace or "none",
         wanted="a workspace",
         message="No Fabric workspace is named, and there is no default.",
-        remedy=f"Write the workspace's GUID into the tag {settings.tag_prefix}-workspace, or set DEFAULT_WORKSPACE.",
+        remedy=f"Write the workspace's GUID into the tag {settings.scope.tag_prefix}-workspace, or set "
+        "DEFAULT_WORKSPACE.",
         reference=TUTORIAL,
     )
 
@@ -62,7 +63,7 @@ def workspace_allowed(intent: MirrorIntent, settings: Settings) -> Check:
     return pass_or_fail(
         "WorkspaceAllowed",
         intent.workspace,
-        intent.workspace in settings.allowed_workspaces,
+        intent.workspace in settings.scope.workspaces,
         found=intent.workspace,
         wanted="on ALLOWED_WORKSPACES",
         message=f"Workspace {intent.workspace} is not allowed.",
@@ -110,7 +111,7 @@ def app_workspace_role(workspace: WorkspaceFacts, settings: Settings) -> Check:
         wanted="Member or Admin",
         message=f"The app's identity has {role} in workspace {_label(workspace)}; it needs Member or Admin to create "
         "mirrored databases and to admit the server's identity.",
-        remedy=f"Give {settings.identity_name!r} the role Member in the workspace.",
+        remedy=f"Give {settings.identity.name!r} the role Member in the workspace.",
         reference=TUTORIAL,
     )
 
@@ -126,7 +127,7 @@ def capacity_active(workspace: WorkspaceFacts, settings: Settings) -> Check:
             found=state,
             wanted="Active",
             message=f"The app can't see whether the capacity of workspace {_label(workspace)} is active.",
-            remedy=f"Make {settings.identity_name!r} a contributor of the capacity {workspace.capacity_id}. Until "
+            remedy=f"Make {settings.identity.name!r} a contributor of the capacity {workspace.capacity_id}. Until "
             "then, a paused one is noticed only when Fabric refuses to make or to start the mirror.",
             reference=TUTORIAL,
         )
