@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from shared.decisions import readiness
+from shared.decisions import allowed, readiness
 from shared.decisions import run as deciding
 from shared.decisions.run import Decision, Examine, Prepare, Refuse, Release, Wait
 from shared.desired.intent import MirrorIntent
@@ -39,9 +39,11 @@ async def decide(id: ServerId, run: str) -> Decision:
 
     Raises `Unavailable` for a server whose state has to change first.
     """
-    facts, row, mirrors = await asyncio.gather(
-        flexible_server.observe(id), store.read_server(id), store.list_mirrors_of(id)
-    )
+    row = await store.read_server(id)
+    if foreign := deciding.if_not_allowed(id, row, settings()):
+        log.info("%s: the server's subscription is not allowed.", type(foreign).__name__)
+        return foreign
+    facts, mirrors = await asyncio.gather(flexible_server.observe(id), store.list_mirrors_of(id))
     decision = await _decide(id, facts, row, mirrors, run)
     if not isinstance(decision, Refuse):
         log.info("%s: %s", type(decision).__name__, decision.why)
@@ -123,7 +125,9 @@ async def _parameters(facts: ServerFacts) -> dict[str, Parameter]:
 
 
 async def _workspace(workspace: str, server: str) -> WorkspaceFacts | None:
-    return await fabric_workspace.observe(workspace, server) if workspace in settings().scope.workspaces else None
+    if allowed.workspace_problem(workspace, settings()):
+        return None
+    return await fabric_workspace.observe(workspace, server)
 
 
 async def _or_reason[T](asked: Awaitable[T]) -> tuple[T | None, Reason | None]:

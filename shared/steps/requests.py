@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from shared.decisions import readiness
+from shared.decisions import allowed, readiness
 from shared.desired import intent as desired
 from shared.desired.intent import TagWish, Wish
 from shared.desired.server_id import ServerId
-from shared.platform.errors import Conflict, NotFound
+from shared.platform.errors import Conflict, NotAllowed, NotFound
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import store
@@ -117,6 +117,8 @@ async def reseed(workspace: str, item: str) -> ServerId:
     Both are GUIDs in lower case.
     """
     health = await store.read_health(workspace, item)
+    if health and (problem := _restart_problem(health.server, workspace)):
+        raise NotAllowed(problem.message, code=problem.code, remedy=problem.remedy)
     if health is None or not await store.ask_for_restart(health.server, health.database, item):
         raise NotFound(
             f"There is no mirror {item} in workspace {workspace}, or it was never looked at.",
@@ -124,6 +126,11 @@ async def reseed(workspace: str, item: str) -> ServerId:
             remedy="GET /api/mirrors lists the known ones.",
         )
     return health.server
+
+
+def _restart_problem(server: ServerId, workspace: str) -> Reason | None:
+    """Why a mirror may not be restarted, which copies its tables; None: it may."""
+    return allowed.server_problem(server, settings()) or allowed.workspace_problem(workspace, settings())
 
 
 async def describe(id: ServerId, running: bool) -> ServerState:

@@ -20,7 +20,7 @@ async def candidates() -> list[ServerId]:
         tags |= {id: of_server async for id, of_server in flexible_server.list_servers(subscription)}
     servers: list[ServerId] = []
     for id in sorted(rows.keys() | tags.keys()):
-        if why := why_look(tags.get(id), rows.get(id), settings()):
+        if why := why_look(id, tags.get(id), rows.get(id), settings()):
             with logs.about(server=id.key):
                 log.info("The resync looks at the server again, since %s.", why)
             servers.append(id)

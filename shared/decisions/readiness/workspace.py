@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shared.decisions import allowed
 from shared.decisions.readiness.facts import Facts
 from shared.decisions.readiness.report import TUTORIAL, Check, pass_or_fail, pass_or_fix
 from shared.desired.intent import MirrorIntent
@@ -26,7 +27,7 @@ def workspace_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> 
     if not intent.workspace:
         return
     yield workspace_allowed(intent, settings)
-    if intent.workspace not in settings.scope.workspaces:
+    if allowed.workspace_problem(intent.workspace, settings):
         return
     if facts.workspace_problem:
         yield workspace_readable(intent, facts.workspace_problem)
@@ -60,14 +61,15 @@ def workspace_named(intent: MirrorIntent, settings: Settings) -> Check:
 
 def workspace_allowed(intent: MirrorIntent, settings: Settings) -> Check:
     """Whoever may write tags may not thereby send data to any workspace."""
+    problem = allowed.workspace_problem(intent.workspace, settings)
     return pass_or_fail(
         "WorkspaceAllowed",
         intent.workspace,
-        intent.workspace in settings.scope.workspaces,
+        problem is None,
         found=intent.workspace,
         wanted="on ALLOWED_WORKSPACES",
-        message=f"Workspace {intent.workspace} is not allowed.",
-        remedy="Choose an allowed workspace, or have it added to ALLOWED_WORKSPACES.",
+        message=problem.message if problem else "",
+        remedy=problem.remedy if problem else "",
         reference=TUTORIAL,
     )
 
