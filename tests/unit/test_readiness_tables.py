@@ -72,3 +72,10 @@ def test_a_table_that_cannot_be_mirrored_fails_only_where_it_was_chosen(
     [check] = checks([table("t", status="ERROR", code="NOT_REGULAR_TABLE"), table("u")], chosen)
     assert (check.id, check.subject, check.status) == ("Table", "shop: public.t", status)
     assert check.message == "Says NOT_REGULAR_TABLE."
+    assert check.found == "NOT_REGULAR_TABLE"
+
+
+@pytest.mark.parametrize("chosen", [(), CHOSEN])
+def test_a_table_that_is_mirrored_with_a_loss_is_a_warning(chosen: tuple[TableName, ...]) -> None:
+    [check] = checks([table("t", status="WARNING", code="UNSUPPORTED_DATA_TYPE")], chosen)
+    assert (check.id, check.status) == ("Table", "warn")
