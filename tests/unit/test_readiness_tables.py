@@ -61,6 +61,8 @@ def test_names_that_differ_only_in_case() -> None:
     assert check.found == "public.ORDERS, public.Orders, public.orders"
     assert "differ only in letter case" in check.message
     assert "Rename" in check.remedy
+    [check] = checks([table("Orders"), table("orders"), table("lines")])
+    assert check.message.startswith("Tables public.Orders and public.orders of database 'shop' differ only in letter")
     lost = table("Orders", status="ERROR", code="NOT_REGULAR_TABLE")
     assert [check.id for check in checks([lost, table("orders")])] == ["Table"]
 
