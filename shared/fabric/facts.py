@@ -1,8 +1,12 @@
-"""What is seen of a Fabric workspace, and what to do where something is missing: light to import, without any SDK."""
+"""What the app sees of Fabric, and what to do where something is missing: light to import, without any SDK."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
+
+from shared.platform.reasons import Reason
 
 BELOW_MEMBER = "Contributor or Viewer"
 """The role of an app that may read a workspace, but not who has which role in it."""
@@ -36,3 +40,23 @@ class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The role of the server's identity; '' for none."""
     identity: str = ""
     """Object id of the workspace's own identity; '' for none."""
+
+
+class MirrorStatus(msgspec.Struct, frozen=True):
+    """Fabric's word for the mirror (Initializing, Initialized, Starting, Running, Paused, Stopping, Stopped, …)."""
+
+    status: str
+    error: Reason | None = None
+
+
+class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one table is doing. `rows` and `bytes` are what was processed so far; None: Fabric doesn't say."""
+
+    schema: str
+    name: str
+    status: str
+    rows: int | None = None
+    bytes: int | None = None
+    last_sync_at: datetime | None = None
+    latency_seconds: float | None = None
+    error: Reason | None = None

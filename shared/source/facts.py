@@ -87,3 +87,30 @@ class TableReport(msgspec.Struct, frozen=True):
     def eligible(self) -> tuple[TableName, ...]:
         """The tables that can be mirrored."""
         return tuple(TableName(table.schema, table.name) for table in self.tables if table.status != "ERROR")
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """A logical replication slot of one database."""
+
+    name: str
+    active: bool
+    wal_status: str
+    """Its WAL is kept (`reserved`), kept beyond `max_wal_size` (`extended`), about to go (`unreserved`) or `lost`."""
+    retained_bytes: int
+    """WAL that the server keeps for it."""
+    lag_bytes: int
+    """WAL written since what its consumer confirmed."""
+    safe_wal_bytes: int | None
+    """WAL that may still be written before the slot is lost; None: without a limit."""
+
+
+class TrackedPublication(msgspec.Struct, frozen=True, kw_only=True):
+    """A publication that `azure_cdc` ships to Fabric."""
+
+    name: str
+    owner: str
+    destination_path: str
+    active: bool
+    snapshot_done: bool
+    snapshot_percent: str
+    stream_start_time: datetime | None

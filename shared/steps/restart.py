@@ -14,8 +14,9 @@ from shared.desired.server_id import ServerId
 from shared.platform import logs
 from shared.platform.errors import Blocked, NotFound
 from shared.platform.settings import settings
-from shared.records import announcing, store
+from shared.records import store
 from shared.source import server as flexible_server
+from shared.steps import announce
 from shared.steps.login import is_rotation_due
 
 log = logs.logger(__name__)
@@ -42,7 +43,7 @@ async def decide(id: ServerId, policy: RestartPolicy, waiting: tuple[str, ...], 
 async def record_waiting(id: ServerId, verdict: Verdict) -> None:
     """Note in the server's row what is waited for."""
     reason = deciding.waiting_reason(id, verdict)
-    await announcing.tell(await store.update_server(id, phase="Waiting", reasons=(reason,)))
+    await announce.tell(await store.update_server(id, phase="Waiting", reasons=(reason,)))
 
 
 async def record_preparing(id: ServerId) -> None:

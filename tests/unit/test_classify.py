@@ -7,17 +7,16 @@ import msgspec
 import pytest
 
 from shared.decisions.health import GIB, SEVERITY, Assessment, classify
-from shared.decisions.observation import FabricSide, Observation, SourceSide, known_slot
-from shared.decisions.standing import settle
+from shared.decisions.observation import FabricSide, Observation, SourceSide, known_slot, pick
+from shared.decisions.record import MOST_FAILING, judge
 from shared.desired.server_id import ServerId
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings
-from shared.records.rows import HealthRow, MirrorRow
+from shared.records.columns import Watched
+from shared.records.rows import HealthRow
+from shared.source.facts import Slot, TrackedPublication
 from shared.source.facts import TableStatus as SourceTable
-from shared.source.slots import Slot, TrackedPublication
-from shared.steps.observe import pick
-from shared.steps.record_health import MOST_FAILING, row
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GUID = "11111111-1111-1111-1111-111111111111"
@@ -35,7 +34,7 @@ SETTINGS = Settings(
     wal_warn_gib=5,
     wal_critical_gib=20,
 )
-MIRROR = MirrorRow(
+MIRROR = Watched(
     server=ServerId(GUID, "rg", "pg-1"), database="shop", workspace="w", item="i", item_name="pg-1-shop",
     changed_at=NOW - timedelta(hours=1),
 )  # fmt: skip
@@ -93,8 +92,7 @@ YOUNG = msgspec.structs.replace(MIRROR, changed_at=NOW - timedelta(minutes=14))
 
 
 def kept_of(observation: Observation, previous: HealthRow | None = None) -> HealthRow:
-    standing = settle(previous, classify(observation, SETTINGS), observation.at, 1)
-    return row(observation, standing, previous)
+    return judge(observation, previous, msgspec.structs.replace(SETTINGS, health_confirmations=1))
 
 
 def codes(observation: Observation) -> tuple[str, list[str]]:
@@ -222,7 +220,7 @@ def test_what_the_database_tells_says_which_tables_and_what_to_do() -> None:
         "Role 'fabric_user' does not own 7 tables: public.t0, public.t1, public.t2, public.t3, public.t4, and 2 more.",
         "The service does not mirror 1 table: public.parts (NOT_REGULAR_TABLE).",
     ]
-    assert "it takes them" in reasons[0].remedy
+    assert "takes them" in reasons[0].remedy
     (gone,) = classify(look(source=in_database()), SETTINGS).reasons
     assert gone.message == "The database does not have any more: 1 table: public.orders."
 

@@ -22,7 +22,7 @@ from shared.desired import events, server_id
 from shared.platform import logs
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings, settings
-from shared.records import notices
+from shared.records import notices, topic
 from tests import bicep, source
 from tests.unit.facts import ENVIRONMENT
 
@@ -186,7 +186,7 @@ def test_queries_read_a_notice_as_the_app_logs_it(caplog: pytest.LogCaptureFixtu
     told = notices.PreparationBlocked(server=SERVER, run="r", reasons=(Reason("ServerTier", "{Burstable}"),))
     notice = notices.Notice(subject=SERVER, change="c", at=datetime(2026, 1, 1, tzinfo=UTC), data=told)
     with caplog.at_level(logging.INFO), settings_of_the_app(), logs.about(run="r"):
-        asyncio.run(notices.publish([notice]))
+        asyncio.run(topic.publish([notice]))
     [record] = caplog.records
     message = record.getMessage()
     assert message.startswith("FabricMirror.PreparationBlocked")
