@@ -83,6 +83,14 @@ def test_a_full_body() -> None:
         (b'{"databases": [""]}', "names of 1 to 63 bytes"),
         (b'{"databases": ["a\\u0000b"]}', "names of 1 to 63 bytes"),
         (b'{"workspace": "x"}', "Workspace is 'x', but the GUID of a Fabric workspace was expected."),
+        (b'{"tables": [{"database": "a", "schema": "", "table": "t"}]}', "names of 1 to 63 bytes"),
+        (
+            b'{"databases": ["a"], "tables": [{"database": "c", "schema": "s", "table": "t"},'
+            b' {"database": "b", "schema": "s", "table": "t"}]}',
+            "Tables is 'b'",
+        ),
+        (b'{"gateway": "x"}', "Gateway is 'x', but the GUID of a virtual network data gateway was expected."),
+        (b'{"e": 1, "c": 1, "a": 1, "d": 1, "b": 1}', "unknown members: 'a', 'b', 'c', 'd', 'e'."),
         (b'{"restart": true}', "Restart is True, but one of auto, now, window, approval was expected."),
         (b'{"tables": [{"schema": "s", "table": "t"}]}', "missing required field `database`"),
         (

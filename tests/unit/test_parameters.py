@@ -133,6 +133,7 @@ def test_a_server_that_does_not_offer_mirroring_is_a_problem() -> None:
         ("wal_level", {"allowed": "replica"}, "ParameterValueNotAllowed", ["'replica'", "'logical'", "wal_level"]),
         ("max_worker_processes", {"allowed": "0-9"}, "ParameterValueNotAllowed", ["'11'", "'0-9'"]),
         ("max_wal_senders", {"value": "many"}, "ParameterNotUnderstood", ["'many'", "whole number"]),
+        ("max_worker_processes", {"value": "many"}, "ParameterNotUnderstood", ["'many'", "whole number"]),
         ("max_replication_slots", None, "ParameterMissing", ["max_replication_slots"]),
     ],
 )
@@ -156,6 +157,11 @@ def test_a_database_that_the_list_cannot_name_is_a_problem() -> None:
     (problem,) = plan(server(), ["a,b"]).problems
     assert (problem.reason.code, problem.parameter) == ("DatabaseNameNotPossible", "azure.mirror_databases")
     assert "'a,b'" in problem.reason.message
+
+
+def test_databases_are_named_in_order() -> None:
+    names = [f"db{number}" for number in range(8)]
+    assert wanted(plan(server(), names[::-1]))["azure.mirror_databases"] == ",".join(names)
 
 
 def test_a_read_only_parameter_that_is_right_already_is_no_problem() -> None:

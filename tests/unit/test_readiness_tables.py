@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 
 from shared.decisions.readiness import Check, DatabaseFacts
@@ -75,6 +76,12 @@ def test_a_table_that_cannot_be_mirrored_fails_only_where_it_was_chosen(
     assert (check.id, check.subject, check.status) == ("Table", "shop: public.t", status)
     assert check.message == "Says NOT_REGULAR_TABLE."
     assert check.found == "NOT_REGULAR_TABLE"
+
+
+def test_every_code_of_a_table_is_told() -> None:
+    both = msgspec.structs.replace(table("t", status="ERROR"), codes=("NOT_REGULAR_TABLE", "UNSUPPORTED_DATA_TYPE"))
+    [check] = checks([both, table("u")])
+    assert check.found == "NOT_REGULAR_TABLE, UNSUPPORTED_DATA_TYPE"
 
 
 @pytest.mark.parametrize("chosen", [(), CHOSEN])
