@@ -2,7 +2,16 @@
 
 import pytest
 
-from shared.desired.intent import TableName, TagWish, Wish, check_request, combine, read_body, read_tags
+from shared.desired.intent import (
+    RESTART_POLICIES,
+    TableName,
+    TagWish,
+    Wish,
+    check_request,
+    combine,
+    read_body,
+    read_tags,
+)
 from shared.platform.errors import Conflict, InvalidInput
 from tests.unit.facts import OTHER_WORKSPACE, WORKSPACE, settings
 
@@ -67,6 +76,12 @@ def test_a_full_body() -> None:
     assert read_body(body % WORKSPACE.upper().encode()) == Wish(
         ("shop",), (TableName("shop", "public", "Orders"),), WORKSPACE, "now"
     )
+
+
+@pytest.mark.parametrize("policy", RESTART_POLICIES)
+def test_every_policy_can_be_asked_for(policy: str) -> None:
+    assert read_body(b'{"restart": "%s"}' % policy.encode()).restart == policy
+    assert read_tags({PREFIX: "on", f"{PREFIX}-restart": policy.upper()}, PREFIX).wish.restart == policy
 
 
 @pytest.mark.parametrize(
