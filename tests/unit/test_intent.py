@@ -1,5 +1,6 @@
 """What tags and requests mean, and what is said when they can't be understood."""
 
+import msgspec
 import pytest
 
 from shared.desired.intent import (
@@ -100,8 +101,7 @@ def test_every_policy_can_be_asked_for(policy: str) -> None:
         (b'{"workspace": "x"}', "Workspace is 'x', but the GUID of a Fabric workspace was expected."),
         (b'{"tables": [{"database": "a", "schema": "", "table": "t"}]}', "names of 1 to 63 bytes"),
         (
-            b'{"databases": ["a"], "tables": [{"database": "c", "schema": "s", "table": "t"},'
-            b' {"database": "b", "schema": "s", "table": "t"}]}',
+            msgspec.json.encode({"databases": ["a"], "tables": [TableName("c", "s", "t"), TableName("b", "s", "t")]}),
             "Tables is 'b'",
         ),
         (b'{"gateway": "x"}', "Gateway is 'x', but the GUID of a virtual network data gateway was expected."),
