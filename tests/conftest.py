@@ -31,6 +31,7 @@ from tests import real_parts
 type StackFactory = Callable[..., Stack]
 
 TOGETHER = {
+    "tests/e2e/lifecycle/test_patience.py": "a stack of its own",
     "tests/e2e/lifecycle/": "the lives of servers, told at once",
     "tests/e2e/test_documents.py": "the prepared server",
     "tests/e2e/test_main_job.py": "the prepared server",

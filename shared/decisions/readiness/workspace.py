@@ -1,8 +1,8 @@
 """The checks of the Fabric workspace: it is named, allowed, there, on an active capacity, and open to the app and to
 the server.
 
-A check that fails ends the row where the next ones would only repeat it: of a workspace that does not exist, no role is
-asked for.
+Where a check fails and the next ones could only repeat it, they are left out: nobody needs to read about the roles in a
+workspace that does not exist.
 """
 
 from __future__ import annotations
