@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.decisions.health import GIB, SEVERITY, Assessment, classify
+from shared.decisions.health import GIB, SEVERITY, Assessment, classify, is_suspect
 from shared.decisions.observation import FabricSide, Observation, SourceSide, known_slot, pick
 from shared.decisions.record import MOST_FAILING, judge
+from shared.decisions.standing import BEING_MADE
 from shared.desired.server_id import ServerId
 from shared.fabric.mirror import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
@@ -17,6 +18,7 @@ from shared.records.columns import Watched
 from shared.records.rows import HealthRow
 from shared.source.slots import Slot, TrackedPublication
 from shared.source.tables import TableStatus as SourceTable
+from tests.unit.test_documents import OPERATIONS, quoted, rows, section
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GUID = "11111111-1111-1111-1111-111111111111"
@@ -110,56 +112,77 @@ def test_a_mirror_that_replicates_is_healthy() -> None:
     assert classify(look(), SETTINGS) == Assessment("Healthy")
 
 
-@pytest.mark.parametrize(
-    ("observation", "level", "code"),
-    [
-        (look(fabric=FabricSide(gone=True)), "Unhealthy", "MirrorMissing"),
-        (look(error=Reason("InternalError", "Internal error")), "Unhealthy", "MirroringError"),
-        (look("Stopped", error=Reason("E", "why")), "Unhealthy", "MirroringError"),
-        (look("Paused"), "Unhealthy", "MirrorPaused"),
-        (look("Stopped"), "Stopped", "MirrorStopped"),
-        (look("Stopping"), "Stopped", "MirrorStopped"),
-        (look("Initialized"), "Stopped", "MirrorStopped"),
-        (look("Starting"), "Degraded", "StartIsSlow"),
-        (look("Initializing"), "Degraded", "StartIsSlow"),
-        (look("Hibernating"), "Unknown", "StatusUnknown"),
-        (look("Running", TABLE, FAILED), "Degraded", "TablesFailing"),
-        (look("Running", FAILED), "Unhealthy", "TablesFailing"),
-        (look("Running", table(status="Stopped"), TABLE), "Degraded", "TablesFailing"),
-        (look(fabric=FabricSide(MirrorStatus("Running"))), "Degraded", "NoTables"),
-        (look("Running", table(latency_seconds=901)), "Degraded", "LatencyHigh"),
-        (
-            look("Running", table(last_sync_at=NOW - timedelta(minutes=16)), slot=slot(lag_bytes=2**24 + 1)),
-            "Degraded",
-            "SyncStalled",
-        ),
-        (look(slot=None), "Unhealthy", "SlotMissing"),
-        (look(slot=slot(wal_status="lost", active=False)), "Unhealthy", "SlotLost"),
-        (look(slot=slot(wal_status="unreserved")), "Unhealthy", "SlotAtRisk"),
-        (look(slot=slot(retained_bytes=5 * GIB)), "Degraded", "WalRetained"),
-        (look(slot=slot(retained_bytes=20 * GIB)), "Unhealthy", "WalRetained"),
-        (look(slot=slot(active=False)), "Degraded", "SlotInactive"),
-        (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=30)), "Degraded", "WalRetained"),
-        (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=10)), "Unhealthy", "WalRetained"),
-        (look(source=in_database(owned(owner="app"))), "Degraded", "TablesNotOwned"),
-        (look(source=in_database(OWNED, owned(name="new", owner="app"))), "Degraded", "TablesNotOwned"),
-        (look(source=in_database()), "Degraded", "TablesGone"),
-        (look(source=in_database(OWNED, owned(name="v", status="ERROR"))), "Healthy", "TablesNotEligible"),
-        (
-            look(publication=msgspec.structs.replace(PUBLICATION, active=False)),
-            "Degraded",
-            "PublicationInactive",
-        ),
-        (look(fabric=Reason("Unavailable", "Fabric is out of reach")), "Unknown", "FabricUnknown"),
-        (look(source=Reason("Unavailable", "PostgreSQL is out of reach")), "Unknown", "SourceUnknown"),
-        (look(fabric=FabricSide(None, (TABLE,), unseen=DOWN)), "Unknown", "FabricUnknown"),
-        (look(source=SourceSide(SLOT, unseen=DOWN)), "Unknown", "SourceUnknown"),
-    ],
-)
+RULES: list[tuple[Observation, str, str]] = [
+    (look(fabric=FabricSide(gone=True)), "Unhealthy", "MirrorMissing"),
+    (look(error=Reason("InternalError", "Internal error")), "Unhealthy", "MirroringError"),
+    (look("Stopped", error=Reason("E", "why")), "Unhealthy", "MirroringError"),
+    (look("Paused"), "Unhealthy", "MirrorPaused"),
+    (look("Stopped"), "Stopped", "MirrorStopped"),
+    (look("Stopping"), "Stopped", "MirrorStopped"),
+    (look("Initialized"), "Stopped", "MirrorStopped"),
+    (look("Starting"), "Degraded", "StartIsSlow"),
+    (look("Initializing"), "Degraded", "StartIsSlow"),
+    (look("Hibernating"), "Unknown", "StatusUnknown"),
+    (look("Running", TABLE, FAILED), "Degraded", "TablesFailing"),
+    (look("Running", FAILED), "Unhealthy", "TablesFailing"),
+    (look("Running", table(status="Stopped"), TABLE), "Degraded", "TablesFailing"),
+    (look(fabric=FabricSide(MirrorStatus("Running"))), "Degraded", "NoTables"),
+    (look("Running", table(latency_seconds=901)), "Degraded", "LatencyHigh"),
+    (
+        look("Running", table(last_sync_at=NOW - timedelta(minutes=16)), slot=slot(lag_bytes=2**24 + 1)),
+        "Degraded",
+        "SyncStalled",
+    ),
+    (look(slot=None), "Unhealthy", "SlotMissing"),
+    (look(slot=slot(wal_status="lost", active=False)), "Unhealthy", "SlotLost"),
+    (look(slot=slot(wal_status="unreserved")), "Unhealthy", "SlotAtRisk"),
+    (look(slot=slot(retained_bytes=5 * GIB)), "Degraded", "WalRetained"),
+    (look(slot=slot(retained_bytes=20 * GIB)), "Unhealthy", "WalRetained"),
+    (look(slot=slot(active=False)), "Degraded", "SlotInactive"),
+    (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=30)), "Degraded", "WalRetained"),
+    (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=10)), "Unhealthy", "WalRetained"),
+    (look(source=in_database(owned(owner="app"))), "Degraded", "TablesNotOwned"),
+    (look(source=in_database(OWNED, owned(name="new", owner="app"))), "Degraded", "TablesNotOwned"),
+    (look(source=in_database()), "Degraded", "TablesGone"),
+    (look(source=in_database(OWNED, owned(name="v", status="ERROR"))), "Healthy", "TablesNotEligible"),
+    (
+        look(publication=msgspec.structs.replace(PUBLICATION, active=False)),
+        "Degraded",
+        "PublicationInactive",
+    ),
+    (look(fabric=Reason("Unavailable", "Fabric is out of reach")), "Unknown", "FabricUnknown"),
+    (look(source=Reason("Unavailable", "PostgreSQL is out of reach")), "Unknown", "SourceUnknown"),
+    (look(fabric=FabricSide(None, (TABLE,), unseen=DOWN)), "Unknown", "FabricUnknown"),
+    (look(source=SourceSide(SLOT, unseen=DOWN)), "Unknown", "SourceUnknown"),
+]
+
+
+@pytest.mark.parametrize(("observation", "level", "code"), RULES)
 def test_each_rule(observation: Observation, level: str, code: str) -> None:
     assert codes(observation) == (level, [code])
     (reason,) = classify(observation, SETTINGS).reasons
     assert reason.message
+
+
+def test_the_documented_levels_of_each_reason_are_those_of_the_rules() -> None:
+    levels: dict[str, set[str]] = {BEING_MADE.code: {"Unknown"}}
+    for _, level, code in RULES:
+        levels.setdefault(code, set()).add(level)
+    documented = {
+        code: set(cells[1].split(" or "))
+        for cells in rows(section(OPERATIONS, "Health"))
+        for code in quoted(cells[0])
+        if code not in SEVERITY
+    }
+    assert documented == levels
+
+
+def test_a_glance_that_shows_nothing_wrong_is_enough() -> None:
+    glance = look(fabric=FabricSide(None, (TABLE,)), source=SourceSide(slot(lag_bytes=2**24)))
+    assert not is_suspect(glance, SETTINGS)
+    assert is_suspect(msgspec.structs.replace(glance, source=SourceSide(slot(lag_bytes=2**24 + 1))), SETTINGS)
+    assert is_suspect(msgspec.structs.replace(glance, fabric=FabricSide(None, (FAILED,))), SETTINGS)
+    assert is_suspect(msgspec.structs.replace(glance, source=DOWN), SETTINGS)
 
 
 @pytest.mark.parametrize(
