@@ -4,10 +4,24 @@ import os
 
 import azure.durable_functions as df
 
-from functions import activities, dashboard, events, mailbox, mirrors, openapi, orchestrations, servers, timers
+from functions import (
+    activities,
+    dashboard,
+    entities,
+    events,
+    mirrors,
+    openapi,
+    orchestrations,
+    servers,
+    suborchestrations,
+    sweeps,
+    timers,
+)
 from shared.platform import export
 
 export.start(os.environ)
 app = df.DFApp()
-for module in (events, servers, mirrors, dashboard, openapi, timers, mailbox, orchestrations, activities):
+for module in (events, servers, mirrors, dashboard, openapi, timers):
+    app.register_functions(module.blueprint)
+for module in (entities, orchestrations, suborchestrations, sweeps, activities):
     app.register_functions(module.blueprint)

@@ -7,6 +7,7 @@ import azure.functions as func
 import msgspec
 
 from functions import bodies, signals
+from functions.messages import RestartDecision
 from functions.problems import answer, told
 from shared.desired import server_id
 from shared.desired.server_id import ServerId
@@ -65,10 +66,9 @@ async def get_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient
     server = _server(req)
     run = await signals.present_run(client, server)
     state = await requests.describe(server, bool(run))
-    progress = await signals.custom_status(client, run) if run else {}
-    return answer(
-        {**msgspec.to_builtins(state), "run": run or state.run, "running": bool(run), "progress": progress or None}
-    )
+    progress = await signals.custom_status(client, run) if run else None
+    shown = {"run": run or state.run, "running": bool(run), "progress": msgspec.to_builtins(progress)}
+    return answer(msgspec.to_builtins(state) | shown)
 
 
 @blueprint.route(route=f"{SERVER}/mirroring", methods=["DELETE"], auth_level=func.AuthLevel.FUNCTION)
@@ -125,11 +125,11 @@ def _server(req: func.HttpRequest) -> ServerId:
     return server
 
 
-def _decision(body: bytes) -> bool:
+def _decision(body: bytes) -> RestartDecision:
     decided = bodies.said(body, "restart")
     if decided is None:
         raise InvalidInput('The body must be {"restart": true} or {"restart": false}.', code="InvalidBody")
-    return decided
+    return RestartDecision(decided)
 
 
 def _accepted(req: func.HttpRequest, server: ServerId) -> func.HttpResponse:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import azure.durable_functions as df
 import azure.functions as func
+import msgspec
 
 from functions import signals
-from functions.mailbox import mailbox
+from functions.sweeps import SweepHealth, sweep_health
 from shared.platform import logs
 from shared.platform.settings import settings
 
@@ -37,7 +38,9 @@ async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunct
         telemetry.skipped()
         return
     await client.purge_orchestration(SWEEP)
-    await client.schedule_new_orchestration("sweep_health", instance_id=SWEEP)
+    await client.schedule_new_orchestration(
+        sweep_health.name, input=msgspec.to_builtins(SweepHealth()), instance_id=SWEEP
+    )
 
 
 @blueprint.timer_trigger(schedule="%RESYNC_SCHEDULE%", arg_name="timer")
@@ -50,7 +53,7 @@ async def resync_servers(timer: func.TimerRequest, client: df.DurableFunctionsCl
     for server, run in dead.items():
         with logs.about(server=server.key, run=run):
             log.warning("This run died; its server is looked at again.")
-        await client.signal_entity(mailbox(server.key), "finished", input=run)
+        await signals.free(client, server, run)
     for server in sorted({*dead, *await resync.candidates()}):
         await signals.look(client, server)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-_FUNCTION = re.compile(r"^@blueprint\.(?:.*\n)+?(?:async def|def|class) (\w+)", re.MULTILINE)
+_FUNCTION = re.compile(r"^@(?:blueprint\.|corridor\.)(?:.*\n)+?(?:async def|def|class) (\w+)", re.MULTILINE)
 _SCHEDULE = re.compile(r'schedule="%(\w+)%"')
 
 

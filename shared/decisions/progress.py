@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from shared.decisions.outcome import GOALS, Outcome
+from shared.decisions.restart import Verdict
+
 SERVER_STEPS = ("observe", "identity", "administrator", "parameters", "restart", "role", "workspace")
 DATABASE_STEPS = ("database", "connection", "mirror", "running")
 
@@ -55,17 +58,29 @@ def releasing(done: int, databases: int, message: str) -> Status:
     )
 
 
-def waiting(status: Status, waiting_for: str, since: str, until: str) -> Status:
+def waiting(status: Status, verdict: Verdict) -> Status:
     """The same place, but a decision or a time is waited for."""
-    return msgspec.structs.replace(status, phase="Waiting", waiting_for=waiting_for, since=since, until=until)
+    return msgspec.structs.replace(
+        status,
+        phase="Waiting",
+        message=verdict.message,
+        waiting_for=verdict.waiting_for,
+        since=verdict.since.isoformat() if verdict.since else None,
+        until=verdict.wait_until.isoformat() if verdict.wait_until else None,
+    )
 
 
-def ended(phase: str, message: str, databases: int) -> Status:
-    """The status of a run that is over. Only one that reached its goal stands at 100 percent."""
-    total = _total(databases)
-    done = total if phase in ("Mirrored", "Released") else 0
+def ended(last: Status, outcome: Outcome) -> Status:
+    """The status of a run that is over, after the `last` one. Only a run that reached its goal stands at 100 percent;
+    any other stands where it ended."""
+    is_at_goal = outcome.phase in GOALS
     return Status(
-        phase=phase, step="done", steps_done=done, steps_total=total, percent=100 * done // total, message=message
+        phase=outcome.phase,
+        step="done",
+        steps_done=last.steps_total if is_at_goal else last.steps_done,
+        steps_total=last.steps_total,
+        percent=100 if is_at_goal else last.percent,
+        message=outcome.sentence,
     )
 
 

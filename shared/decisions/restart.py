@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 import msgspec
 
+from shared.decisions.run import Asked, wanted
+from shared.decisions.start import is_restart_due
 from shared.desired.intent import RestartPolicy
+from shared.desired.server_id import ServerId
+from shared.platform.errors import InvalidInput
 from shared.platform.reasons import Reason
 from shared.platform.regions import time_zone
 from shared.platform.settings import Settings
+from shared.records.rows import APPROVAL_REQUIRED, MirrorRow, ServerRow
 from shared.source.facts import MaintenanceWindow, ServerFacts
 
 APPROVAL = "restart-decision"
@@ -21,32 +27,32 @@ DEFAULT_WINDOW_HOUR = 23
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether to restart now. `wait_until` (ISO 8601, UTC) is None: now.
+    """Whether to restart now, and why."""
 
-    Otherwise that time is waited for, or a decision before it; when it comes, the server is restarted
-    (`restart_then`), or the run ends because of `too_late`. `refused`: the reason when somebody decides against it.
-    """
-
-    wait_until: str | None = None
-    since: str = ""
+    message: str
+    """The sentence that says why the server is restarted now, or what is waited for."""
+    wait_until: datetime | None = None
+    """None: restart now. Otherwise that time (UTC) is waited for, or a decision before it."""
+    since: datetime | None = None
     waiting_for: str = ""
-    message: str = ""
     restart_then: bool = True
+    """What to do when the time has come: restart, or end the run because of `too_late`."""
     too_late: Reason | None = None
     refused: Reason | None = None
+    """Why the run ends when somebody decides against the restart."""
 
 
 def judge(
     server: ServerFacts, policy: RestartPolicy, waiting: tuple[str, ...], now: datetime, settings: Settings
 ) -> Verdict:
-    """The verdict of a policy; pure. `now` is in UTC. A window that is not known is replaced by a decision."""
+    """The verdict of a policy. `now` is in UTC. A window that nobody can tell is replaced by a decision."""
+    names = ", ".join(waiting)
     if policy == "auto":
         grace = timedelta(hours=settings.restart_grace_hours)
         young = server.created_at is not None and now - server.created_at < grace
         policy = "now" if young else "approval"
     if policy == "now":
-        return Verdict()
-    names = ", ".join(waiting)
+        return Verdict(message=f"The policy allows to restart server {server.id.name!r} for {names} at once")
     refused = Reason(
         "RestartRefused",
         f"The restart of server {server.id.name!r} was refused. It works as before; {names} wait for a restart.",
@@ -56,18 +62,17 @@ def judge(
     opens = next_window(server.maintenance_window, time_zone(server.location), now)
     if policy == "window" and opens:
         if opens <= now:
-            return Verdict()
+            return Verdict(message=f"The maintenance window is open to restart server {server.id.name!r} for {names}")
         return Verdict(
-            wait_until=opens.isoformat(),
-            since=now.isoformat(),
+            wait_until=opens,
+            since=now,
             waiting_for=MAINTENANCE_WINDOW,
             message=f"Waiting for the maintenance window to restart server {server.id.name!r} for {names}",
             refused=refused,
         )
-    until = now + timedelta(hours=settings.restart_decision_hours)
     return Verdict(
-        wait_until=until.isoformat(),
-        since=now.isoformat(),
+        wait_until=now + timedelta(hours=settings.restart_decision_hours),
+        since=now,
         waiting_for=APPROVAL,
         message=f"Waiting for a decision to restart server {server.id.name!r} for {names}",
         restart_then=False,
@@ -79,6 +84,58 @@ def judge(
         ),
         refused=refused,
     )
+
+
+def refusal(fingerprint: str, code: str) -> str:
+    """What a row notes of an intent for which there was no restart, and of the reason's code."""
+    return f"{fingerprint} {code}"
+
+
+def refused_before(row: ServerRow | None, verdict: Verdict) -> Reason | None:
+    """Why nobody is asked again: the restart for the same intent was refused, or not decided in time."""
+    for reason in (verdict.refused, verdict.too_late):
+        if reason and row and row.restart_refused == refusal(row.fingerprint, reason.code):
+            return reason
+    return None
+
+
+def waiting_reason(server: ServerId, verdict: Verdict) -> Reason:
+    """What the server's row says while the verdict is waited for."""
+    if verdict.waiting_for != APPROVAL or verdict.wait_until is None:
+        return Reason("WaitingForWindow", verdict.message)
+    door = f"/api/servers/{server.subscription}/{server.resource_group}/{server.name}/mirroring/restart-decision"
+    return Reason(
+        APPROVAL_REQUIRED, verdict.message, f"Decide with POST {door} before {verdict.wait_until.isoformat()}."
+    )
+
+
+def why_superseded(
+    facts: ServerFacts | None,
+    row: ServerRow | None,
+    mirrors: Iterable[MirrorRow],
+    asked: Asked,
+    fingerprint: str,
+    is_rotation_due: bool,
+    settings: Settings,
+) -> str:
+    """Why a wait for the restart ends although nobody decided; empty: go on waiting.
+
+    A new password, and the restart of a mirror, do not wait with the run, unless the run has tried them already.
+    """
+    if facts is None:
+        return "the server was deleted"
+    if row and is_rotation_due and row.rotation > asked.rotation:
+        return "a new password was asked for"
+    restarts = {mirror.database for mirror in mirrors if is_restart_due(mirror)}
+    if restarts & set(asked.databases) - set(asked.restarts):
+        return "the restart of a mirror was asked for"
+    try:
+        intent = wanted(facts, row, settings)
+    except InvalidInput as error:
+        return f"the tags can't be understood any more: {error.message}"
+    if not intent.wanted:
+        return "nobody wants the server mirrored any more"
+    return "" if intent.fingerprint == fingerprint else "something else is wanted"
 
 
 def next_window(window: MaintenanceWindow, zone: tzinfo | None, now: datetime) -> datetime | None:

@@ -13,7 +13,7 @@ from shared.desired import server_id
 from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
 from shared.platform.row import EPOCH, Columns
-from shared.records.rows import Level
+from shared.records.rows import Level, MirrorPhase, ServerPhase
 
 
 class _OfServer(Columns, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class Watched(_OfServer, frozen=True, kw_only=True):
 
     server: ServerId
     database: str
-    phase: str = "New"
+    phase: MirrorPhase = "New"
     host: str = ""
     workspace: str = ""
     workspace_name: str = ""
@@ -52,7 +52,7 @@ class ServerNews(_OfServer, frozen=True, kw_only=True):
     """Of a ServerRow: what a notice of the server is made from."""
 
     id: ServerId
-    phase: str = "New"
+    phase: ServerPhase = "New"
     fingerprint: str = ""
     reasons: tuple[Reason, ...] = ()
     run: str = ""

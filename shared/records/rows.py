@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
 from shared.desired import server_id
+from shared.desired.intent import Wish
 from shared.desired.server_id import ServerId
+from shared.desired.takeover import Takeover
 from shared.platform.reasons import Reason
 from shared.platform.row import EPOCH, Row, key
 
@@ -26,30 +28,36 @@ class _OfServer(Row, frozen=True, kw_only=True):
 
 APPROVAL_REQUIRED = "RestartApprovalRequired"
 """Code of the reason for which a server waits until somebody decides about its restart."""
+ServerPhase = Literal["New", "Preparing", "Waiting", "Mirrored", "Blocked", "Releasing", "Released", "Deleted"]
+MirrorPhase = Literal["New", "Preparing", "Starting", "Restarting", "Running", "Blocked", "Releasing"]
 
 
 class ServerRow(_OfServer, frozen=True, kw_only=True):
-    """One flexible server. `request` is the wish that came over HTTP, `report` the last readiness report (both JSON).
-
-    `baseline_worker_processes` is what the server had before the first preparation; `role` the PostgreSQL role that
-    we created there; `run` the orchestration instance of the last run; `restart_refused` the fingerprint of the wish
-    for which there was no restart, and the code of the reason; `rotation` numbers the last new password that was asked
-    for, by the time (seconds since 1970), and `rotated` the last one that is everywhere, in the connections too.
-    """
+    """One flexible server."""
 
     id: ServerId
-    phase: str = "New"
-    request: str = ""
+    phase: ServerPhase = "New"
+    request: Wish | None = None
+    """What somebody asked for over HTTP; None: nobody did, or it was withdrawn."""
     fingerprint: str = ""
+    """Fingerprint of the intent that the last run worked for."""
     reasons: tuple[Reason, ...] = ()
     report: str = ""
+    """The last readiness report, as JSON."""
     baseline_worker_processes: int | None = None
+    """What max_worker_processes was before the first preparation."""
     role: str = ""
+    """The PostgreSQL role that the app created on the server; empty: none."""
     run: str = ""
+    """Instance id of the last run."""
     restart_refused: str = ""
+    """Fingerprint of the intent for which there was no restart, and the code of the reason."""
     rotation: int = 0
+    """Number of the last new password that was asked for: the time of the request, in seconds since 1970."""
     rotated: int = 0
+    """Number of the last rotation that has reached the server and all connections."""
     announced: str = ""
+    """What the last notice said of the server, so that it is not sent twice."""
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -57,34 +65,37 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
 
 
 class MirrorRow(_OfServer, frozen=True, kw_only=True):
-    """One database of a server and its mirrored database.
-
-    `host` is the server's domain name, `item` and `item_name` the mirrored database's id and display name, `connection`
-    the Fabric connection's id, `login` tells which credentials it was given last, `superseded` are connections that it
-    takes the place of; `secret` is the name in Key Vault of what Fabric logs in with, `takeover` the former owners and
-    privileges of its tables (JSON), `everything` that all of its tables are mirrored, new ones too; `reseed` that the
-    mirror is to be stopped and started, which seeds its tables anew (`phase` is Restarting in between); `changed_at` is
-    when it was last made, led elsewhere, stopped or started by us or found to have come up: until the grace time after
-    it, nothing is wrong with what only begins.
-    """
+    """One database of a server, and its mirrored database."""
 
     server: ServerId
     database: str
-    phase: str = "New"
+    phase: MirrorPhase = "New"
+    """Restarting: the app has stopped the mirror, in order to start it again."""
     host: str = ""
+    """Domain name of the server."""
     workspace: str = ""
     workspace_name: str = ""
     item: str = ""
+    """GUID of the mirrored database; empty: none was made yet."""
     item_name: str = ""
     connection: str = ""
+    """GUID of the Fabric connection."""
     login: str = ""
+    """Which credentials the connection was given last; see `decisions.login`."""
     superseded: tuple[str, ...] = ()
+    """GUIDs of connections that `connection` takes the place of; they are removed when the mirror uses it."""
     secret: str = ""
-    takeover: str = ""
+    """Name of the Key Vault secret that Fabric logs in with."""
+    takeover: Takeover | None = None
+    """Former owners and privileges of the tables that were taken; None: none was."""
     reasons: tuple[Reason, ...] = ()
     everything: bool = True
+    """All tables are mirrored, new ones too."""
     reseed: bool = False
+    """Somebody asked to stop and start the mirror, which copies its tables again."""
     changed_at: datetime = EPOCH
+    """When the app last made, changed, stopped or started the mirror, or saw that it had come up. Until the grace time
+    after it, nothing is wrong with a mirror that only begins."""
 
     @property
     def keys(self) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -33,16 +33,15 @@ async def ensure_workspace_access(id: ServerId, workspace: str) -> None:
     await fabric_workspace.ensure_member(workspace, facts.principal_id)
 
 
-async def prepare_database(id: ServerId, database: str, host: str, chosen: list[tuple[str, str]] | None) -> None:
+async def prepare_database(id: ServerId, database: str, host: str, chosen: Sequence[TableName]) -> None:
     """Rights of the fabric role in one database, and ownership of the tables to mirror.
 
     What the tables were like is kept before the first of them is taken. Raises `Blocked` with the exact statements
     where the app may not do something itself.
     """
     name = settings().fabric_role
-    selection = [TableName(schema, table) for schema, table in chosen] if chosen else None
     async with connect(host, database) as connection:
-        eligible = (await tables.report(connection, selection)).eligible
+        eligible = (await tables.report(connection, chosen or None)).eligible
         schemas = {table.schema for table in eligible}
         takeover = await ownership.plan_take(connection, name, eligible)
         _require_takeable(takeover.not_takeable)
@@ -53,37 +52,33 @@ async def prepare_database(id: ServerId, database: str, host: str, chosen: list[
     await _verify(id, database, host, schemas, eligible)
 
 
-async def give_back_surplus(id: ServerId, database: str, host: str, chosen: list[tuple[str, str]] | None) -> None:
+async def give_back_surplus(id: ServerId, database: str, host: str, chosen: Sequence[TableName]) -> None:
     """Give back the tables that were taken for an earlier choice and are not chosen any more."""
     row = await store.read_mirror(id, database)
-    if row is None or not row.takeover or chosen is None:
+    if row is None or row.takeover is None or not chosen:
         return
-    taken = msgspec.json.decode(row.takeover, type=Takeover)
-    wanted = {TableName(schema, table) for schema, table in chosen}
-    surplus = tuple(former for former in taken.tables if former.name not in wanted)
+    taken = row.takeover
+    surplus = tuple(former for former in taken.tables if former.name not in chosen)
     if not surplus:
         return
     kept = msgspec.structs.replace(taken, tables=tuple(former for former in taken.tables if former not in surplus))
     still = await still_members(id, database) | {former.owner for former in kept.tables}
     async with connect(host, database) as connection:
         await ownership.give_back(connection, msgspec.structs.replace(taken, tables=surplus), still)
-    await store.update_mirror(id, database, takeover=msgspec.json.encode(kept).decode() if kept.tables else "")
+    await store.update_mirror(id, database, takeover=kept if kept.tables else None)
 
 
 async def still_members(id: ServerId, leaving: str) -> set[str]:
     """The former owners of tables that are taken in other databases of the server than `leaving`."""
-    rows = await store.list_mirrors_of(id)
-    others = [
-        msgspec.json.decode(row.takeover, type=Takeover) for row in rows if row.database != leaving and row.takeover
-    ]
+    others = [row.takeover for row in await store.list_mirrors_of(id) if row.database != leaving and row.takeover]
     return {former.owner for takeover in others for former in takeover.tables}
 
 
 async def _keep(id: ServerId, database: str, host: str, takeover: Takeover) -> None:
     """Write down what is about to be taken, joined with what was taken earlier."""
     row = await store.read_mirror(id, database)
-    earlier = msgspec.json.decode(row.takeover, type=Takeover) if row and row.takeover else None
-    kept = msgspec.json.encode(takeover.after(earlier)).decode() if takeover.tables or earlier else ""
+    earlier = row.takeover if row else None
+    kept = takeover.after(earlier) if takeover.tables or earlier else None
     phase = row.phase if row and row.phase in ("Running", "Starting") else "Preparing"
     secret = credentials.kept_as(id)
     await store.update_mirror(id, database, host=host, secret=secret, takeover=kept, phase=phase)

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import msgspec
-
 from shared.desired.server_id import ServerId
-from shared.desired.takeover import Takeover
 from shared.fabric import connection as fabric_connection
 from shared.fabric import mirror as mirrored_database
 from shared.platform import secrets
@@ -52,8 +49,7 @@ async def release_database(id: ServerId, database: str) -> None:
         async with connect(row.host, database) as connection:
             await slots.stop_publications(connection, name)
             if row.takeover:
-                takeover = msgspec.json.decode(row.takeover, type=Takeover)
-                await ownership.give_back(connection, takeover, await still_members(id, database))
+                await ownership.give_back(connection, row.takeover, await still_members(id, database))
             await role.release_database(connection, name)
     except NotFound:
         pass

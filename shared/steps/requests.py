@@ -52,7 +52,7 @@ async def readiness_of(id: ServerId, asked: Mapping[str, Any]) -> readiness.Repo
     """
     facts, row = await _observed(id), await store.read_server(id)
     request = desired.read_body(msgspec.json.encode(asked))
-    kept = msgspec.json.decode(row.request, type=Wish) if row and row.request else Wish()
+    kept = (row.request if row else None) or Wish()
     if request.databases:
         kept = msgspec.structs.replace(kept, tables=())
     wish = msgspec.structs.replace(kept, **{name: getattr(request, name) for name in asked})
@@ -73,7 +73,7 @@ async def ask(id: ServerId, body: bytes) -> None:
             code="DatabaseNotFound",
             remedy="Correct the name (letter case matters), or create the database first.",
         )
-    await store.update_server(id, request=msgspec.json.encode(wish).decode(), restart_refused="")
+    await store.update_server(id, request=wish, restart_refused="")
 
 
 async def withdraw(id: ServerId) -> None:
@@ -90,7 +90,7 @@ async def withdraw(id: ServerId) -> None:
             code="WantedByTag",
             remedy=f"Set the tag {prefix} to disabled, or remove it; that releases the server.",
         )
-    await store.update_server(id, request="")
+    await store.update_server(id, request=None)
 
 
 async def rotate(id: ServerId) -> None:

@@ -11,6 +11,7 @@ from azure.data.tables.aio import TableServiceClient
 
 from local.cloud import tokens
 from local.stack import Stack
+from shared.desired.intent import Wish
 from shared.desired.server_id import ServerId
 from shared.platform import clients, errors
 from shared.platform.reasons import Reason
@@ -74,9 +75,9 @@ async def test_a_restart_is_asked_of_the_mirror_that_is_there_alone() -> None:
 async def test_a_server_is_made_changed_listed_and_deleted() -> None:
     id = server("pg-life")
     assert await store.read_server(id) is None
-    made = await store.update_server(id, phase="Checking", baseline_worker_processes=8)
+    made = await store.update_server(id, phase="Waiting", baseline_worker_processes=8)
     changed = await store.update_server(id, reasons=(Reason("A", "says", "do"),))
-    assert changed.phase == "Checking"
+    assert changed.phase == "Waiting"
     assert changed.baseline_worker_processes == 8
     assert changed.updated_at > made.updated_at > NOW
     assert await store.read_server(id) == changed
@@ -87,13 +88,13 @@ async def test_a_server_is_made_changed_listed_and_deleted() -> None:
 
 
 async def test_an_update_that_changes_nothing_writes_nothing() -> None:
-    first = await store.update_server(server("pg-same"), phase="Prepared")
-    assert await store.update_server(server("pg-same"), phase="Prepared") == first
+    first = await store.update_server(server("pg-same"), phase="Preparing")
+    assert await store.update_server(server("pg-same"), phase="Preparing") == first
 
 
 async def test_updates_at_the_same_time_lose_nothing() -> None:
     id = server("pg-race")
-    fields = {"phase": "Prepared", "request": "{}", "fingerprint": "f", "report": "[]", "role": "r", "run": "run-1"}
+    fields = {"phase": "Preparing", "request": Wish(), "fingerprint": "f", "report": "[]", "role": "r", "run": "run-1"}
     await asyncio.gather(*(store.update_server(id, **{name: value}) for name, value in fields.items()))
     row = await store.read_server(id)
     assert row is not None
@@ -102,9 +103,9 @@ async def test_updates_at_the_same_time_lose_nothing() -> None:
 
 @pytest.mark.parametrize("database", ["shop", "a/b\\c#d?e", "Ünï'\"; drop", "100%", "=3D", " ", "語" * 21])
 async def test_databases_of_any_name(database: str) -> None:
-    written = await store.update_mirror(server("pg-names"), database, phase="Running", takeover="é" * 200_000)
+    written = await store.update_mirror(server("pg-names"), database, phase="Running", login="é" * 200_000)
     assert await store.read_mirror(server("pg-names"), database) == written
-    shorter = await store.update_mirror(server("pg-names"), database, takeover="short")
+    shorter = await store.update_mirror(server("pg-names"), database, login="short")
     assert await store.read_mirror(server("pg-names"), database) == shorter
     assert database in [row.database for row in await store.list_mirrors_of(server("pg-names"))]
     await store.delete_mirror(server("pg-names"), database)
@@ -121,7 +122,7 @@ async def test_mirrors_are_listed_by_server_and_all_together() -> None:
 
 async def test_a_record_too_large_is_refused_before_it_is_sent() -> None:
     with pytest.raises(errors.Blocked, match="'shop' takes"):
-        await store.update_mirror(server("pg-large"), "shop", takeover="x" * 600_000)
+        await store.update_mirror(server("pg-large"), "shop", login="x" * 600_000)
     assert await store.read_mirror(server("pg-large"), "shop") is None
 
 

@@ -71,6 +71,7 @@ def test_healthy_mirrors_take_one_call_each_and_fill_their_time() -> None:
         ({"level": "Unknown"}, True, True),
         ({"pending": 1}, True, True),
         ({"updated_at": HOUR_AGO - timedelta(seconds=1)}, True, True),  # the mirror was changed since
+        ({"updated_at": HOUR_AGO}, False, False),
         ({"details_at": NOW - timedelta(minutes=14, seconds=59)}, False, False),
         ({"details_at": NOW - timedelta(minutes=15)}, False, True),
         ({"details_at": None}, False, True),
@@ -128,6 +129,11 @@ def test_what_the_healthy_do_not_need_goes_to_the_urgent() -> None:
     bad, good = mirrors(1500), mirrors(20, first=1500)
     made = plan([*bad, *good], latest(bad, level="Unhealthy") | latest(good), NOW, settings())
     assert len(items(made)) == 20 + int((196 * 4.5 - 20) / 2)
+
+
+def test_the_urgent_get_all_calls_where_nobody_else_waits() -> None:
+    bad = mirrors(1500)
+    assert len(items(plan(bad, latest(bad, level="Unhealthy"), NOW, settings()))) == int(196 * 4.5 / 2)
 
 
 def test_the_mirrors_of_a_server_stay_together() -> None:

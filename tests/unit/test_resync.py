@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import pytest
 
+from shared.decisions.resync import why_look
 from shared.desired import intent as desired
 from shared.desired.intent import Wish
 from shared.records.rows import ServerRow
-from shared.steps.resync import needs_look
 from tests.unit.facts import OTHER_WORKSPACE, SERVER, settings
 
 ENABLED = {"fabric-mirror": "enabled"}
@@ -25,8 +24,7 @@ def fingerprint(tags: Mapping[str, str], request: Wish | None = None) -> str:
 
 def known(phase: str, tags: Mapping[str, str] = ENABLED, request: Wish | None = None, **more: Any) -> ServerRow:
     """A row as the last run left it, when the tags and the request were these."""
-    kept = msgspec.json.encode(request).decode() if request else ""
-    return ServerRow(id=SERVER, phase=phase, request=kept, fingerprint=fingerprint(tags, request), **more)
+    return ServerRow(id=SERVER, phase=phase, request=request, fingerprint=fingerprint(tags, request), **more)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +45,7 @@ def known(phase: str, tags: Mapping[str, str] = ENABLED, request: Wish | None = 
     ],
 )
 def test_a_server_that_is_as_it_should_be_is_left_alone(tags: Mapping[str, str] | None, row: ServerRow | None) -> None:
-    assert not needs_look(tags, row, SETTINGS)
+    assert not why_look(tags, row, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +76,8 @@ def test_a_server_that_is_as_it_should_be_is_left_alone(tags: Mapping[str, str] 
 def test_a_server_that_is_not_as_it_should_be_is_looked_at(
     tags: Mapping[str, str] | None, row: ServerRow | None
 ) -> None:
-    assert needs_look(tags, row, SETTINGS)
+    assert why_look(tags, row, SETTINGS)
 
 
 def test_another_default_workspace_is_another_wish() -> None:
-    assert needs_look(ENABLED, known("Mirrored"), settings(DEFAULT_WORKSPACE=OTHER_WORKSPACE))
+    assert why_look(ENABLED, known("Mirrored"), settings(DEFAULT_WORKSPACE=OTHER_WORKSPACE))

@@ -15,13 +15,16 @@ import pytest
 
 from local.stack import Stack
 from shared.decisions import announce as deciding
+from shared.decisions.outcome import Outcome, OutcomePhase
 from shared.desired.server_id import ServerId
 from shared.platform import errors
+from shared.platform.reasons import Reason
 from shared.records import store, topic
 from shared.steps import announce, record, restart, sweep
 from tests import source
 from tests.component.app import app_environment
 from tests.component.notices.watched import NOW, WORKSPACE, Mirror, mirror
+from tests.pages import wait_for
 
 INFRA = source.ROOT / "infra"
 
@@ -30,10 +33,10 @@ def topic_fails(stack: Stack, times: int) -> None:
     stack.control("eventgrid", "POST", "faults", {"operation": "Events_Publish", "status": 503, "times": times})
 
 
-async def ended(id: ServerId, phase: str, *codes: str, run: int = 1, fingerprint: str = "f1") -> None:
+async def ended(id: ServerId, phase: OutcomePhase, *codes: str, run: int = 1, fingerprint: str = "f1") -> None:
     """The end of a run, as the run itself records it."""
     await store.update_server(id, run=f"{id.key}:{run}", fingerprint=fingerprint)
-    await record.outcome(id, phase, [{"code": code, "message": "m", "remedy": "r"} for code in codes])
+    await record.outcome(id, Outcome(phase, tuple(Reason(code, "m", "r") for code in codes)))
 
 
 async def test_a_notice_is_a_cloud_event_of_the_documented_form(
@@ -198,17 +201,17 @@ async def test_another_wish_that_is_fulfilled_is_told(
 async def test_a_restart_decision_is_asked_for_once_a_run(
     server: ServerId, told: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    verdict = {"waiting_for": "restart-decision", "message": "Waiting for a decision", "wait_until": "2026-12-01T00:00"}
+    verdict = wait_for("restart-decision", NOW, NOW + timedelta(hours=72))
     for run in (1, 1, 2):
         await store.update_server(server, run=f"{server.key}:{run}")
         await restart.record_waiting(server, verdict)
-    await restart.record_waiting(server, verdict | {"waiting_for": "maintenance-window"})
+    await restart.record_waiting(server, wait_for("maintenance-window", NOW, NOW))
     assert [event["type"] for event in told()] == ["FabricMirror.RestartApprovalRequired"] * 2
     [reason] = told()[0]["data"]["reasons"]
     assert (
         f"POST /api/servers/{server.subscription}/{server.resource_group}/{server.name}/mirroring" in reason["remedy"]
     )
-    assert "2026-12-01T00:00" in reason["remedy"]
+    assert (NOW + timedelta(hours=72)).isoformat() in reason["remedy"]
 
 
 async def test_a_run_ends_even_if_the_topic_is_out_of_reach_and_the_sweep_tells_later(
