@@ -43,7 +43,7 @@ class Probed(msgspec.Struct, frozen=True):
     """What became of a chunk."""
 
     mirrors: int
-    """How many observations were kept."""
+    """How many observations the app wrote."""
     calls: int
     """How many calls to Fabric the looks took."""
 

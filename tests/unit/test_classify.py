@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from shared.decisions.health import GIB, SEVERITY, Assessment, classify, is_suspect
-from shared.decisions.observation import FabricSide, Observation, SourceSide, known_slot, pick
+from shared.decisions.observation import FabricSide, Observation, SourceSide, earlier_slot, pick
 from shared.decisions.record import MOST_FAILING, judge
 from shared.decisions.standing import BEING_MADE
 from shared.desired.server_id import ServerId
@@ -271,10 +271,10 @@ def test_what_services_say_is_cut_so_that_it_fits_into_a_row() -> None:
 
 def test_a_slot_is_known_until_its_mirror_is_started_anew() -> None:
     before = kept_of(look())
-    assert known_slot(MIRROR, None) == ""
-    assert known_slot(MIRROR, before) == "s"
+    assert earlier_slot(MIRROR, None) == ""
+    assert earlier_slot(MIRROR, before) == "s"
     anew = msgspec.structs.replace(MIRROR, changed_at=NOW + timedelta(minutes=1))
-    assert known_slot(anew, before) == ""
+    assert earlier_slot(anew, before) == ""
     gone = look(at=NOW + timedelta(minutes=5), slot=None)
     assert kept_of(gone, before).slot == "s"
     assert kept_of(msgspec.structs.replace(gone, mirror=anew), before).slot == ""
@@ -368,5 +368,5 @@ def test_the_slot_bears_the_name_of_the_items_publication() -> None:
     assert pick("i", (slot(name="o"),), (others, PUBLICATION)) == SourceSide(None, PUBLICATION)
     assert pick("i", slots, (others,)) == SourceSide(None, None)
     assert pick("i", (SLOT,), ()) == SourceSide(SLOT, None)
-    assert pick("i", slots, (), known="s") == SourceSide(SLOT, None)
-    assert pick("i", (SLOT,), (), known="gone") == SourceSide(None, None)
+    assert pick("i", slots, (), earlier="s") == SourceSide(SLOT, None)
+    assert pick("i", (SLOT,), (), earlier="gone") == SourceSide(None, None)

@@ -37,7 +37,9 @@ def test_a_selection_has_columns_of_its_row(selection: type[Columns], row: type[
 
 @pytest.mark.parametrize(("selection", "row"), SELECTIONS)
 def test_a_view_asks_for_its_columns_alone(selection: type[Columns], row: type[Row]) -> None:
-    assert View("T", selection)._select == list(columns(selection))
+    """And for the pieces of long reasons: with one piece alone the JSON ends in the middle."""
+    pieces = {"reasons_1", "reasons_2", "reasons_3"} if "reasons" in columns(selection) else set()
+    assert set(View("T", selection)._select or ()) == columns(selection).keys() | pieces
 
 
 def test_what_is_selected_comes_back() -> None:
