@@ -12,12 +12,12 @@ from datetime import timedelta
 import msgspec
 
 from shared.decisions.observation import RUNNING, FabricSide, Observation, SourceSide
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings
 from shared.records.rows import Level, Remembered
-from shared.source.slots import Slot
-from shared.source.tables import TableStatus as SourceTable
+from shared.source.facts import Slot
+from shared.source.facts import TableStatus as SourceTable
 
 SEVERITY: tuple[Level, ...] = ("Healthy", "Unknown", "Stopped", "Degraded", "Unhealthy")
 """The levels, the worst last."""

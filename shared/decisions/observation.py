@@ -11,14 +11,14 @@ from datetime import datetime
 import msgspec
 
 from shared.desired.server_id import ServerId
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform import reasons
 from shared.platform.errors import MirrorError, NotFound
 from shared.platform.reasons import Reason
 from shared.records.columns import Watched
 from shared.records.rows import Remembered
-from shared.source.slots import Slot, TrackedPublication
-from shared.source.tables import TableStatus as SourceTable
+from shared.source.facts import Slot, TrackedPublication
+from shared.source.facts import TableStatus as SourceTable
 
 RUNNING = "Running"
 ITEM_GONE = frozenset({"ItemNotFound", "EntityNotFound"})

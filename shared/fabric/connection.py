@@ -44,11 +44,6 @@ class ServicePrincipal(msgspec.Struct, frozen=True, tag_field="credentialType", 
         return f"ServicePrincipal({self.service_principal_client_id})"
 
 
-CLIENT_REMEDY = (
-    "Keep the application's client secret in the app's Key Vault, under the name in FABRIC_PRINCIPAL_SECRET."
-)
-
-
 class WorkspaceIdentity(msgspec.Struct, frozen=True, tag_field="credentialType"):
     """Fabric logs in as the identity of the workspace in which the connection is used. It can't be tested beforehand,
     and not by way of a gateway (source: "Authenticate with Microsoft Fabric workspace identity")."""

@@ -19,6 +19,7 @@ from shared.desired.server_id import ServerId
 from shared.fabric.client import ErrorResponse, pages, read, write
 from shared.fabric.connection import PREFIX
 from shared.fabric.definition import PART, Definition, parse, parts
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform import logs
 from shared.platform.errors import MirrorError, NotFound, Unavailable
 from shared.platform.reasons import Reason
@@ -46,26 +47,6 @@ class MirrorResult(msgspec.Struct, frozen=True):
     id: str
     name: str
     change: Literal["created", "updated", "unchanged"]
-
-
-class MirrorStatus(msgspec.Struct, frozen=True):
-    """Fabric's word for the mirror (Initializing, Initialized, Starting, Running, Paused, Stopping, Stopped, …)."""
-
-    status: str
-    error: Reason | None = None
-
-
-class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How one table is doing. `rows` and `bytes` are what was processed so far; None: Fabric doesn't say."""
-
-    schema: str
-    name: str
-    status: str
-    rows: int | None = None
-    bytes: int | None = None
-    last_sync_at: datetime | None = None
-    latency_seconds: float | None = None
-    error: Reason | None = None
 
 
 class _Item(msgspec.Struct, frozen=True, rename="camel"):

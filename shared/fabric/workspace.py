@@ -5,40 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from shared.fabric.client import pages, read, write
+from shared.fabric.facts import BELOW_MEMBER, IDENTITY_REMEDY, RAISE_REMEDY, RANKS, SERVER_ROLE, WorkspaceFacts
 from shared.platform.errors import Blocked, Conflict, NotAllowed, NotFound, Unavailable
 from shared.platform.settings import settings
 
-BELOW_MEMBER = "Contributor or Viewer"
-RANKS = {"Viewer": 1, "Contributor": 2, "Member": 3, "Admin": 4}
-SERVER_ROLE = "Contributor"
-"""What the identity of a mirrored server needs: it writes into the workspace's OneLake."""
 NO_ROLE = frozenset({"InsufficientPrivileges", "InsufficientWorkspaceRole"})
 PRINCIPAL_SECONDS = 15.0
 """Pause before a principal is looked for again that Microsoft Entra ID has not told Fabric of yet."""
-
-
-RAISE_REMEDY = f"Let an Admin of the workspace give the server's identity the role {SERVER_ROLE}, or remove its role."
-IDENTITY_REMEDY = "Let an admin of the workspace create it in the workspace settings, under Workspace identity."
-
-
-class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """`capacity_state` is Active or Inactive, '' where there is no capacity, or Unknown where the app can't see it:
-    Fabric shows a capacity to its administrators and contributors.
-
-    `app_role` is the app's own role: Admin, Member, `BELOW_MEMBER`, or '' for none. Fabric shows the roles to members
-    only: an app that may read the workspace but not its roles is below them, and one that gets its role through a group
-    (`through_group`) counts as Member. `server_role` is that of the server's identity, '' for none. `identity` is the
-    object id of the workspace's own identity, '' for none.
-    """
-
-    id: str
-    name: str = ""
-    capacity_id: str = ""
-    capacity_state: str = ""
-    app_role: str = ""
-    through_group: bool = False
-    server_role: str = ""
-    identity: str = ""
 
 
 class _Identity(msgspec.Struct, frozen=True, rename="camel"):

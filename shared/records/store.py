@@ -25,16 +25,7 @@ from shared.desired.server_id import ServerId
 from shared.platform.row import key
 from shared.platform.table import Table, View
 from shared.records.columns import ServerNews, Swept, Watched
-from shared.records.rows import (
-    HealthRow,
-    HistoryRow,
-    LastLook,
-    MirrorRow,
-    Remembered,
-    ServerRow,
-    day,
-    inverted_ticks,
-)
+from shared.records.rows import HealthRow, HistoryRow, LastLook, MirrorRow, Remembered, ServerRow, day, inverted_ticks
 
 
 class Range(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What Azure Resource Manager tells about a flexible server: the types alone, without any SDK."""
+"""What is seen of a flexible server and of the tables in it: the types alone, without any SDK."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from shared.desired.server_id import ServerId
+from shared.desired.takeover import TableName
 
 
 class Administrator(msgspec.Struct, frozen=True):
@@ -55,3 +56,61 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     maintenance_window: MaintenanceWindow
     databases: tuple[str, ...]
     """User databases in order of name: not the templates, `postgres`, and those that Azure keeps for itself."""
+
+
+TABLE_LIMIT = 500
+"""How many tables a mirrored database has at most (source: the limitations of Fabric mirroring, as in `tables`)."""
+TABLE_LIMIT_EXCEEDED = "TABLE_LIMIT_EXCEEDED"
+"""The app's own status code, in addition to the service's, for a table beyond the limit."""
+
+
+class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the mirror does with one table. `status`: OK, WARNING (mirrored, with a loss) or ERROR (not mirrored)."""
+
+    schema: str
+    name: str
+    status: str
+    codes: tuple[str, ...]
+    """The service's status codes of the table."""
+    message: str
+    owner: str
+    bytes_estimate: int
+    """Size on disk at the last vacuum or analyze, without indexes."""
+
+
+class TableReport(msgspec.Struct, frozen=True):
+    """The tables of one database in order of schema and name. Without a selection: every table, but no views."""
+
+    tables: tuple[TableStatus, ...]
+
+    @property
+    def eligible(self) -> tuple[TableName, ...]:
+        """The tables that can be mirrored."""
+        return tuple(TableName(table.schema, table.name) for table in self.tables if table.status != "ERROR")
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """A logical replication slot of one database."""
+
+    name: str
+    active: bool
+    wal_status: str
+    """Its WAL is kept (`reserved`), kept beyond `max_wal_size` (`extended`), about to go (`unreserved`) or `lost`."""
+    retained_bytes: int
+    """WAL that the server keeps for it."""
+    lag_bytes: int
+    """WAL written since what its consumer confirmed."""
+    safe_wal_bytes: int | None
+    """WAL that may still be written before the slot is lost; None: without a limit."""
+
+
+class TrackedPublication(msgspec.Struct, frozen=True, kw_only=True):
+    """A publication that `azure_cdc` ships to Fabric."""
+
+    name: str
+    owner: str
+    destination_path: str
+    active: bool
+    snapshot_done: bool
+    snapshot_percent: str
+    stream_start_time: datetime | None

@@ -275,5 +275,4 @@ def _parameter(item: models.Configuration) -> Parameter:
         dynamic=bool(properties.is_dynamic_config),
         pending_restart=bool(properties.is_config_pending_restart),
         data_type=_text(properties.data_type),
-        source=properties.source or "",
     )

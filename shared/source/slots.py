@@ -6,41 +6,14 @@ A slot retains WAL until its consumer has read it: a forgotten one fills the dis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from itertools import groupby
 
 import msgspec
 from psycopg import sql
 
 from shared.source.connection import Connection
+from shared.source.facts import Slot, TrackedPublication
 from shared.source.parameters import Used
-
-
-class Slot(msgspec.Struct, frozen=True, kw_only=True):
-    """A logical replication slot of one database."""
-
-    name: str
-    active: bool
-    wal_status: str
-    """Its WAL is kept (`reserved`), kept beyond `max_wal_size` (`extended`), about to go (`unreserved`) or `lost`."""
-    retained_bytes: int
-    """WAL that the server keeps for it."""
-    lag_bytes: int
-    """WAL written since what its consumer confirmed."""
-    safe_wal_bytes: int | None
-    """WAL that may still be written before the slot is lost; None: without a limit."""
-
-
-class TrackedPublication(msgspec.Struct, frozen=True, kw_only=True):
-    """A publication that `azure_cdc` ships to Fabric."""
-
-    name: str
-    owner: str
-    destination_path: str
-    active: bool
-    snapshot_done: bool
-    snapshot_percent: str
-    stream_start_time: datetime | None
 
 
 async def slots_in_use(connection: Connection, role: str, mirrored: Sequence[str]) -> Used:

@@ -15,35 +15,7 @@ from psycopg import errors, sql
 
 from shared.desired.takeover import TableName
 from shared.source.connection import Connection
-
-LIMIT = 500
-"""Tables that a mirrored database can have; of more, the first by schema and name."""
-LIMIT_EXCEEDED = "TABLE_LIMIT_EXCEEDED"
-"""Our own code, beside the service's, for a table beyond that."""
-
-
-class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the mirror does with one table. `status`: OK, WARNING (mirrored, with a loss) or ERROR (not mirrored)."""
-
-    schema: str
-    name: str
-    status: str
-    codes: tuple[str, ...]
-    message: str
-    owner: str
-    bytes_estimate: int
-    """Size on disk at the last vacuum or analyze, without indexes."""
-
-
-class TableReport(msgspec.Struct, frozen=True):
-    """Tables by schema and name. Without a selection: every table, but no views."""
-
-    tables: tuple[TableStatus, ...]
-
-    @property
-    def eligible(self) -> tuple[TableName, ...]:
-        """Those that can be mirrored."""
-        return tuple(TableName(table.schema, table.name) for table in self.tables if table.status != "ERROR")
+from shared.source.facts import TABLE_LIMIT, TABLE_LIMIT_EXCEEDED, TableReport, TableStatus
 
 
 async def report(connection: Connection, selection: Sequence[TableName] | None = None) -> TableReport:
@@ -85,7 +57,8 @@ _MESSAGES = {
     "FORBIDDEN_CHARS_IN_TABLE_NAME": "Its name has a space or one of ;{{}}()= or a tab or line feed: rename it.",
     "FORBIDDEN_CHARS_IN_COLUMN_NAME": "Columns {forbidden} have a space or one of ;{{}}()= in their name: rename them.",
     "UNSUPPORTED_TYPE_IN_REPLICA_IDENTITY": "It has no key with only types that can be mirrored: add one.",
-    LIMIT_EXCEEDED: f"A mirrored database has at most {LIMIT} tables, the first by schema and name. Choose.",
+    TABLE_LIMIT_EXCEEDED: f"A mirrored database has at most {TABLE_LIMIT} tables, the first by schema and name. "
+    "Choose.",
     "UNSUPPORTED_DATA_TYPE": "Columns {unsupported} are left out: their type can't be mirrored.",
     "NO_INDEX_FULL_IDENTITY": "It has neither a primary key nor a unique index on columns that are NOT NULL: "
     "whole rows are logged for every change. Add a key.",
@@ -156,9 +129,9 @@ def _limited(statuses: Sequence[TableStatus]) -> tuple[TableStatus, ...]:
     eligible = 0
     for status in statuses:
         eligible += status.status != "ERROR"
-        if eligible > LIMIT and status.status != "ERROR":
+        if eligible > TABLE_LIMIT and status.status != "ERROR":
             status = msgspec.structs.replace(  # noqa: PLW2901
-                status, status="ERROR", codes=(LIMIT_EXCEEDED,), message=_MESSAGES[LIMIT_EXCEEDED]
+                status, status="ERROR", codes=(TABLE_LIMIT_EXCEEDED,), message=_MESSAGES[TABLE_LIMIT_EXCEEDED]
             )
         limited.append(status)
     return tuple(limited)

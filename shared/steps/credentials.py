@@ -9,7 +9,8 @@ import msgspec
 
 from shared.desired.server_id import ServerId
 from shared.fabric import workspace as fabric_workspace
-from shared.fabric.connection import CLIENT_REMEDY, Basic, Credentials, ServicePrincipal, WorkspaceIdentity
+from shared.fabric.connection import Basic, Credentials, ServicePrincipal, WorkspaceIdentity
+from shared.fabric.facts import CLIENT_REMEDY
 from shared.platform import secrets
 from shared.platform.errors import Blocked, Unavailable
 from shared.platform.secrets import Secret

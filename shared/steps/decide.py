@@ -15,6 +15,7 @@ from shared.desired.intent import MirrorIntent
 from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
 from shared.fabric import workspace as fabric_workspace
+from shared.fabric.facts import WorkspaceFacts
 from shared.platform import logs, reasons
 from shared.platform.errors import MirrorError, Unavailable
 from shared.platform.reasons import Reason
@@ -121,7 +122,7 @@ async def _parameters(facts: ServerFacts) -> dict[str, Parameter]:
     return await flexible_server.parameters(facts.id) if facts.state == "Ready" else {}
 
 
-async def _workspace(workspace: str, server: str) -> fabric_workspace.WorkspaceFacts | None:
+async def _workspace(workspace: str, server: str) -> WorkspaceFacts | None:
     return await fabric_workspace.observe(workspace, server) if workspace in settings().allowed_workspaces else None
 
 

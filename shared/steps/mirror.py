@@ -13,7 +13,7 @@ from shared.desired.takeover import TableName
 from shared.fabric import connection as fabric_connection
 from shared.fabric import definition as definitions
 from shared.fabric import mirror as mirrored_database
-from shared.fabric.mirror import MirrorStatus
+from shared.fabric.facts import MirrorStatus
 from shared.platform.errors import Blocked, MirrorError, NotFound, Unavailable
 from shared.platform.settings import settings
 from shared.records import store

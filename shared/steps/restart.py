@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+from shared.decisions import parameters as server_parameters
 from shared.decisions import restart as deciding
 from shared.decisions.restart import Verdict
 from shared.decisions.run import Asked
@@ -14,7 +15,6 @@ from shared.platform import logs
 from shared.platform.errors import Blocked, NotFound
 from shared.platform.settings import settings
 from shared.records import store
-from shared.source import parameters as server_parameters
 from shared.source import server as flexible_server
 from shared.steps import announce
 from shared.steps.login import is_rotation_due

@@ -19,7 +19,7 @@ from shared.platform.reasons import Reason
 from shared.source import server as flexible_server
 from shared.source import slots, tables
 from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
-from shared.source.slots import Slot, TrackedPublication
+from shared.source.facts import Slot, TableStatus, TrackedPublication
 from shared.steps import unexpected
 
 LONGEST_LOOK = 30.0
@@ -34,7 +34,7 @@ class Details(msgspec.Struct, frozen=True):
     """What only a connection to the database tells."""
 
     publications: tuple[TrackedPublication, ...]
-    tables: tuple[tables.TableStatus, ...]
+    tables: tuple[TableStatus, ...]
 
 
 class ServerView:

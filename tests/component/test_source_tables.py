@@ -10,6 +10,7 @@ from psycopg import sql
 from shared.desired.takeover import TableName
 from shared.source import connection, tables
 from shared.source.connection import Connection
+from shared.source.facts import TABLE_LIMIT, TableReport
 from tests.component.application import IDENTITY, PASSWORD, prepare_server
 from tests.component.conftest import VERSIONS, Postgres
 from tests.component.test_azure_cdc import EXPECTED, TABLES
@@ -34,7 +35,7 @@ async def create(found: Connection, statements: str) -> None:
     await found.execute("RESET search_path")
 
 
-def codes(report: tables.TableReport) -> dict[str, tuple[str, set[str]]]:
+def codes(report: TableReport) -> dict[str, tuple[str, set[str]]]:
     return {table.name: (table.status, set(table.codes)) for table in report.tables}
 
 
@@ -102,7 +103,7 @@ async def test_of_more_than_500_tables_the_first_by_schema_and_name_are_mirrored
     )
     await found.execute("CREATE TABLE app.t000 (a json)")
     report = await tables.report(found)
-    assert len(report.eligible) == tables.LIMIT
+    assert len(report.eligible) == TABLE_LIMIT
     exceeded = [table for table in report.tables if "TABLE_LIMIT_EXCEEDED" in table.codes]
     assert [table.name for table in exceeded] == ["t501", "t502"]
     assert "500" in exceeded[0].message

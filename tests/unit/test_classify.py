@@ -11,13 +11,13 @@ from shared.decisions.observation import FabricSide, Observation, SourceSide, ea
 from shared.decisions.record import MOST_FAILING, judge
 from shared.decisions.standing import BEING_MADE
 from shared.desired.server_id import ServerId
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings
 from shared.records.columns import Watched
 from shared.records.rows import HealthRow
-from shared.source.slots import Slot, TrackedPublication
-from shared.source.tables import TableStatus as SourceTable
+from shared.source.facts import Slot, TrackedPublication
+from shared.source.facts import TableStatus as SourceTable
 from tests.unit.test_documents import OPERATIONS, quoted, rows, section
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.decisions.observation import FabricSide, not_ready, refused
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform import errors
 from shared.platform.errors import MirrorError
 from shared.platform.reasons import Reason

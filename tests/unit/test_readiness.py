@@ -13,10 +13,10 @@ from shared.decisions.readiness import Check, DatabaseFacts, Facts, Report
 from shared.desired.changes import AddAdministrator, EnableEntraAuthentication, EnableSystemIdentity, SetParameter
 from shared.desired.intent import MirrorIntent
 from shared.desired.takeover import NotTakeable
-from shared.fabric.workspace import BELOW_MEMBER, WorkspaceFacts
+from shared.fabric.facts import BELOW_MEMBER, WorkspaceFacts
 from shared.platform.reasons import Reason
+from shared.source.facts import TableReport, TableStatus
 from shared.source.parameters import Parameter, Used
-from shared.source.tables import TableReport, TableStatus
 from tests.unit.facts import OBJECT_ID, WORKSPACE, server, settings
 
 READY: dict[str, Parameter] = {

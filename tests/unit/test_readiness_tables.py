@@ -9,7 +9,8 @@ import pytest
 from shared.decisions.readiness import Check, DatabaseFacts
 from shared.decisions.readiness.database import database_checks
 from shared.desired.intent import MirrorIntent, TableName
-from shared.source.tables import LIMIT, TableReport, TableStatus, _limited
+from shared.source.facts import TABLE_LIMIT, TableReport, TableStatus
+from shared.source.tables import _limited
 from tests.unit import facts
 
 CHOSEN = (TableName("shop", "public", "t"),)
@@ -36,13 +37,13 @@ def test_tables_that_are_fine_are_not_mentioned() -> None:
 
 @pytest.mark.parametrize("chosen", [(), CHOSEN])
 def test_too_many_tables(chosen: tuple[TableName, ...]) -> None:
-    tables = [table(f"t{number:04}") for number in range(LIMIT + 120)]
+    tables = [table(f"t{number:04}") for number in range(TABLE_LIMIT + 120)]
     [check] = checks(tables, chosen)
     assert (check.id, check.subject, check.found, check.wanted) == ("TooManyTables", "shop", "620", "at most 500")
     assert check.status == ("fail" if chosen else "warn")
     assert "120 of database 'shop' are left out, from public.t0500 on" in check.message
     assert check.remedy
-    assert checks(tables[:LIMIT], chosen) == []
+    assert checks(tables[:TABLE_LIMIT], chosen) == []
 
 
 def test_no_table_at_all() -> None:

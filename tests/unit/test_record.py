@@ -10,12 +10,12 @@ import pytest
 
 from shared.decisions.observation import FabricSide, Observation, SourceSide, failed
 from shared.decisions.record import is_settled, is_told, judge, notice, why_dropped
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.records.columns import Watched
 from shared.records.notices import HealthChanged
 from shared.records.rows import HealthRow, MirrorRow
-from shared.source.tables import TableStatus as SourceTable
+from shared.source.facts import TableStatus as SourceTable
 from tests.unit.facts import SERVER, settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

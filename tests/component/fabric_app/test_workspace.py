@@ -7,6 +7,7 @@ import pytest
 
 from local.topology import Topology
 from shared.fabric import workspace as workspaces
+from shared.fabric.facts import BELOW_MEMBER, RAISE_REMEDY, WorkspaceFacts
 from shared.platform import errors
 from shared.platform.settings import settings
 from tests.component.fabric.callers import Caller, Control
@@ -42,7 +43,7 @@ async def test_unknown_workspace() -> None:
 
 async def test_workspace_without_capacity_and_without_a_role(operator: Caller) -> None:
     made = operator.call("POST", "/workspaces", {"displayName": f"ws-{uuid.uuid4()}"}).json()["id"]
-    assert await workspaces.observe(made) == workspaces.WorkspaceFacts(id=made)
+    assert await workspaces.observe(made) == WorkspaceFacts(id=made)
 
 
 async def test_a_viewer_is_recognised(operator: Caller, stack: Topology) -> None:
@@ -51,7 +52,7 @@ async def test_a_viewer_is_recognised(operator: Caller, stack: Topology) -> None
     operator.call("POST", f"/workspaces/{made}/roleAssignments", {"principal": principal, "role": "Viewer"})
     facts = await workspaces.observe(made)
     assert facts is not None
-    assert (facts.app_role, facts.capacity_id, facts.capacity_state) == (workspaces.BELOW_MEMBER, "", "")
+    assert (facts.app_role, facts.capacity_id, facts.capacity_state) == (BELOW_MEMBER, "", "")
 
 
 async def test_a_role_is_given_once(workspace: str, calls: Callable[..., list[str]]) -> None:
@@ -82,7 +83,7 @@ async def test_a_lower_role_is_raised_by_whoever_may(workspace: str, operator: C
     operator.call("POST", roles, {"principal": principal, "role": "Viewer"})
     with pytest.raises(errors.NotAllowed, match="needs Admin") as refused:
         await workspaces.ensure_member(workspace, principal["id"])
-    assert (refused.value.code, refused.value.remedy) == ("InsufficientPrivileges", workspaces.RAISE_REMEDY)
+    assert (refused.value.code, refused.value.remedy) == ("InsufficientPrivileges", RAISE_REMEDY)
     operator.call("PATCH", f"{roles}/{settings().identity_object_id}", {"role": "Admin"})
     assert await workspaces.ensure_member(workspace, principal["id"])
     assert not await workspaces.ensure_member(workspace, principal["id"])

@@ -10,11 +10,11 @@ import msgspec
 
 from shared.decisions.observation import FabricSide, Observation, SourceSide
 from shared.desired.server_id import ServerId
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.records import store
 from shared.records.columns import Watched
 from shared.records.rows import HealthRow, MirrorRow
-from shared.source.slots import Slot
+from shared.source.facts import Slot
 from shared.steps import record_health as keeping
 
 NOW = datetime.now(UTC)

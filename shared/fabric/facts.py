@@ -1,0 +1,62 @@
+"""What the app sees of Fabric, and what to do where something is missing: light to import, without any SDK."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from shared.platform.reasons import Reason
+
+BELOW_MEMBER = "Contributor or Viewer"
+"""The role of an app that may read a workspace, but not who has which role in it."""
+RANKS = {"Viewer": 1, "Contributor": 2, "Member": 3, "Admin": 4}
+"""The workspace roles in Fabric; each may do all that a lower one may."""
+SERVER_ROLE = "Contributor"
+"""The role that the identity of a mirrored server needs: it writes into the workspace's OneLake."""
+
+RAISE_REMEDY = f"Let an Admin of the workspace give the server's identity the role {SERVER_ROLE}, or remove its role."
+IDENTITY_REMEDY = "Let an admin of the workspace create it in the workspace settings, under Workspace identity."
+CLIENT_REMEDY = (
+    "Keep the application's client secret in the app's Key Vault, under the name in FABRIC_PRINCIPAL_SECRET."
+)
+
+
+class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the app sees of one workspace, and of who may do what in it."""
+
+    id: str
+    name: str = ""
+    capacity_id: str = ""
+    capacity_state: str = ""
+    """Active or Inactive; '' where the workspace has no capacity; Unknown where the app can't see the capacity, which
+    Fabric shows to its administrators and contributors only."""
+    app_role: str = ""
+    """The app's own role: Admin, Member, `BELOW_MEMBER`, or '' for none. Fabric shows the roles to Members only: an app
+    that may read the workspace but not its roles is below them."""
+    through_group: bool = False
+    """Whether the app has its role through a group. Fabric does not say which role that is: it counts as Member."""
+    server_role: str = ""
+    """The role of the server's identity; '' for none."""
+    identity: str = ""
+    """Object id of the workspace's own identity; '' for none."""
+
+
+class MirrorStatus(msgspec.Struct, frozen=True):
+    """Fabric's word for the mirror (Initializing, Initialized, Starting, Running, Paused, Stopping, Stopped, …)."""
+
+    status: str
+    error: Reason | None = None
+
+
+class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one table is doing. `rows` and `bytes` are what was processed so far; None: Fabric doesn't say."""
+
+    schema: str
+    name: str
+    status: str
+    rows: int | None = None
+    bytes: int | None = None
+    last_sync_at: datetime | None = None
+    latency_seconds: float | None = None
+    error: Reason | None = None
