@@ -112,6 +112,7 @@ def test_a_mirror_that_replicates_is_healthy() -> None:
     assert classify(look(), SETTINGS) == Assessment("Healthy")
 
 
+AT_GRACE = msgspec.structs.replace(MIRROR, changed_at=NOW - timedelta(minutes=15))
 RULES: list[tuple[Observation, str, str]] = [
     (look(fabric=FabricSide(gone=True)), "Unhealthy", "MirrorMissing"),
     (look(error=Reason("InternalError", "Internal error")), "Unhealthy", "MirroringError"),
@@ -200,6 +201,8 @@ def test_a_glance_that_shows_nothing_wrong_is_enough() -> None:
         look(source=in_database(OWNED)),
         look(source=in_database(OWNED, owned(name="other", owner="app")), mirror=CHOSEN),  # it is not chosen
         look(source=SourceSide(slot(retained_bytes=GIB), storage_gib=11)),
+        look("Running", table(last_sync_at=NOW - timedelta(minutes=15)), slot=slot(lag_bytes=2**40)),
+        look("Running", table(last_sync_at=NOW - timedelta(hours=1)), TABLE, slot=slot(lag_bytes=2**40)),
     ],
 )
 def test_what_is_still_fine(observation: Observation) -> None:
@@ -248,6 +251,20 @@ def test_what_the_database_tells_says_which_tables_and_what_to_do() -> None:
     assert gone.message == "The database does not have any more: 1 table: public.orders."
 
 
+def test_the_slowest_table_is_named() -> None:
+    seen = look("Running", table(name="a", latency_seconds=1000), table(name="b", latency_seconds=2000), TABLE)
+    assert classify(seen, SETTINGS).reasons[0].message == "public.b is 2,000 s behind; tables over 0:15:00: 2."
+
+
+@pytest.mark.parametrize(("bytes", "size"), [(GIB, "1.0 GiB"), (GIB - 2**20, "1023 MiB")])
+def test_sizes_are_readable(bytes: int, size: str) -> None:
+    side = SourceSide(slot(retained_bytes=bytes), storage_gib=2)
+    assert (
+        f"retains {size} of WAL, 50 % of the server's storage"
+        in classify(look(source=side), SETTINGS).reasons[0].message
+    )
+
+
 def test_what_fabric_says_of_a_table_is_cut() -> None:
     seen = look("Running", TABLE, msgspec.structs.replace(FAILED, error=Reason("X", "e" * 5000)))
     assert len(classify(seen, SETTINGS).reasons[0].message) < 400
@@ -273,6 +290,7 @@ def test_a_slot_is_known_until_its_mirror_is_started_anew() -> None:
     before = kept_of(look())
     assert earlier_slot(MIRROR, None) == ""
     assert earlier_slot(MIRROR, before) == "s"
+    assert earlier_slot(msgspec.structs.replace(MIRROR, changed_at=before.updated_at), before) == "s"
     anew = msgspec.structs.replace(MIRROR, changed_at=NOW + timedelta(minutes=1))
     assert earlier_slot(anew, before) == ""
     gone = look(at=NOW + timedelta(minutes=5), slot=None)

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import hypothesis
 import msgspec
 import pytest
 from hypothesis import given
@@ -192,6 +193,7 @@ def test_nothing_to_do() -> None:
     assert plan([], {}, NOW, settings()) == Timetable((), 0)
 
 
+@hypothesis.settings(deadline=None)  # of a machine that does much else
 @given(
     st.integers(0, 400), st.integers(1, 7), st.integers(1, 300), st.floats(0.1, 10),
     st.lists(st.sampled_from(["Healthy", "Degraded", ""]), min_size=1, max_size=9),
