@@ -22,11 +22,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from local.stack import ROOT, Stack, clean
 from tests import real_parts
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")  # a busy machine makes no test fail: speed is measured by bench/
 
 type StackFactory = Callable[..., Stack]
 

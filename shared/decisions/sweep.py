@@ -43,7 +43,7 @@ class Probed(msgspec.Struct, frozen=True):
     """What became of a chunk."""
 
     mirrors: int
-    """How many observations were kept."""
+    """How many observations the app wrote."""
     calls: int
     """How many calls to Fabric the looks took."""
 
@@ -67,7 +67,7 @@ def plan(mirrors: Iterable[Watched], latest: Mapping[str, LastLook], now: dateti
     healthy = [mirror for mirror in waiting if not is_urgent(mirror, last_look(mirror))]
     pace = for_background(settings.fabric.calls_per_minute)
     budget = pace * settings.health.sweep_minutes
-    first = _fitting([(m, calls(m)) for m in urgent], budget * SHARE_OF_THE_URGENT if healthy else budget)
+    first = _fitting([(m, calls(m)) for m in urgent], budget * SHARE_OF_THE_URGENT)
     budget -= sum(map(calls, first))
     then = _fitting([(m, calls(m)) for m in healthy], budget)
     budget -= sum(map(calls, then))
