@@ -74,8 +74,6 @@ class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The service's status codes of the table."""
     message: str
     owner: str
-    bytes_estimate: int
-    """Size on disk at the last vacuum or analyze, without indexes."""
 
 
 class TableReport(msgspec.Struct, frozen=True):
@@ -100,8 +98,6 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     """WAL that the server keeps for it."""
     lag_bytes: int
     """WAL written since what its consumer confirmed."""
-    safe_wal_bytes: int | None
-    """WAL that may still be written before the slot is lost; None: without a limit."""
 
 
 class TrackedPublication(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +107,3 @@ class TrackedPublication(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     destination_path: str
     active: bool
-    snapshot_done: bool
-    snapshot_percent: str
-    stream_start_time: datetime | None

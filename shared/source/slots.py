@@ -40,12 +40,11 @@ async def tracked_publications(connection: Connection) -> tuple[TrackedPublicati
     return tuple(msgspec.convert(row, TrackedPublication) for row in await cursor.fetchall())
 
 
-async def stop_publications(connection: Connection, role: str) -> tuple[str, ...]:
-    """End the streams of `role`'s tracked publications in this database, with their slots. Their names are returned."""
-    ours = [publication.name for publication in await tracked_publications(connection) if publication.owner == role]
-    for name in ours:
-        await connection.execute("SELECT azure_cdc.stop_publication(%s)", [name])
-    return tuple(ours)
+async def stop_publications(connection: Connection, role: str) -> None:
+    """End the streams of the tracked publications that `role` owns in the connection's database, with their slots."""
+    for publication in await tracked_publications(connection):
+        if publication.owner == role:
+            await connection.execute("SELECT azure_cdc.stop_publication(%s)", [publication.name])
 
 
 async def has_relation(connection: Connection, name: str) -> bool:
@@ -64,14 +63,11 @@ _USED = sql.SQL("""
 _SLOTS = sql.SQL("""
     SELECT database::text, slot_name::text AS name, active, coalesce(wal_status, 'reserved') AS wal_status,
            greatest(coalesce(pg_current_wal_lsn() - restart_lsn, 0), 0)::bigint AS retained_bytes,
-           greatest(coalesce(pg_current_wal_lsn() - confirmed_flush_lsn, 0), 0)::bigint AS lag_bytes,
-           safe_wal_size AS safe_wal_bytes
+           greatest(coalesce(pg_current_wal_lsn() - confirmed_flush_lsn, 0), 0)::bigint AS lag_bytes
     FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY database, slot_name
 """)
 
 _TRACKED = sql.SQL("""
-    SELECT p.pubname::text AS name, pg_get_userbyid(p.pubowner)::text AS owner, t.destination_path, t.active,
-           t.snapshot_done, t.snapshot_progress_percentage::text AS snapshot_percent,
-           t.stream_start_time AT TIME ZONE 'UTC' AS stream_start_time
+    SELECT p.pubname::text AS name, pg_get_userbyid(p.pubowner)::text AS owner, t.destination_path, t.active
     FROM azure_cdc.tracked_publications t JOIN pg_publication p ON p.oid = t.publication_id ORDER BY p.pubname
 """)

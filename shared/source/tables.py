@@ -91,7 +91,7 @@ def _status(
 ) -> TableStatus:
     if row is None:
         missing = "TABLE_DOES_NOT_EXIST" if table.schema in schemas else "SCHEMA_DOES_NOT_EXIST"
-        return _with(table, {"forbidden": [], "unsupported": [], "owner": "", "bytes_estimate": 0}, {missing: "ERROR"})
+        return _with(table, {"forbidden": [], "unsupported": [], "owner": ""}, {missing: "ERROR"})
     return _with(table, row, judged or {code: _LEVELS[code] for code in _codes(row)})
 
 
@@ -104,7 +104,6 @@ def _with(table: TableName, row: Mapping[str, Any], codes: Mapping[str, str]) ->
         codes=tuple(codes),
         message=" ".join(_MESSAGES.get(code, code).format(**names) for code, level in codes.items() if level != "OK"),
         owner=row["owner"],
-        bytes_estimate=row["bytes_estimate"],
     )
 
 
@@ -154,7 +153,6 @@ _CATALOGUE = sql.SQL("""
     SELECT n.nspname::text AS schema, r.relname::text AS name, r.relkind::text AS kind,
            pg_get_userbyid(r.relowner)::text AS owner,
            r.relkind = 'r' AND r.relpersistence = 'p' AND NOT r.relispartition AS regular,
-           greatest(r.relpages, 0)::bigint * current_setting('block_size')::int AS bytes_estimate,
            r.relname ~ E'[ ;{}\\n\\t=()]' OR n.nspname ~ ' ' AS forbidden_name,
            coalesce(c.forbidden, '{}') AS forbidden, coalesce(c.unsupported, '{}') AS unsupported,
            coalesce(k.keys, false) AS keys, coalesce(k.fit, false) AS fit_keys,

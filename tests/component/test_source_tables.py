@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from psycopg import sql
 
 from shared.desired.takeover import TableName
 from shared.source import connection, tables
@@ -107,10 +106,3 @@ async def test_of_more_than_500_tables_the_first_by_schema_and_name_are_mirrored
     exceeded = [table for table in report.tables if "TABLE_LIMIT_EXCEEDED" in table.codes]
     assert [table.name for table in exceeded] == ["t501", "t502"]
     assert "500" in exceeded[0].message
-
-
-async def test_sizes_are_those_of_the_last_analyze(found: Connection) -> None:
-    await found.execute("CREATE TABLE app.big AS SELECT i AS id FROM generate_series(1, 10000) i")
-    await found.execute(sql.SQL("ANALYZE app.big"))
-    (table,) = (await tables.report(found)).tables
-    assert table.bytes_estimate > 300_000

@@ -25,9 +25,7 @@ READY: dict[str, Parameter] = {
 }
 
 
-ORDERS = TableStatus(
-    schema="sales", name="orders", status="OK", codes=("HAS_PRIMARY_KEY",), message="", owner="app", bytes_estimate=0
-)
+ORDERS = TableStatus(schema="sales", name="orders", status="OK", codes=("HAS_PRIMARY_KEY",), message="", owner="app")
 
 
 def workspace(**changes: Any) -> WorkspaceFacts:

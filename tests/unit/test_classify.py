@@ -30,18 +30,16 @@ MIRROR = Watched(
     server=ServerId(GUID, "rg", "pg-1"), database="shop", workspace="w", item="i", item_name="pg-1-shop",
     changed_at=NOW - timedelta(hours=1),
 )  # fmt: skip
-SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0, safe_wal_bytes=None)
+SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0)
 CHOSEN = msgspec.structs.replace(MIRROR, everything=False)
 PUBLICATION = TrackedPublication(
-    name="s", owner="fabric_user", destination_path="https://onelake/w/i/", active=True, snapshot_done=True,
-    snapshot_percent="100", stream_start_time=None,
+    name="s", owner="fabric_user", destination_path="https://onelake/w/i/", active=True,
 )  # fmt: skip
 TABLE = TableStatus(
     schema="public", name="orders", status="Replicating", rows=7, bytes=70, last_sync_at=NOW, latency_seconds=2
 )
 OWNED = SourceTable(
     schema="public", name="orders", status="OK", codes=("HAS_PRIMARY_KEY",), message="", owner="fabric_user",
-    bytes_estimate=0,
 )  # fmt: skip
 DOWN = Reason("Unavailable", "down", "wait")
 FAILED = TableStatus(schema="public", name="bad", status="Failed", error=Reason("X", "no key"))

@@ -18,9 +18,7 @@ CHOSEN = (TableName("shop", "public", "t"),)
 
 
 def table(name: str, schema: str = "public", status: str = "OK", code: str = "HAS_PRIMARY_KEY") -> TableStatus:
-    return TableStatus(
-        schema=schema, name=name, status=status, codes=(code,), message=f"Says {code}.", owner="app", bytes_estimate=0
-    )
+    return TableStatus(schema=schema, name=name, status=status, codes=(code,), message=f"Says {code}.", owner="app")
 
 
 def checks(tables: Iterable[TableStatus], chosen: tuple[TableName, ...] = ()) -> list[Check]:

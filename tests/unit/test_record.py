@@ -25,7 +25,6 @@ MIRROR = Watched(
 TABLE = TableStatus(schema="public", name="t", status="Replicating", rows=1, last_sync_at=NOW, latency_seconds=2)
 PART = SourceTable(
     schema="public", name="part", status="ERROR", codes=("NOT_REGULAR_TABLE",), message="", owner="fabric_user",
-    bytes_estimate=0,
 )  # fmt: skip
 OWNED = msgspec.structs.replace(PART, name="t", status="OK", codes=())
 

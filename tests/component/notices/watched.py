@@ -18,7 +18,7 @@ from shared.source.facts import Slot
 from shared.steps import record_health as keeping
 
 NOW = datetime.now(UTC)
-SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0, safe_wal_bytes=None)
+SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0)
 WORKSPACE = "00000000-0000-0000-0000-0000000000b1"
 
 
