@@ -10,6 +10,7 @@ import msgspec
 
 from shared.decisions import allowed, readiness
 from shared.decisions import run as deciding
+from shared.decisions.login import is_rotation_due, login_of
 from shared.decisions.run import Decision, Examine, Prepare, Refuse, Release, Wait
 from shared.desired.intent import MirrorIntent
 from shared.desired.server_id import ServerId
@@ -26,7 +27,6 @@ from shared.source import server as flexible_server
 from shared.source.facts import ServerFacts
 from shared.source.parameters import Parameter
 from shared.steps import credentials, inside
-from shared.steps.login import is_rotation_due
 
 LOOK_SECONDS = 15.0
 """Seconds between two looks at a server whose state has to change first."""
@@ -53,7 +53,7 @@ async def decide(id: ServerId, run: str) -> Decision:
 async def _decide(
     id: ServerId, facts: ServerFacts | None, row: ServerRow | None, mirrors: Sequence[MirrorRow], run: str
 ) -> Decision:
-    decision = deciding.look(facts, row, mirrors, is_rotation_due(row), settings())
+    decision = deciding.look(facts, row, mirrors, _is_rotation_due(row), settings())
     match decision:
         case Examine(facts=present, intent=intent):
             return await _examine(present, intent, row, mirrors, run)
@@ -77,7 +77,7 @@ async def _examine(
     facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None, mirrors: Sequence[MirrorRow], run: str
 ) -> Prepare | Refuse:
     found = await report(facts, intent, row)
-    decision = deciding.after_report(facts, intent, row, mirrors, found, is_rotation_due(row), settings())
+    decision = deciding.after_report(facts, intent, row, mirrors, found, _is_rotation_due(row), settings())
     noted: dict[str, Any] = {
         "run": run,
         "report": msgspec.json.encode(found).decode(),
@@ -97,8 +97,8 @@ async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None
     parameters, (workspace, problem), (offered, refused), secret, (used, inside_facts) = await asyncio.gather(
         _parameters(facts),
         _or_reason(_workspace(intent.workspace, facts.principal_id.lower())),
-        _or_reason(fabric_connection.discover(gateway, settings().login.credentials)),
-        credentials.is_secret_kept(),
+        _or_reason(fabric_connection.discover(gateway, login_of(settings()).credential_type)),
+        credentials.is_client_secret_there(),
         inside.look(facts, databases, intent),
     )
     return readiness.check(
@@ -117,6 +117,10 @@ async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None
         intent,
         settings(),
     )
+
+
+def _is_rotation_due(row: ServerRow | None) -> bool:
+    return is_rotation_due(row, login_of(settings()).role)
 
 
 async def _parameters(facts: ServerFacts) -> dict[str, Parameter]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shared.decisions import allowed
+from shared.decisions.login import WorkspaceLogin, login_of
 from shared.decisions.readiness.facts import Facts
 from shared.decisions.readiness.report import TUTORIAL, Check, pass_or_fail, pass_or_fix
 from shared.desired.intent import MirrorIntent
@@ -40,7 +41,7 @@ def workspace_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> 
         return
     yield capacity_active(facts.workspace, settings)
     yield server_workspace_role(facts.workspace)
-    if settings.login.credentials == "WorkspaceIdentity":
+    if isinstance(login_of(settings), WorkspaceLogin):
         yield workspace_identity(facts.workspace)
 
 
