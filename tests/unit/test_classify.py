@@ -134,6 +134,15 @@ RULES: list[tuple[Observation, str, str]] = [
     (look(source=in_database(OWNED, owned(name="new", owner="app"))), "Degraded", "TablesNotOwned"),
     (look(source=in_database()), "Degraded", "TablesGone"),
     (look(source=in_database(OWNED, owned(name="v", status="ERROR"))), "Healthy", "TablesNotEligible"),
+    (look(source=in_database(OWNED, owned(name="v", status="ERROR", owner="app"))), "Healthy", "TablesNotEligible"),
+    (look("Running", TABLE, msgspec.structs.replace(FAILED, latency_seconds=9999)), "Degraded", "TablesFailing"),
+    (look(slot=None, mirror=AT_GRACE), "Unhealthy", "SlotMissing"),
+    (look("Stopped", source=in_database(OWNED, owned(owner="app"))), "Stopped", "MirrorStopped"),
+    (
+        look(fabric=FabricSide(MirrorStatus("Running")), source=in_database(OWNED, owned(owner="app"))),
+        "Degraded",
+        "NoTables",
+    ),
     (
         look(publication=msgspec.structs.replace(PUBLICATION, active=False)),
         "Degraded",
