@@ -73,9 +73,8 @@ def main() -> int:
             if word == "endpoint":
                 address = rest
             elif word == "started":
-                topology.write_whole(
-                    stack.engine_file(instance), {"address": address.removeprefix("http://").strip("/")}
-                )
+                there = {"address": address.removeprefix("http://").strip("/"), "process": process.pid}
+                topology.write_whole(stack.engine_file(instance), there)
     return process.returncode
 
 

@@ -26,6 +26,7 @@ from local.cloud.web import listening_socket
 from local.functions_host import event_grid, host_json, management, worker
 from local.functions_host.admin import PREFIX as ADMIN
 from local.functions_host.admin import Admin
+from local.functions_host.crashes import Crashes
 from local.functions_host.engine import WORKER_PATH, Engine
 from local.functions_host.extension import LARGEST_MESSAGE_BYTES, Extension
 from local.functions_host.http_triggers import HttpTriggers
@@ -48,6 +49,7 @@ class Host:
     ):
         keys = Keys(stack.host_keys)
         self.app, self.stack, self.keys, self.listening = app, stack, keys, listening
+        app.crashes = Crashes(stack)
         self.durable = settings.extensions.durable_task
         self.engine = _engine(app, self.durable, stack, f"http://127.0.0.1:{listening.getsockname()[1]}")
         self.timers = {f.name: Timer(app, f) for f in app.triggered_by("timerTrigger")}

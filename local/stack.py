@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from local import certificates, lock, stack_file
+from local.functions_host import crashes
 from local.topology import (
     APP,
     ENGINES,
@@ -37,6 +38,7 @@ from local.topology import (
     Principal,
     Topology,
     port_name,
+    write_whole,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -155,6 +157,23 @@ class Stack:
             os.killpg(process.pid, signal.SIGKILL)
         for process in processes:
             process.wait()
+
+    def crash(self, function: str, when: str, host: bool = False) -> None:
+        """Order that the host's process dies at a point of a function (see `functions_host/crashes.py`)."""
+        write_whole(self.topology.file(crashes.NAME), {"function": function, "when": when, "host": host})
+
+    def await_crash(self, seconds: float = START_SECONDS) -> list[str]:
+        """Wait until the crash that was ordered has happened. The parts that died, which `start_again` starts."""
+        end = time.monotonic() + seconds
+        while not self.processes["host"].poll():
+            if time.monotonic() > end:
+                raise TimeoutError(f"The host still runs after {seconds:g} s: {self.tail('host')}")
+            time.sleep(0.02)
+        time.sleep(0.2)  # the guard of an engine that died with it takes a moment
+        died = [part for part in self.ended() if part in ("host", "engine")]
+        for part in died:
+            del self.processes[part]
+        return died
 
     def start_again(self, *parts: str, settings: Mapping[str, str] | None = None) -> None:
         """Start parts that were killed, on the ports and with the files that they had. Returns when they are ready.

@@ -37,6 +37,7 @@ from tests import real_parts
 type StackFactory = Callable[..., Stack]
 
 TOGETHER = {
+    "tests/e2e/engine/": "the stack with the Durable extension",
     "tests/e2e/lifecycle/": "the lives of servers, told at once",
     "tests/e2e/test_documents.py": "the prepared server",
     "tests/e2e/test_main_job.py": "the prepared server",
@@ -44,7 +45,14 @@ TOGETHER = {
     "tests/e2e/test_secrets.py": "the prepared server",
 }
 """Tests that share something costly, and so a worker of pytest-xdist."""
-LONGEST_FIRST = ("tests/e2e/lifecycle/", "tests/e2e/", "tests/browser/", "tests/component/", "tests/unit/")
+LONGEST_FIRST = (
+    "tests/e2e/engine/",
+    "tests/e2e/lifecycle/",
+    "tests/e2e/",
+    "tests/browser/",
+    "tests/component/",
+    "tests/unit/",
+)
 
 
 class Together(LoadScopeScheduling):
