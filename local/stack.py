@@ -108,6 +108,7 @@ class Stack:
         self.folder = folder.absolute()
         self.settings = dict(settings or {})
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.dying: tuple[str, ...] = ()
 
     def __enter__(self) -> Stack:
         with contextlib.ExitStack() as undo:
@@ -160,20 +161,19 @@ class Stack:
 
     def crash(self, function: str, when: str, host: bool = False) -> None:
         """Order that the host's process dies at a point of a function (see `functions_host/crashes.py`)."""
+        self.dying = ("host", "engine") if host else ("host",)
         write_whole(self.topology.file(crashes.NAME), {"function": function, "when": when, "host": host})
 
-    def await_crash(self, seconds: float = START_SECONDS) -> list[str]:
+    def await_crash(self, seconds: float = START_SECONDS) -> tuple[str, ...]:
         """Wait until the crash that was ordered has happened. The parts that died, which `start_again` starts."""
         end = time.monotonic() + seconds
-        while not self.processes["host"].poll():
+        while any(self.processes[part].poll() is None for part in self.dying):
             if time.monotonic() > end:
                 raise TimeoutError(f"The host still runs after {seconds:g} s: {self.tail('host')}")
             time.sleep(0.02)
-        time.sleep(0.2)  # the guard of an engine that died with it takes a moment
-        died = [part for part in self.ended() if part in ("host", "engine")]
-        for part in died:
+        for part in self.dying:
             del self.processes[part]
-        return died
+        return self.dying
 
     def start_again(self, *parts: str, settings: Mapping[str, str] | None = None) -> None:
         """Start parts that were killed, on the ports and with the files that they had. Returns when they are ready.
