@@ -194,6 +194,10 @@ DOORS = (
     ),
     Door(id="getOpenApi", method="get", path="/openapi.json", tag="app", answer=dict, summary="This description"),
     Door(id="getLive", method="get", path="/live", tag="app", answer=Live, open=True, summary="Whether the app is up"),
+    Door(
+        id="headLive", method="head", path="/live", tag="app", answer=Live, open=True,
+        summary="The same without the body, as the health probes of Azure Front Door ask",
+    ),
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunct
         age = datetime.now(UTC) - last.created_at.replace(tzinfo=UTC)
         if age > TIMES_AS_LONG * timedelta(minutes=settings().health.sweep_minutes):
             log.error("The last health sweep has been on for %s; it is ended, and the next one begins anew.", age)
-            await client.terminate_orchestration(SWEEP)
+            await signals.end(client, SWEEP)
         else:
             log.warning("The last health sweep is still on; this one is left out.")
         telemetry.skipped()

@@ -7,7 +7,6 @@ whoever ends a loop earlier, as tests do, calls `close` first.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,7 +25,6 @@ from shared.platform.version import VERSION
 USER_AGENT = f"fabric-mirror/{VERSION}"
 """How services know this app and its version."""
 
-logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
 
 _made: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]] = WeakKeyDictionary()
 
