@@ -30,7 +30,7 @@ async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunct
         from shared.platform import telemetry
 
         age = datetime.now(UTC) - last.created_at.replace(tzinfo=UTC)
-        if age > TIMES_AS_LONG * timedelta(minutes=settings().sweep_minutes):
+        if age > TIMES_AS_LONG * timedelta(minutes=settings().health.sweep_minutes):
             log.error("The last health sweep has been on for %s; it is ended, and the next one begins anew.", age)
             await client.terminate_orchestration(SWEEP)
         else:
@@ -65,5 +65,5 @@ async def prune_history(timer: func.TimerRequest, client: df.DurableFunctionsCli
     from shared.steps import sweep
 
     await sweep.prune()
-    oldest = datetime.now(UTC) - timedelta(days=settings().history_days)
+    oldest = datetime.now(UTC) - timedelta(days=settings().health.history_days)
     await client.purge_orchestrations_by(created_time_to=oldest, runtime_status=list(signals.ENDED))

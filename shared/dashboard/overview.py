@@ -113,7 +113,7 @@ async def look(parameters: Mapping[str, str]) -> Overview:
 
 def _workspaces(mirrors: Iterable[MirrorGlance]) -> dict[str, str]:
     """The allowed workspaces and those with mirrors, by name; one without mirrors is known by its id alone."""
-    names = dict.fromkeys(settings().allowed_workspaces, "")
+    names = dict.fromkeys(settings().scope.workspaces, "")
     for mirror in mirrors:
         names[mirror.workspace] = mirror.workspace_name or names.get(mirror.workspace, "")
     return {id: name or id for id, name in sorted(names.items(), key=lambda one: (not one[1], one[1].lower(), one[0]))}

@@ -51,7 +51,7 @@ class Assessment(msgspec.Struct, frozen=True):
 
 def classify(observation: Observation, settings: Settings) -> Assessment:
     """What the observation means with the thresholds of these settings."""
-    young = observation.at - observation.mirror.changed_at < timedelta(minutes=settings.health_grace_minutes)
+    young = observation.at - observation.mirror.changed_at < timedelta(minutes=settings.health.grace_minutes)
     findings = [*_fabric(observation, settings, young), *_source(observation, settings, young)]
     if not young:
         findings += _both(observation, settings)
@@ -62,7 +62,7 @@ def classify(observation: Observation, settings: Settings) -> Assessment:
 def is_suspect(glance: Observation, settings: Settings) -> bool:
     """Whether a glance, which asks neither for the status nor for the tables of the database, calls for the rest."""
     slot = glance.source.slot if isinstance(glance.source, SourceSide) else None
-    behind = slot is not None and slot.lag_bytes > settings.lag_warn_mib * MIB
+    behind = slot is not None and slot.lag_bytes > settings.health.lag_warn_mib * MIB
     return behind or classify(glance, settings).level != "Healthy"
 
 
@@ -136,7 +136,7 @@ def _tables(
     if not tables and not young:
         remedy = "Give the database a table that can be mirrored, or release it."
         yield "Degraded", Reason("NoTables", "The mirror runs without a single table.", remedy)
-    limit = timedelta(minutes=settings.latency_warn_minutes)
+    limit = timedelta(minutes=settings.health.latency_warn_minutes)
     slow = [t for t in tables if t.status in AT_WORK and (t.latency_seconds or 0) > limit.total_seconds()]
     if slow:
         worst = max(slow, key=lambda t: t.latency_seconds or 0)
@@ -146,7 +146,7 @@ def _tables(
         yield "Degraded", Reason("LatencyHigh", message)
     synced = max((t.last_sync_at for t in tables if t.last_sync_at), default=None)
     slot = observation.source.slot if isinstance(observation.source, SourceSide) else None
-    if synced and slot and slot.lag_bytes > settings.lag_warn_mib * MIB and observation.at - synced > limit:
+    if synced and slot and slot.lag_bytes > settings.health.lag_warn_mib * MIB and observation.at - synced > limit:
         message = f"{_size(slot.lag_bytes)} of WAL wait, and the last sync was at {synced:%Y-%m-%d %H:%M:%S} UTC."
         yield "Degraded", Reason("SyncStalled", message)
 
@@ -181,8 +181,8 @@ def _retained(slot: Slot, storage_gib: int | None, settings: Settings) -> Iterat
     retained = slot.retained_bytes / GIB
     percent = 100 * retained / storage_gib if storage_gib else 0
     limits: tuple[tuple[Level, float, float], ...] = (
-        ("Unhealthy", settings.wal_critical_gib, settings.wal_critical_percent),
-        ("Degraded", settings.wal_warn_gib, settings.wal_warn_percent),
+        ("Unhealthy", settings.health.wal_critical_gib, settings.health.wal_critical_percent),
+        ("Degraded", settings.health.wal_warn_gib, settings.health.wal_warn_percent),
     )
     for level, most_gib, most_percent in limits:
         if retained >= most_gib or percent >= most_percent:
@@ -208,9 +208,9 @@ def _both(observation: Observation, settings: Settings) -> Iterator[Finding]:
     in_database = {_name(table): table for table in source.tables}
     mirrored = {_name(table) for table in fabric.tables}
     concerned = [table for name, table in in_database.items() if observation.mirror.everything or name in mirrored]
-    foreign = [_name(t) for t in concerned if t.status != "ERROR" and t.owner != settings.fabric_role]
+    foreign = [_name(t) for t in concerned if t.status != "ERROR" and t.owner != settings.login.role]
     if foreign:
-        message = f"Role {settings.fabric_role!r} does not own {_counted(foreign)}."
+        message = f"Role {settings.login.role!r} does not own {_counted(foreign)}."
         yield "Degraded", Reason("TablesNotOwned", message, f"{LOOK_AGAIN} The role then takes them.")
     gone = sorted(mirrored - in_database.keys())
     if gone:

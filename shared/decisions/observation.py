@@ -91,23 +91,23 @@ def not_ready(server: ServerId, state: str, why: Reason) -> Reason:
     return Reason("ServerNotReady", f"Server {server.name!r} is {state}.", "Start it, or wait until it is.")
 
 
-def known_slot(mirror: Watched, previous: Remembered | None) -> str:
+def earlier_slot(mirror: Watched, previous: Remembered | None) -> str:
     """Name of the mirror's slot at the previous look. Empty: not known, also since the mirror was changed or started,
     which may give it another slot."""
     return previous.slot if previous and mirror.changed_at <= previous.updated_at else ""
 
 
 def pick(
-    item: str, slots: Sequence[Slot], publications: Sequence[TrackedPublication], *, known: str = ""
+    item: str, slots: Sequence[Slot], publications: Sequence[TrackedPublication], *, earlier: str = ""
 ) -> SourceSide:
     """The slot and the publication of a mirrored database among those of its source.
 
     The publication ships to the item's place in OneLake, and the slot has the publication's name. Without the
-    publications, the slot is the one that was `known` at an earlier look. If neither tells the name, and the database
+    publications, the slot has the name that it had at an `earlier` look. If neither tells the name, and the database
     has a single slot, it is that one.
     """
     publication = next((p for p in publications if item.lower() in p.destination_path.lower()), None)
-    name = publication.name if publication else known
+    name = publication.name if publication else earlier
     slot = next((slot for slot in slots if slot.name == name), None)
     if slot is None and not name and len(slots) == 1:
         slot = slots[0]

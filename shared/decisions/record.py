@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from shared.decisions.health import AT_WORK, classify, failing_tables, with_notes
-from shared.decisions.observation import Observation, SourceSide, known_slot
+from shared.decisions.observation import Observation, SourceSide, earlier_slot
 from shared.decisions.standing import settle
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings
@@ -25,7 +25,7 @@ def judge(observation: Observation, previous: Remembered | None, settings: Setti
     """
     mirror = observation.mirror
     seen = with_notes(classify(observation, settings), observation, previous)
-    standing = settle(previous, seen, observation.at, settings.health_confirmations)
+    standing = settle(previous, seen, observation.at, settings.health.confirmations)
     row = HealthRow(
         workspace=mirror.workspace,
         workspace_name=mirror.workspace_name,
@@ -41,14 +41,14 @@ def judge(observation: Observation, previous: Remembered | None, settings: Setti
 
 
 def is_settled(row: HealthRow, previous: Remembered | None) -> bool:
-    """Whether the level is the same as before and no change of it is pending. Such a row is kept without a question."""
+    """Whether the level is as before and no change is pending. The app writes such a row without a question."""
     return not row.pending and row.level == (previous.level if previous else NEW)
 
 
 def why_dropped(row: HealthRow, mirror: MirrorRow | None) -> str:
-    """Why the row is not kept, as a sentence; empty: it is kept. `mirror`: the row of its database now.
+    """Why the app does not write the row, as a sentence; empty: it writes it. `mirror`: the row of its database now.
 
-    A mirror that was released while the app looked at it seems broken, and nobody must be told of that.
+    A mirror that was released while the app looked at it seems broken, and no notice must say so.
     """
     if mirror is None:
         why = "the database is not mirrored any more"
@@ -116,7 +116,7 @@ def _from_source(observation: Observation, previous: Remembered | None) -> dict[
     source = observation.source
     if not isinstance(source, SourceSide) or source.slot is None:
         size = previous.storage_gib if previous else None
-        return {"slot": known_slot(observation.mirror, previous), "storage_gib": size}
+        return {"slot": earlier_slot(observation.mirror, previous), "storage_gib": size}
     return {
         "slot": source.slot.name,
         "slot_active": source.slot.active,

@@ -43,7 +43,7 @@ class Probed(msgspec.Struct, frozen=True):
     """What became of a chunk."""
 
     mirrors: int
-    """How many observations were kept."""
+    """How many observations the app wrote."""
     calls: int
     """How many calls to Fabric the looks took."""
 
@@ -65,9 +65,9 @@ def plan(mirrors: Iterable[Watched], latest: Mapping[str, LastLook], now: dateti
     waiting = sorted(in_use, key=lambda mirror: _seen_at(last_look(mirror)))
     urgent = [mirror for mirror in waiting if is_urgent(mirror, last_look(mirror))]
     healthy = [mirror for mirror in waiting if not is_urgent(mirror, last_look(mirror))]
-    pace = for_background(settings.fabric_calls_per_minute)
-    budget = pace * settings.sweep_minutes
-    first = _fitting([(m, calls(m)) for m in urgent], budget * SHARE_OF_THE_URGENT if healthy else budget)
+    pace = for_background(settings.fabric.calls_per_minute)
+    budget = pace * settings.health.sweep_minutes
+    first = _fitting([(m, calls(m)) for m in urgent], budget * SHARE_OF_THE_URGENT)
     budget -= sum(map(calls, first))
     then = _fitting([(m, calls(m)) for m in healthy], budget)
     budget -= sum(map(calls, then))
@@ -88,7 +88,7 @@ def needs_details(mirror: Watched, last: LastLook | None, now: datetime, setting
     """Whether a look also asks for the mirror's status, and looks at the tables of its database."""
     if last is None or is_urgent(mirror, last):
         return True
-    return now - (last.details_at or EPOCH) >= timedelta(minutes=settings.details_minutes)
+    return now - (last.details_at or EPOCH) >= timedelta(minutes=settings.health.details_minutes)
 
 
 def not_yet_seen(mirrors: Iterable[Watched], latest: Mapping[str, LastLook], begun: datetime) -> list[Watched]:

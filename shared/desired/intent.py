@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
 
 from shared.platform.errors import Conflict, InvalidInput
-from shared.platform.settings import Settings
+from shared.platform.settings import RestartPolicy, Settings
 
-RestartPolicy = Literal["auto", "now", "window", "approval"]
-RESTART_POLICIES: tuple[RestartPolicy, ...] = ("auto", "now", "window", "approval")
+RESTART_POLICIES: tuple[RestartPolicy, ...] = get_args(RestartPolicy)
 type Source = Literal["tag", "request", "none"]
 
 MAX_NAME_BYTES = 63
@@ -140,9 +139,9 @@ def combine(tags: TagWish, request: Wish | None, settings: Settings) -> MirrorIn
         source=source,
         databases=tuple(sorted(set(tag_wish.databases or request_wish.databases))),
         tables=tuple(sorted(set(request_wish.tables))),
-        workspace=tag_wish.workspace or request_wish.workspace or settings.default_workspace,
-        gateway=request_wish.gateway or settings.fabric_gateway,
-        restart=tag_wish.restart or request_wish.restart or _policy(settings),
+        workspace=tag_wish.workspace or request_wish.workspace or settings.scope.default_workspace,
+        gateway=request_wish.gateway or settings.fabric.gateway,
+        restart=tag_wish.restart or request_wish.restart or settings.restart.policy,
     )
 
 
@@ -168,10 +167,6 @@ def _text(wish: Wish, option: str) -> str:
     """What the wish says about one option, whatever the order of names in it; '' for nothing."""
     value = getattr(wish, option)
     return ", ".join(sorted(set(value))) if isinstance(value, tuple) else value or ""
-
-
-def _policy(settings: Settings) -> RestartPolicy:
-    return next(policy for policy in RESTART_POLICIES if policy == settings.restart_policy)
 
 
 def _state(text: str, prefix: str, errors: list[str]) -> bool | None:

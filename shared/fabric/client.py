@@ -194,8 +194,8 @@ class _Client:
     """The pipeline of one event loop, with its quota."""
 
     def __init__(self) -> None:
-        seconds = settings().fabric_window_seconds
-        self.quota = Quota(max(1, round(settings().fabric_calls_per_minute * seconds / 60)), seconds)
+        seconds = settings().fabric.window_seconds
+        self.quota = Quota(max(1, round(settings().fabric.calls_per_minute * seconds / 60)), seconds)
         self.pipeline: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
             cloud().fabric,
             policies=[

@@ -55,7 +55,7 @@ async def observe(workspace: str, server: str = "") -> WorkspaceFacts | None:
         return WorkspaceFacts(id=workspace)
     capacity = row.capacity_id or ""
     roles = await _roles(workspace)
-    own = roles.get(settings().identity_object_id) if roles is not None else BELOW_MEMBER
+    own = roles.get(settings().identity.object_id) if roles is not None else BELOW_MEMBER
     return WorkspaceFacts(
         id=row.id,
         name=row.display_name,

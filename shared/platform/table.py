@@ -40,6 +40,8 @@ PIECE = 16 * 1024
 """Characters of one property: at most 64 KiB in UTF-16, also where each character takes two units."""
 WRITERS = 16
 ATTEMPTS = 10
+PIECES = 4
+"""Properties that a view reads of a column that is kept as JSON: 64 Ki characters."""
 
 _NATIVE: tuple[Any, ...] = (str, bool, float, datetime, str | None, bool | None, float | None, datetime | None)
 _INTEGER: tuple[Any, ...] = (int, int | None)
@@ -116,7 +118,7 @@ class View[C: Columns]:
 
     def __init__(self, name: str, kind: type[C]):
         self.name, self.kind = name, kind
-        self._select: list[str] | None = [column for column in _hints(kind) if column != "etag"]
+        self._select: list[str] | None = [column for name in _hints(kind) for column in _columns(kind, name)]
 
     async def query(self, filter: str = "", **parameters: Any) -> AsyncIterator[C]:
         """The rows that an OData filter finds, in the order of their keys. `@name` in it stands for a parameter."""
@@ -245,6 +247,16 @@ def _translated(table: str) -> AbstractContextManager[None]:
 @cache
 def _hints(kind: type[Columns]) -> dict[str, Any]:
     return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
+def _columns(kind: type[Columns], name: str) -> Iterator[str]:
+    """The properties that have a field's value: of JSON several. A short value lacks the later pieces."""
+    hint = _hints(kind)[name]
+    if name == "etag":
+        return
+    yield name
+    if hint not in (*_NATIVE, *_INTEGER) and hint not in kind.texts and get_origin(hint) is not Literal:
+        yield from (_piece(name, number) for number in range(1, PIECES))
 
 
 def _piece(name: str, number: int) -> str:

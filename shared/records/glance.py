@@ -18,7 +18,7 @@ from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
 from shared.platform.row import EPOCH, Columns, key
 from shared.platform.table import View
-from shared.records.rows import Level
+from shared.records.rows import Level, ServerPhase
 from shared.records.store import Range, history_ranges
 
 
@@ -48,7 +48,7 @@ class ServerGlance(Columns, frozen=True, kw_only=True):
     texts: ClassVar[Mapping[type, Callable[[str], Any]]] = {ServerId: server_id.parse}
 
     id: ServerId
-    phase: str = "New"
+    phase: ServerPhase = "New"
     reasons: tuple[Reason, ...] = ()
     run: str = ""
     updated_at: datetime = EPOCH

@@ -32,7 +32,7 @@ async def publish(notices: Sequence[Notice]) -> bool:
     for notice in notices:
         with logs.about(server=server_id.parse(notice.data.server).key):
             log.info("%s %s: %s", notice.data.type(), notice.subject, msgspec.json.encode(notice.data).decode())
-    if not notices or not settings().notice_topic_endpoint:
+    if not notices or not settings().services.notice_topic:
         return True
     try:
         async with asyncio.timeout(LONGEST_SENDING):

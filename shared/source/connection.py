@@ -51,7 +51,7 @@ async def connect(host: str, database: str) -> AsyncIterator[Connection]:
     Raises `Unavailable` when the server is out of reach, `NotFound` when the server has no such database, `Blocked`
     with code `LoginRefused` when it refuses the login, and `Blocked` with code `CertificateNotTrusted`.
     """
-    async with _connected(host, database, settings().identity_name, await _token(), _AS_IDENTITY) as connection:
+    async with _connected(host, database, settings().identity.name, await _token(), _AS_IDENTITY) as connection:
         yield connection
 
 

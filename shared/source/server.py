@@ -192,7 +192,7 @@ async def _patch(id: ServerId, change: EnableSystemIdentity | EnableEntraAuthent
             auth_config=models.AuthConfigForPatch(
                 active_directory_auth="Enabled",
                 password_auth=auth.password_auth if auth else "Enabled",
-                tenant_id=(auth.tenant_id if auth else None) or settings().azure_tenant_id,
+                tenant_id=(auth.tenant_id if auth else None) or settings().identity.tenant,
             )
         )
     )

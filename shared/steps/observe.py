@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from shared.decisions.health import is_suspect
-from shared.decisions.observation import FabricSide, Observation, SourceSide, failed, known_slot, pick, refused
+from shared.decisions.observation import FabricSide, Observation, SourceSide, earlier_slot, failed, pick, refused
 from shared.decisions.sweep import needs_details
 from shared.fabric import mirror as fabric_mirror
 from shared.platform.errors import MirrorError
@@ -87,7 +87,7 @@ async def _slot(mirror: Watched, previous: Remembered | None, view: ServerView) 
     slots = await view.slots()
     if isinstance(slots, Reason):
         return slots
-    side = pick(mirror.item, slots.get(mirror.database, ()), (), known=known_slot(mirror, previous))
+    side = pick(mirror.item, slots.get(mirror.database, ()), (), earlier=earlier_slot(mirror, previous))
     return msgspec.structs.replace(side, storage_gib=previous.storage_gib if previous else None)
 
 
@@ -102,6 +102,6 @@ async def _with_details(
     size = size or side.storage_gib
     if isinstance(details, Reason):
         return msgspec.structs.replace(side, storage_gib=size, unseen=details) if side.slot else details
-    known = known_slot(mirror, previous)
-    picked = pick(mirror.item, slots.get(mirror.database, ()), details.publications, known=known)
+    earlier = earlier_slot(mirror, previous)
+    picked = pick(mirror.item, slots.get(mirror.database, ()), details.publications, earlier=earlier)
     return SourceSide(picked.slot, picked.publication, details.tables, size)

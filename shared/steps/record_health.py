@@ -27,8 +27,8 @@ async def record(observations: Iterable[Observation], latest: Mapping[str, Remem
     A change that the topic did not take is told with the next observation, under the same id.
     """
     judged = [_judged(observation, latest.get(observation.mirror.item)) for observation in observations]
-    kept = await asyncio.gather(*(_is_kept(row, latest.get(row.item)) for row in judged))
-    rows = list(compress(judged, kept))
+    writable = await asyncio.gather(*(_is_writable(row, latest.get(row.item)) for row in judged))
+    rows = list(compress(judged, writable))
     await store.write_health(rows)
     changed = [row for row in rows if not is_told(row)]
     if await topic.publish([notice(row) for row in changed]):
@@ -36,7 +36,7 @@ async def record(observations: Iterable[Observation], latest: Mapping[str, Remem
     return rows
 
 
-async def _is_kept(row: HealthRow, previous: Remembered | None) -> bool:
+async def _is_writable(row: HealthRow, previous: Remembered | None) -> bool:
     if is_settled(row, previous):
         return True
     why = why_dropped(row, await store.read_mirror(row.server, row.database))

@@ -67,11 +67,11 @@ async def probe(mirrors: Sequence[Watched], begun: datetime) -> Probed:
     """
     rows = await store.remembered((mirror.workspace, mirror.item) for mirror in mirrors)
     latest = {row.item: row for row in rows}
-    kept = 0
+    count = 0
     with background() as spent:
         async for observations in observe(planning.not_yet_seen(mirrors, latest, begun), latest):
-            kept += len(await record(observations, latest))
-    return Probed(kept, spent.calls)
+            count += len(await record(observations, latest))
+    return Probed(count, spent.calls)
 
 
 async def conclude(begun: datetime, calls: int, failed: int) -> dict[str, int]:
@@ -104,4 +104,4 @@ def _warn(row: Swept) -> None:
 
 async def prune() -> int:
     """Delete the days of the history that are older than HISTORY_DAYS; how many observations that were."""
-    return await store.prune(datetime.now(UTC) - timedelta(days=settings().history_days), MOST_PRUNED)
+    return await store.prune(datetime.now(UTC) - timedelta(days=settings().health.history_days), MOST_PRUNED)

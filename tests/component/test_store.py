@@ -162,6 +162,15 @@ async def test_rows_that_are_too_large_for_one_transaction_are_written_in_severa
     assert [(row.item, row.reasons) for row in found] == [(row.item, words) for row in rows]
 
 
+async def test_a_sweep_reads_long_reasons_as_a_whole() -> None:
+    words = tuple(Reason("E", "m" * 2500, "r" * 2500) for _ in range(10))
+    row = msgspec.structs.replace(health("wordy", workspace="wordy"), reasons=words)
+    await store.write_health([row])
+    assert [found.reasons for found in await store.remembered([("wordy", "wordy")])] == [words]
+    assert [found.reasons async for found in store.swept() if found.reasons[:1] == words[:1]] == [words]
+    assert [found.reasons for found in await glance.mirrors("wordy")] == [words]
+
+
 async def test_a_history_of_days_is_read_without_its_neighbours() -> None:
     days = [-60 * 24 * n for n in range(4)]
     await store.write_health(health(item, minutes) for item in ("day", "day-", "days", "da") for minutes in days)

@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 
 from shared.decisions.health import SEVERITY
 from shared.desired.intent import RESTART_POLICIES
-from shared.platform.settings import Settings
+from shared.platform.settings import variables
 from shared.source import tables
 from tests import bicep, source
 from tests.source import ROOT
@@ -72,9 +71,9 @@ def quoted(text: str) -> list[str]:
 def defaults() -> dict[str, str]:
     """Setting → its default as an operator would write it; required ones have none."""
     found = {}
-    for field in msgspec.structs.fields(Settings):
+    for field in variables():
         default: Any = "" if field.required else field.default
-        found[field.name.upper()] = str(default).lower() if isinstance(default, bool) else str(default)
+        found[field.encode_name] = str(default).lower() if isinstance(default, bool) else str(default)
     declaration = bicep.variable(bicep.parse(ROOT / "infra/modules/app.bicep"), "schedules")
     return found | dict(re.findall(r"(\w+): options\.\?\w+ \?\? '([^']+)'", bicep.text(declaration)))
 
@@ -152,8 +151,8 @@ def test_every_alert_is_explained() -> None:
 def test_every_parameter_of_the_deployment_is_explained() -> None:
     parameters = json.loads((ROOT / "infra/main.parameters.json").read_text())["parameters"]
     told = {}
-    for names, variables, _ in rows(section(OPERATIONS, "Deploy")):
-        told |= {name: set(quoted(variables)) for name in quoted(names)}
+    for names, listed, _ in rows(section(OPERATIONS, "Deploy")):
+        told |= {name: set(quoted(listed)) for name in quoted(names)}
     assert set(told) == set(parameters)
     for name, parameter in parameters.items():
         variables = set(re.findall(r"\$\{(\w+)", json.dumps(parameter))) - {"AZURE_SUBSCRIPTION_ID"}

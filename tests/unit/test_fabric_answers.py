@@ -81,6 +81,21 @@ async def test_refusals_in_any_form(
     assert refused.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "remedy"),
+    [
+        (403, b"InsufficientPrivileges", "the role Member on the workspace"),
+        (403, b"CapacityNotActive", "Resume the capacity"),
+    ],
+)
+async def test_what_to_do_about_a_refusal(fabric: Callable[..., None], status: int, code: bytes, remedy: str) -> None:
+    fabric(status, b'{"errorCode": "%s", "message": "M."}' % code)
+    with pytest.raises(errors.MirrorError) as refused:
+        await client.read(msgspec.Raw, "/x")
+    assert refused.value.code == code.decode()
+    assert remedy in refused.value.remedy
+
+
 def one_after_the_other(monkeypatch: pytest.MonkeyPatch, *answers: Answer) -> list[str]:
     """Answers every call with the next of `answers`; the paths that are asked for."""
     asked: list[str] = []

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-import msgspec
 import pytest
 import yaml
 
@@ -21,7 +20,7 @@ from shared.decisions.health import SEVERITY
 from shared.desired import events, server_id
 from shared.platform import logs
 from shared.platform.reasons import Reason
-from shared.platform.settings import Settings, settings
+from shared.platform.settings import settings, variables
 from shared.records import notices, topic
 from tests import bicep, source
 from tests.unit.facts import ENVIRONMENT
@@ -45,14 +44,14 @@ def computed(name: str) -> set[str]:
 
 
 def test_the_app_settings_are_those_that_the_app_reads() -> None:
-    read = {field.upper() for field in Settings.__struct_fields__} | source.schedules()
+    read = {field.encode_name for field in variables()} | source.schedules()
     deployed = options() | computed("appSettings") | computed("schedules")
     assert deployed - read == set(), "deployed, and read by nothing: remove from infra/settings.bicep"
     assert read - deployed == set(), "read by the app, and not deployable: add to infra/settings.bicep"
 
 
 def test_every_setting_without_a_default_is_deployed() -> None:
-    required = {field.name.upper() for field in msgspec.structs.fields(Settings) if field.required}
+    required = {field.encode_name for field in variables() if field.required}
     assert required <= computed("appSettings")
     assert source.schedules() == computed("schedules")
 

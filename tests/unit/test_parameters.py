@@ -133,7 +133,11 @@ def test_a_server_that_does_not_offer_mirroring_is_a_problem() -> None:
         ("wal_level", {"allowed": "replica"}, "ParameterValueNotAllowed", ["'replica'", "'logical'", "wal_level"]),
         ("max_worker_processes", {"allowed": "0-9"}, "ParameterValueNotAllowed", ["'11'", "'0-9'"]),
         ("max_wal_senders", {"value": "many"}, "ParameterNotUnderstood", ["'many'", "whole number"]),
+        ("max_worker_processes", {"value": "many"}, "ParameterNotUnderstood", ["'many'", "whole number"]),
         ("max_replication_slots", None, "ParameterMissing", ["max_replication_slots"]),
+        ("max_wal_senders", None, "ParameterMissing", ["max_wal_senders"]),
+        ("max_worker_processes", None, "ParameterMissing", ["max_worker_processes"]),
+        ("wal_level", None, "ParameterMissing", ["wal_level"]),
     ],
 )
 def test_what_cannot_be_set_is_a_problem_that_names_it(
@@ -156,6 +160,33 @@ def test_a_database_that_the_list_cannot_name_is_a_problem() -> None:
     (problem,) = plan(server(), ["a,b"]).problems
     assert (problem.reason.code, problem.parameter) == ("DatabaseNameNotPossible", "azure.mirror_databases")
     assert "'a,b'" in problem.reason.message
+
+
+def test_a_server_may_offer_mirroring_without_the_extension() -> None:
+    parameters = {
+        name: msgspec.structs.replace(parameter, allowed="pg_trgm") if parameter.data_type == "Set" else parameter
+        for name, parameter in server().items()
+    }
+    planned = plan(parameters, ["shop"])
+    assert planned.problems == ()
+    assert not {"azure.extensions", "shared_preload_libraries"} & set(wanted(planned))
+
+
+def test_as_many_mirrors_are_allowed_as_there_are_databases() -> None:
+    assert wanted(plan(server(), ["a", "b", "c", "d"]))["azure_cdc.max_fabric_mirrors"] == "4"
+    assert "azure_cdc.max_fabric_mirrors" not in wanted(plan(server(), ["a", "b", "c"]))
+
+
+def test_the_baseline_of_a_server_that_tells_little_is_nothing() -> None:
+    assert plan({}, ["shop"]).baseline_worker_processes == 0
+    parameters = server(max_worker_processes="3", azure__mirror_databases="shop")
+    parameters["max_worker_processes"] = msgspec.structs.replace(parameters["max_worker_processes"], default="")
+    assert plan(parameters, ["shop"]).baseline_worker_processes == 0
+
+
+def test_databases_are_named_in_order() -> None:
+    names = [f"db{number}" for number in range(8)]
+    assert wanted(plan(server(), names[::-1]))["azure.mirror_databases"] == ",".join(names)
 
 
 def test_a_read_only_parameter_that_is_right_already_is_no_problem() -> None:

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import hypothesis
 import msgspec
 import pytest
 from hypothesis import given
@@ -71,6 +72,7 @@ def test_healthy_mirrors_take_one_call_each_and_fill_their_time() -> None:
         ({"level": "Unknown"}, True, True),
         ({"pending": 1}, True, True),
         ({"updated_at": HOUR_AGO - timedelta(seconds=1)}, True, True),  # the mirror was changed since
+        ({"updated_at": HOUR_AGO}, False, False),
         ({"details_at": NOW - timedelta(minutes=14, seconds=59)}, False, False),
         ({"details_at": NOW - timedelta(minutes=15)}, False, True),
         ({"details_at": None}, False, True),
@@ -130,6 +132,11 @@ def test_what_the_healthy_do_not_need_goes_to_the_urgent() -> None:
     assert len(items(made)) == 20 + int((196 * 4.5 - 20) / 2)
 
 
+def test_the_urgent_get_all_calls_where_nobody_else_waits() -> None:
+    bad = mirrors(1500)
+    assert len(items(plan(bad, latest(bad, level="Unhealthy"), NOW, settings()))) == int(196 * 4.5 / 2)
+
+
 def test_the_mirrors_of_a_server_stay_together() -> None:
     everybody = mirrors(240, databases=3)
     made = plan(everybody, latest(everybody), NOW, settings())
@@ -186,6 +193,7 @@ def test_nothing_to_do() -> None:
     assert plan([], {}, NOW, settings()) == Timetable((), 0)
 
 
+@hypothesis.settings(deadline=None)  # of a machine that does much else
 @given(
     st.integers(0, 400), st.integers(1, 7), st.integers(1, 300), st.floats(0.1, 10),
     st.lists(st.sampled_from(["Healthy", "Degraded", ""]), min_size=1, max_size=9),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 
 from shared.decisions.readiness import Check, DatabaseFacts
@@ -59,6 +60,8 @@ def test_names_that_differ_only_in_case() -> None:
     assert check.found == "public.ORDERS, public.Orders, public.orders"
     assert "differ only in letter case" in check.message
     assert "Rename" in check.remedy
+    [check] = checks([table("Orders"), table("orders"), table("lines")])
+    assert check.message.startswith("Tables public.Orders and public.orders of database 'shop' differ only in letter")
     lost = table("Orders", status="ERROR", code="NOT_REGULAR_TABLE")
     assert [check.id for check in checks([lost, table("orders")])] == ["Table"]
 
@@ -70,3 +73,16 @@ def test_a_table_that_cannot_be_mirrored_fails_only_where_it_was_chosen(
     [check] = checks([table("t", status="ERROR", code="NOT_REGULAR_TABLE"), table("u")], chosen)
     assert (check.id, check.subject, check.status) == ("Table", "shop: public.t", status)
     assert check.message == "Says NOT_REGULAR_TABLE."
+    assert check.found == "NOT_REGULAR_TABLE"
+
+
+def test_every_code_of_a_table_is_told() -> None:
+    both = msgspec.structs.replace(table("t", status="ERROR"), codes=("NOT_REGULAR_TABLE", "UNSUPPORTED_DATA_TYPE"))
+    [check] = checks([both, table("u")])
+    assert check.found == "NOT_REGULAR_TABLE, UNSUPPORTED_DATA_TYPE"
+
+
+@pytest.mark.parametrize("chosen", [(), CHOSEN])
+def test_a_table_that_is_mirrored_with_a_loss_is_a_warning(chosen: tuple[TableName, ...]) -> None:
+    [check] = checks([table("t", status="WARNING", code="UNSUPPORTED_DATA_TYPE")], chosen)
+    assert (check.id, check.status) == ("Table", "warn")

@@ -27,7 +27,7 @@ def access_changes(server: ServerFacts, settings: Settings) -> Iterator[Change]:
     if not server.entra_auth:
         yield EnableEntraAuthentication()
     if not is_administrator(server, settings):
-        yield AddAdministrator(settings.identity_object_id, settings.identity_name, settings.azure_tenant_id)
+        yield AddAdministrator(settings.identity.object_id, settings.identity.name, settings.identity.tenant)
 
 
 def system_identity(server: ServerFacts) -> Check:
@@ -61,8 +61,8 @@ def app_administrator(server: ServerFacts, settings: Settings) -> Check:
         server.id.name,
         is_administrator(server, settings),
         found=", ".join(administrator.name for administrator in server.administrators),
-        wanted=settings.identity_name,
-        message=f"The app's identity {settings.identity_name!r} will be made a Microsoft Entra administrator of the "
+        wanted=settings.identity.name,
+        message=f"The app's identity {settings.identity.name!r} will be made a Microsoft Entra administrator of the "
         "server. What only PostgreSQL itself can tell (its tables, the slots in use) is checked then, before anything "
         "else is changed.",
     )
@@ -70,4 +70,4 @@ def app_administrator(server: ServerFacts, settings: Settings) -> Check:
 
 def is_administrator(server: ServerFacts, settings: Settings) -> bool:
     """Whether the app's identity is a Microsoft Entra administrator of the server."""
-    return any(administrator.object_id == settings.identity_object_id for administrator in server.administrators)
+    return any(administrator.object_id == settings.identity.object_id for administrator in server.administrators)

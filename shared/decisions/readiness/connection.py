@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shared.decisions.login import PrincipalLogin, WorkspaceLogin, login_of
 from shared.decisions.readiness.facts import Facts, gateway_of
 from shared.decisions.readiness.report import TUTORIAL, WORKSPACE_IDENTITY, Check, pass_or_fail
 from shared.desired.intent import MirrorIntent
@@ -14,10 +15,11 @@ from shared.platform.settings import Settings
 def connection_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> Iterator[Check]:
     """All checks of this file: the first always, the others by the way in which Fabric logs in."""
     yield postgresql_connections(facts)
-    if settings.fabric_credentials == "ServicePrincipal":
-        yield principal_secret(facts, settings)
-    if settings.fabric_credentials == "WorkspaceIdentity":
-        yield workspace_identity_by_gateway(gateway_of(intent, facts.server))
+    match login_of(settings):
+        case PrincipalLogin(client_secret=name):
+            yield principal_secret(facts, name)
+        case WorkspaceLogin():
+            yield workspace_identity_by_gateway(gateway_of(intent, facts.server))
 
 
 def postgresql_connections(facts: Facts) -> Check:
@@ -35,15 +37,15 @@ def postgresql_connections(facts: Facts) -> Check:
     )
 
 
-def principal_secret(facts: Facts, settings: Settings) -> Check:
+def principal_secret(facts: Facts, name: str) -> Check:
     """Fabric logs in with a client secret that a person keeps in Key Vault."""
     return pass_or_fail(
         "PrincipalSecret",
-        settings.fabric_principal_secret,
+        name,
         facts.principal_secret,
         found="kept" if facts.principal_secret else "missing",
         wanted="kept in Key Vault",
-        message=f"Key Vault has no secret {settings.fabric_principal_secret!r}, with which Fabric is to log in.",
+        message=f"Key Vault has no secret {name!r}, with which Fabric is to log in.",
         remedy=CLIENT_REMEDY,
         reference=TUTORIAL,
     )

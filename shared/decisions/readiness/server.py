@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shared.decisions.login import PasswordLogin, login_of
 from shared.decisions.readiness.report import CONCEPTS, TUTORIAL, Check, pass_or_fail
 from shared.desired.intent import MirrorIntent
 from shared.platform.settings import Settings
@@ -24,7 +25,7 @@ def server_checks(server: ServerFacts, intent: MirrorIntent, settings: Settings)
     yield replication_role(server)
     yield read_replicas(server, settings)
     yield elastic_cluster(server)
-    if settings.fabric_credentials == "Basic":
+    if isinstance(login_of(settings), PasswordLogin):
         yield password_authentication(server)
     yield network(server, intent)
 
@@ -107,7 +108,7 @@ def read_replicas(server: ServerFacts, settings: Settings) -> Check:
     return pass_or_fail(
         "ReadReplicas",
         server.id.name,
-        settings.allow_replicas or not server.replicas,
+        settings.scope.replicas or not server.replicas,
         found=server.replicas,
         wanted="no read replica",
         message=f"The server has {server.replicas} read replicas, and the app's settings forbid mirroring such a "

@@ -16,7 +16,7 @@ def table_checks(database: str, report: TableReport, chosen: bool) -> Iterator[C
     beyond = tuple(table for table in report.tables if TABLE_LIMIT_EXCEEDED in table.codes)
     for table in report.tables:
         if table.status != "OK" and table not in beyond:
-            yield table_as_it_is(database, table, chosen)
+            yield table_status(database, table, chosen)
     if beyond:
         yield too_many_tables(database, report, beyond, chosen)
     yield from names_differ_in_case(database, report)
@@ -24,7 +24,7 @@ def table_checks(database: str, report: TableReport, chosen: bool) -> Iterator[C
         yield no_tables(database)
 
 
-def table_as_it_is(database: str, table: TableStatus, chosen: bool) -> Check:
+def table_status(database: str, table: TableStatus, chosen: bool) -> Check:
     """`Table`: the table is not mirrored, or mirrored with a loss."""
     status: Outcome = "fail" if chosen and table.status == "ERROR" else "warn"
     return Check(

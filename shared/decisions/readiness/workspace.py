@@ -1,14 +1,16 @@
 """The checks of the Fabric workspace: it is named, allowed, there, on an active capacity, and open to the app and to
 the server.
 
-A check that fails ends the row where the next ones would only repeat it: of a workspace that does not exist, no role is
-asked for.
+Where a check fails and the next ones could only repeat it, they are left out: nobody needs to read about the roles in a
+workspace that does not exist.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shared.decisions import allowed
+from shared.decisions.login import WorkspaceLogin, login_of
 from shared.decisions.readiness.facts import Facts
 from shared.decisions.readiness.report import TUTORIAL, Check, pass_or_fail, pass_or_fix
 from shared.desired.intent import MirrorIntent
@@ -26,7 +28,7 @@ def workspace_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> 
     if not intent.workspace:
         return
     yield workspace_allowed(intent, settings)
-    if intent.workspace not in settings.allowed_workspaces:
+    if allowed.workspace_problem(intent.workspace, settings):
         return
     if facts.workspace_problem:
         yield workspace_readable(intent, facts.workspace_problem)
@@ -39,7 +41,7 @@ def workspace_checks(intent: MirrorIntent, facts: Facts, settings: Settings) -> 
         return
     yield capacity_active(facts.workspace, settings)
     yield server_workspace_role(facts.workspace)
-    if settings.fabric_credentials == "WorkspaceIdentity":
+    if isinstance(login_of(settings), WorkspaceLogin):
         yield workspace_identity(facts.workspace)
 
 
@@ -52,21 +54,23 @@ def workspace_named(intent: MirrorIntent, settings: Settings) -> Check:
         found=intent.workspace or "none",
         wanted="a workspace",
         message="No Fabric workspace is named, and there is no default.",
-        remedy=f"Write the workspace's GUID into the tag {settings.tag_prefix}-workspace, or set DEFAULT_WORKSPACE.",
+        remedy=f"Write the workspace's GUID into the tag {settings.scope.tag_prefix}-workspace, or set "
+        "DEFAULT_WORKSPACE.",
         reference=TUTORIAL,
     )
 
 
 def workspace_allowed(intent: MirrorIntent, settings: Settings) -> Check:
     """Whoever may write tags may not thereby send data to any workspace."""
+    problem = allowed.workspace_problem(intent.workspace, settings)
     return pass_or_fail(
         "WorkspaceAllowed",
         intent.workspace,
-        intent.workspace in settings.allowed_workspaces,
+        problem is None,
         found=intent.workspace,
         wanted="on ALLOWED_WORKSPACES",
-        message=f"Workspace {intent.workspace} is not allowed.",
-        remedy="Choose an allowed workspace, or have it added to ALLOWED_WORKSPACES.",
+        message=problem.message if problem else "",
+        remedy=problem.remedy if problem else "",
         reference=TUTORIAL,
     )
 
@@ -110,7 +114,7 @@ def app_workspace_role(workspace: WorkspaceFacts, settings: Settings) -> Check:
         wanted="Member or Admin",
         message=f"The app's identity has {role} in workspace {_label(workspace)}; it needs Member or Admin to create "
         "mirrored databases and to admit the server's identity.",
-        remedy=f"Give {settings.identity_name!r} the role Member in the workspace.",
+        remedy=f"Give {settings.identity.name!r} the role Member in the workspace.",
         reference=TUTORIAL,
     )
 
@@ -126,7 +130,7 @@ def capacity_active(workspace: WorkspaceFacts, settings: Settings) -> Check:
             found=state,
             wanted="Active",
             message=f"The app can't see whether the capacity of workspace {_label(workspace)} is active.",
-            remedy=f"Make {settings.identity_name!r} a contributor of the capacity {workspace.capacity_id}. Until "
+            remedy=f"Make {settings.identity.name!r} a contributor of the capacity {workspace.capacity_id}. Until "
             "then, a paused one is noticed only when Fabric refuses to make or to start the mirror.",
             reference=TUTORIAL,
         )

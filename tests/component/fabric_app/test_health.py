@@ -49,7 +49,7 @@ ODD_JUDGEMENT = """
 async def admitted(source: Source) -> None:
     """The app's identity as a role of the server: its token is the password, as with Microsoft Entra."""
     token = (await clients.credential().get_token(clients.cloud().postgresql_scope)).token
-    name = sql.Identifier(settings().identity_name)
+    name = sql.Identifier(settings().identity.name)
     source.server.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(name))
     source.server.execute(
         sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE azure_pg_admin, azure_cdc_admin").format(

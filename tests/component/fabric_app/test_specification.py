@@ -105,7 +105,7 @@ async def _workspaces(id: str, operator: Caller) -> None:
         await workspace.identity(id)
     assert await workspace.observe(str(uuid.uuid4())) is None
     await workspace.ensure_member(id, somebody)
-    operator.call("PATCH", f"{roles}/{settings().identity_object_id}", {"role": "Admin"})
+    operator.call("PATCH", f"{roles}/{settings().identity.object_id}", {"role": "Admin"})
     operator.call("PATCH", f"{roles}/{somebody}", {"role": "Viewer"})
     await workspace.ensure_member(id, somebody)
 

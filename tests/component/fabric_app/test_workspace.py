@@ -29,7 +29,7 @@ async def test_paused_capacity(stack: Topology, control: Control) -> None:
 
 async def test_a_capacity_that_only_others_see(stack: Topology, control: Control) -> None:
     others = {"state": "Active", "contributors": [stack.principals["operator"].object_id]}
-    seen_by_both = [*others["contributors"], settings().identity_object_id]
+    seen_by_both = [*others["contributors"], settings().identity.object_id]
     control("PUT", f"capacities/{stack.capacity}", others)
     facts = await workspaces.observe(stack.workspace)
     control("PUT", f"capacities/{stack.capacity}", others | {"contributors": seen_by_both})
@@ -48,7 +48,7 @@ async def test_workspace_without_capacity_and_without_a_role(operator: Caller) -
 
 async def test_a_viewer_is_recognised(operator: Caller, stack: Topology) -> None:
     made = operator.call("POST", "/workspaces", {"displayName": f"ws-{uuid.uuid4()}"}).json()["id"]
-    principal = {"id": settings().identity_object_id, "type": "ServicePrincipal"}
+    principal = {"id": settings().identity.object_id, "type": "ServicePrincipal"}
     operator.call("POST", f"/workspaces/{made}/roleAssignments", {"principal": principal, "role": "Viewer"})
     facts = await workspaces.observe(made)
     assert facts is not None
@@ -89,7 +89,7 @@ async def test_a_lower_role_is_raised_by_whoever_may(
     with pytest.raises(errors.NotAllowed, match="needs Admin") as refused:
         await workspaces.ensure_member(workspace, principal["id"])
     assert (refused.value.code, refused.value.remedy) == ("InsufficientPrivileges", RAISE_REMEDY)
-    operator.call("PATCH", f"{roles}/{settings().identity_object_id}", {"role": "Admin"})
+    operator.call("PATCH", f"{roles}/{settings().identity.object_id}", {"role": "Admin"})
     before = len(calls(writes=True))
     await workspaces.ensure_member(workspace, principal["id"])
     await workspaces.ensure_member(workspace, principal["id"])

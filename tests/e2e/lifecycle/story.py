@@ -3,6 +3,8 @@ looking at what is there."""
 
 from __future__ import annotations
 
+import functools
+import threading
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -23,6 +25,26 @@ from tests import catalogue, real_parts
 
 type Story = Callable[[Operator], None]
 type Seen = dict[str, Any]
+
+
+class Shared:
+    """What several stories share, since it takes long to make: the first story makes it, and they are told one after
+    the other, each under its own name."""
+
+    def __init__(self, make: Callable[[Operator], tuple[Any, ...]]):
+        self._make = functools.cache(make)
+        self._turn = threading.Lock()
+
+    def story(self, claim: Callable[..., None]) -> Story:
+        """`claim` as a story; it is called with the operator and what `make` gave."""
+
+        @functools.wraps(claim)
+        def tell(operator: Operator) -> None:
+            with self._turn:
+                claim(operator, *self._make(operator))
+
+        return tell
+
 
 WORKSPACES = tuple(str(uuid.UUID(int=0xA1 + number)) for number in range(3))
 WORKSPACE, OTHER_WORKSPACE, PAUSED_WORKSPACE = WORKSPACES
