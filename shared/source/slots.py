@@ -1,6 +1,6 @@
-"""Replication slots and publications of a server: those of the mirrors, and what everybody else uses.
+"""Replication slots and publications of a server, and how many slots others than the mirrors use.
 
-A slot retains WAL until its consumer has read it: a forgotten one fills the disk.
+A slot retains WAL until its consumer has read it, so a forgotten slot fills the server's disk.
 """
 
 from __future__ import annotations
@@ -17,24 +17,27 @@ from shared.source.parameters import Used
 
 
 async def slots_in_use(connection: Connection, role: str, mirrored: Sequence[str]) -> Used:
-    """Slots and WAL senders of the whole server that are not used by mirrors: `role`'s senders, and one slot in each
-    of the `mirrored` databases (those that the app already mirrors), don't count."""
+    """How many slots and WAL senders of the whole server others than the app's mirrors use.
+
+    The count leaves out the WAL senders of the fabric role `role`, and one slot in each of the `mirrored` databases:
+    the databases that the app mirrors already.
+    """
     cursor = await connection.execute(_USED, {"role": role, "mirrored": list(mirrored)})
     row = await cursor.fetchone()
-    assert row is not None  # noqa: S101 - aggregates always give a row
+    assert row is not None  # noqa: S101 - an aggregate always returns a row
     return Used(row["slots"], max(row["slots"], row["senders"]))
 
 
 async def slots_by_database(connection: Connection) -> dict[str, tuple[Slot, ...]]:
     """The logical slots of the whole server, by database and name."""
     cursor = await connection.execute(_SLOTS)
-    rows = groupby(await cursor.fetchall(), key=lambda row: row["database"])
-    return {database: tuple(msgspec.convert(row, Slot) for row in found) for database, found in rows}
+    by_database = groupby(await cursor.fetchall(), key=lambda row: row["database"])
+    return {database: tuple(msgspec.convert(row, Slot) for row in rows) for database, rows in by_database}
 
 
 async def tracked_publications(connection: Connection) -> tuple[TrackedPublication, ...]:
-    """What `azure_cdc` tracks in the connection's database; nothing where the extension isn't installed."""
-    if not await has_relation(connection, "azure_cdc.tracked_publications"):
+    """The publications that `azure_cdc` tracks in the connection's database; none where it lacks the extension."""
+    if not await _has_relation(connection, "azure_cdc.tracked_publications"):
         return ()
     cursor = await connection.execute(_TRACKED)
     return tuple(msgspec.convert(row, TrackedPublication) for row in await cursor.fetchall())
@@ -47,11 +50,11 @@ async def stop_publications(connection: Connection, role: str) -> None:
             await connection.execute("SELECT azure_cdc.stop_publication(%s)", [publication.name])
 
 
-async def has_relation(connection: Connection, name: str) -> bool:
-    """Whether the database has this table or view (`schema.name`, as SQL writes it) and lets us use its schema."""
-    cursor = await connection.execute("SELECT to_regclass(%s) IS NOT NULL AS found", [name])
+async def _has_relation(connection: Connection, name: str) -> bool:
+    """Whether the database has this table or view (`schema.name`, as in SQL), in a schema that the role may use."""
+    cursor = await connection.execute("SELECT to_regclass(%s) IS NOT NULL AS present", [name])
     row = await cursor.fetchone()
-    return bool(row and row["found"])
+    return bool(row and row["present"])
 
 
 _USED = sql.SQL("""

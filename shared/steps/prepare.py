@@ -47,8 +47,7 @@ async def prepare_database(id: ServerId, database: str, host: str, chosen: Seque
         takeover = await ownership.plan_take(connection, name, eligible)
         _require_takeable(takeover.not_takeable)
         await _keep(id, database, host, takeover)
-        granted = await role.ensure_database(connection, name, schemas)
-        _require_granted(granted.missing)
+        _require_granted(await role.ensure_database(connection, name, schemas))
         await ownership.apply_take(connection, takeover)
     await _verify(id, database, host, schemas, eligible)
 

@@ -122,7 +122,7 @@ def test_an_explanation_says_what_it_means_and_what_to_do() -> None:
 
 
 def test_the_codes_of_tables_are_explained() -> None:
-    known = set(tables._LEVELS) | set(tables._MESSAGES)
+    known = set(tables._LEVEL_OF) | set(tables._MESSAGES)
     told = {code for cells in rows(section(OPERATIONS, "Tables")) for code in quoted(cells[0])}
     assert known <= told | set(quoted(section(OPERATIONS, "Tables")))
     assert told <= known
