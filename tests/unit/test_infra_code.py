@@ -22,7 +22,7 @@ from shared.health.classify import SEVERITY
 from shared.platform import logs, notices, server_id
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings, settings
-from tests import bicep, source
+from tests import source, templates
 from tests.unit.facts import ENVIRONMENT
 
 INFRA = source.ROOT / "infra"
@@ -33,38 +33,37 @@ FILTER = json.loads((INFRA / "event_filter.json").read_text())
 
 def options() -> set[str]:
     """The settings that a deployment may choose."""
-    declaration = bicep.type_declaration(bicep.parse(INFRA / "settings.bicep"), "Options")
-    return set(bicep.property_names(next(bicep.descendants(declaration, "object"))))
+    return set(templates.compiled("main")["variables"]["optionNames"])
 
 
-def computed(name: str) -> set[str]:
-    """The settings in one of the variables of the app's template."""
-    declaration = bicep.variable(bicep.parse(INFRA / "modules/app.bicep"), name)
-    return {found for node in bicep.descendants(declaration, "object") for found in bicep.property_names(node)}
+def computed() -> set[str]:
+    """The settings that the template gives the app, whatever is chosen; the host's own begin otherwise."""
+    hosts = ("AzureWebJobs", "AzureFunctionsJobHost", "APPLICATIONINSIGHTS_", "DURABLE_TASK_")
+    return {name for name in templates.app_settings() if not name.startswith(hosts)}
 
 
 def test_the_app_settings_are_those_that_the_app_reads() -> None:
     read = {field.upper() for field in Settings.__struct_fields__} | source.schedules()
-    deployed = options() | computed("appSettings") | computed("schedules")
+    deployed = options() | computed()
     assert deployed - read == set(), "deployed, and read by nothing: remove from infra/settings.bicep"
     assert read - deployed == set(), "read by the app, and not deployable: add to infra/settings.bicep"
 
 
 def test_every_setting_without_a_default_is_deployed() -> None:
     required = {field.name.upper() for field in msgspec.structs.fields(Settings) if field.required}
-    assert required <= computed("appSettings")
-    assert source.schedules() == computed("schedules")
+    assert required <= computed()
+    assert source.schedules() == computed() & options()
 
 
 def test_no_option_replaces_what_the_template_computes() -> None:
-    assert options() & computed("appSettings") == set()
+    assert options() & computed() == source.schedules()
 
 
 def test_the_local_stack_gives_the_app_settings_that_azure_gives_too(tmp_path: Path) -> None:
     ports = {"azurite": 1, "front_door": 2, "identity": 3, "host": 4}
     given = set(make_topology(tmp_path, ports).app_settings())
     local = set(make_topology(tmp_path, ports).environment("operator"))
-    assert given - local <= options() | computed("appSettings") | computed("schedules")
+    assert given - local <= options() | computed()
 
 
 @contextlib.contextmanager
@@ -177,7 +176,7 @@ def test_queries_look_for_lines_that_the_app_logs() -> None:
 def test_the_sweep_is_seen_to_run_by_its_end_alone() -> None:
     """Its timer succeeds too where it leaves a sweep out."""
     query = (INFRA / "queries/sweep_failing.kql").read_text()
-    assert re.findall(r'name == "(\w+)" and success', query) == ["conclude_sweep"]
+    assert re.findall(r'name == "(\w+)" and success == true', query) == ["conclude_sweep"]
 
 
 def test_queries_read_a_notice_as_the_app_logs_it(caplog: pytest.LogCaptureFixture) -> None:
