@@ -1,13 +1,28 @@
-"""The function app: registers the doors of functions/ and has telemetry sent, nothing else."""
+"""The function app: registers the doors of functions/ has libraries log little and telemetry sent, nothing else."""
 
 import os
 
 import azure.durable_functions as df
 
-from functions import activities, dashboard, events, mailbox, mirrors, openapi, orchestrations, servers, timers
-from shared.platform import export
+from functions import (
+    activities,
+    dashboard,
+    entities,
+    events,
+    mirrors,
+    openapi,
+    orchestrations,
+    servers,
+    suborchestrations,
+    sweeps,
+    timers,
+)
+from shared.platform import export, logs
 
+logs.quiet_libraries()
 export.start(os.environ)
 app = df.DFApp()
-for module in (events, servers, mirrors, dashboard, openapi, timers, mailbox, orchestrations, activities):
+for module in (events, servers, mirrors, dashboard, openapi, timers):
+    app.register_functions(module.blueprint)
+for module in (entities, orchestrations, suborchestrations, sweeps, activities):
     app.register_functions(module.blueprint)

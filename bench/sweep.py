@@ -159,9 +159,9 @@ def _fill(operator: Operator, mirrors: int, details_at: datetime) -> None:
 
 
 def _write_rows(operator: Operator, host: str, names: list[str], items: list[str], details_at: datetime) -> None:
-    from shared.platform.server_id import ServerId
-    from shared.platform.store import HealthRow, MirrorRow
+    from shared.desired.server_id import ServerId
     from shared.platform.table import encode
+    from shared.records.rows import HealthRow, MirrorRow
 
     stack, now = operator.topology, datetime.now(UTC)
     entities: dict[str, list[dict[str, Any]]] = {"Mirrors": [], "MirrorHealth": []}

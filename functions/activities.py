@@ -1,248 +1,186 @@
-"""The activities: one short function each. They decode, call a step of shared/, and encode what it answers."""
+"""The activities: each hands its request to a step of shared/, which is imported when it is first needed."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Coroutine
-from datetime import UTC, datetime
-from typing import Any
-
 import azure.durable_functions as df
-import msgspec
 
-from shared.platform.errors import MirrorError
-from shared.platform.server_id import ServerId, from_key
+from functions import corridor, messages
+from shared.decisions.restart import Verdict
+from shared.decisions.run import Decision
+from shared.decisions.start import Advance
+from shared.desired.changes import Progress
+from shared.platform.reasons import Reason
 
 blueprint = df.Blueprint()
 
 
-async def answer(payload: dict[str, Any], work: Coroutine[Any, Any, Any]) -> dict[str, Any]:
-    """What the orchestrator gets: the value, or why there is none and whether waiting helps (see `flow`)."""
-    from shared.platform import logs, telemetry
-
-    step = getattr(work, "__name__", "step")
-    place = {name: str(payload.get(name, "")) for name in ("server", "run", "database")}
-    with logs.about(**place), telemetry.step(step, place):
-        try:
-            return {"value": msgspec.to_builtins(await work)}
-        except MirrorError as error:
-            level = logging.INFO if error.retryable else logging.WARNING
-            logs.logger(__name__).log(level, "%s: %s: %s", step, error.code, error.message)
-            reason = {"code": error.code, "message": error.message, "remedy": error.remedy}
-            if error.retryable:
-                return {"later": {**reason, "retry_after": error.retry_after, "patience": error.patience}}
-            return {"problem": reason}
-
-
-def _server(payload: dict[str, Any]) -> ServerId:
-    return from_key(payload["server"])
-
-
-def _begun(payload: dict[str, Any]) -> datetime:
-    """When the sweep began."""
-    return datetime.fromisoformat(payload["begun"]).replace(tzinfo=UTC)
-
-
-def _place(payload: dict[str, Any]) -> tuple[ServerId, str, str]:
-    """The server, the database and the server's host."""
-    return _server(payload), payload["database"], payload["host"]
-
-
-def _tables(payload: dict[str, Any]) -> list[tuple[str, str]] | None:
-    """Schema and name of the chosen tables; None: all of them."""
-    return [(schema, name) for schema, name in payload["tables"]] or None
-
-
-@blueprint.activity_trigger(input_name="payload")
-async def decide_server(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def decide_server(request: messages.OfRun) -> Decision:
     from shared.steps import decide
 
-    return await answer(payload, decide.decide(_server(payload), payload["run"]))
+    return await decide.decide(request.server, request.run)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def start_operation(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def start_operation(request: messages.Operation) -> str:
     from shared.source import server
 
-    return await answer(payload, server.begin(_server(payload), msgspec.convert(payload["change"], server.Change)))
+    return await server.begin(request.server, request.change)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def poll_operation(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def poll_operation(request: messages.StartedOperation) -> Progress:
     from shared.source import server
 
-    change = msgspec.convert(payload["change"], server.Change)
-    return await answer(payload, server.poll(_server(payload), change, payload["token"]))
+    return await server.poll(request.server, request.change, request.token)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def find_pending_restart(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def find_pending_restart(request: messages.OfServer) -> tuple[str, ...]:
     from shared.steps import restart
 
-    return await answer(payload, restart.pending(_server(payload)))
+    return await restart.pending(request.server)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def decide_restart(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def decide_restart(request: messages.DecideRestart) -> Verdict:
     from shared.steps import restart
 
-    now = datetime.fromisoformat(payload["now"])
-    return await answer(payload, restart.decide(_server(payload), payload["policy"], payload["pending"], now))
+    return await restart.decide(request.server, request.policy, request.pending, request.now)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def record_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def record_waiting(request: messages.RecordWaiting) -> None:
     from shared.steps import restart
 
-    return await answer(payload, restart.record_waiting(_server(payload), payload["verdict"]))
+    await restart.record_waiting(request.server, request.verdict)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def record_refusal(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def record_refusal(request: messages.RecordRefusal) -> None:
     from shared.steps import restart
 
-    return await answer(payload, restart.record_refusal(_server(payload), payload["fingerprint"], payload["code"]))
+    await restart.record_refusal(request.server, request.fingerprint, request.code)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def is_still_waiting(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def is_still_waiting(request: messages.StillWaiting) -> bool:
     from shared.steps import restart
 
-    known = payload["fingerprint"], payload["rotation"], payload["restarts"], payload["databases"]
-    return await answer(payload, restart.is_still_waiting(_server(payload), *known))
+    return await restart.is_still_waiting(request.server, request.fingerprint, request.asked)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def rotate_password(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def record_preparing(request: messages.OfServer) -> None:
+    from shared.steps import restart
+
+    await restart.record_preparing(request.server)
+
+
+@corridor.activity(blueprint)
+async def rotate_password(request: messages.RotatePassword) -> None:
     from shared.steps import login
 
-    known = payload["host"], payload["rotation"], payload["databases"]
-    return await answer(payload, login.rotate(_server(payload), *known))
+    await login.rotate(request.server, request.host, request.rotation, request.databases)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def restart_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def restart_mirror(request: messages.OfDatabase) -> None:
     from shared.steps import mirror
 
-    return await answer(payload, mirror.restart(_server(payload), payload["database"]))
+    await mirror.restart(request.server, request.database)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def record_preparing(payload: dict) -> dict:  # type: ignore[type-arg]
-    from shared.steps import restart
-
-    return await answer(payload, restart.record_preparing(_server(payload)))
-
-
-@blueprint.activity_trigger(input_name="payload")
-async def ensure_role(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def ensure_role(request: messages.EnsureRole) -> None:
     from shared.steps import login
 
-    known = payload["host"], payload["workspace"], payload["rotation"]
-    return await answer(payload, login.ensure_role(_server(payload), *known))
+    await login.ensure_role(request.server, request.host, request.workspace, request.rotation)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def ensure_workspace_access(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def ensure_workspace_access(request: messages.WorkspaceAccess) -> None:
     from shared.steps import prepare
 
-    return await answer(payload, prepare.ensure_workspace_access(_server(payload), payload["workspace"]))
+    await prepare.ensure_workspace_access(request.server, request.workspace)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def prepare_database(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def prepare_database(request: messages.Target) -> None:
     from shared.steps import prepare
 
-    return await answer(payload, prepare.prepare_database(*_place(payload), _tables(payload)))
+    await prepare.prepare_database(request.server, request.database, request.host, request.tables)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def ensure_connection(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def ensure_connection(request: messages.Target) -> bool:
+    """Whether the connection is new."""
     from shared.steps import mirror
 
-    return await answer(payload, mirror.ensure_connection(*_place(payload), payload["gateway"], payload["rotation"]))
+    place = request.server, request.database, request.host
+    return await mirror.ensure_connection(*place, request.gateway, request.rotation)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def ensure_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def ensure_mirror(request: messages.EnsureMirror) -> None:
     from shared.steps import mirror
 
-    place = payload["database"], payload["workspace"], payload["workspace_name"]
-    return await answer(payload, mirror.ensure_mirror(_server(payload), *place, _tables(payload), payload["adopt"]))
+    place = request.database, request.workspace, request.workspace_name
+    await mirror.ensure_mirror(request.server, *place, request.tables, request.adopt)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def advance_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def advance_mirror(request: messages.AdvanceMirror) -> Advance:
     from shared.steps import mirror
 
-    return await answer(payload, mirror.advance(_server(payload), payload["database"], payload["started"]))
+    return await mirror.advance(request.server, request.database, request.started)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def give_back_surplus(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def give_back_surplus(request: messages.Target) -> None:
     from shared.steps import prepare
 
-    return await answer(payload, prepare.give_back_surplus(*_place(payload), _tables(payload)))
+    await prepare.give_back_surplus(request.server, request.database, request.host, request.tables)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def record_mirror_problem(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def record_mirror_problem(request: messages.RecordProblem) -> None:
     from shared.steps import record
 
-    return await answer(payload, record.mirror_problem(_server(payload), payload["database"], payload["reasons"]))
+    await record.mirror_problem(request.server, request.database, request.reasons)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def record_outcome(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def record_outcome(request: messages.RecordOutcome) -> None:
     from shared.steps import record
 
-    return await answer(payload, record.outcome(_server(payload), payload["phase"], payload["reasons"]))
+    await record.outcome(request.server, request.outcome)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def release_mirror(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def release_mirror(request: messages.OfDatabase) -> None:
     from shared.steps import release
 
-    return await answer(payload, release.release_mirror(_server(payload), payload["database"]))
+    await release.release_mirror(request.server, request.database)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def release_database(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def release_database(request: messages.OfDatabase) -> None:
     from shared.steps import release
 
-    return await answer(payload, release.release_database(_server(payload), payload["database"]))
+    await release.release_database(request.server, request.database)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def release_server(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def release_server(request: messages.OfServer) -> tuple[Reason, ...]:
+    """What stays as it is."""
     from shared.steps import release
 
-    return await answer(payload, release.release_server(_server(payload)))
+    return await release.release_server(request.server)
 
 
-@blueprint.activity_trigger(input_name="payload")
-async def forget_server(payload: dict) -> dict:  # type: ignore[type-arg]
+@corridor.activity(blueprint)
+async def forget_server(request: messages.OfServer) -> None:
     from shared.steps import release
 
-    return await answer(payload, release.forget_server(_server(payload)))
-
-
-@blueprint.activity_trigger(input_name="payload")
-async def plan_sweep(payload: dict) -> dict:  # type: ignore[type-arg]
-    from shared.steps import sweep
-
-    return await answer(payload, sweep.plan())
-
-
-@blueprint.activity_trigger(input_name="payload")
-async def probe_mirrors(payload: dict) -> dict:  # type: ignore[type-arg]
-    from shared.steps import sweep
-
-    return await answer(payload, sweep.probe(payload["mirrors"], _begun(payload)))
-
-
-@blueprint.activity_trigger(input_name="payload")
-async def conclude_sweep(payload: dict) -> dict:  # type: ignore[type-arg]
-    from shared.steps import sweep
-
-    return await answer(payload, sweep.conclude(_begun(payload), payload["calls"], payload["failed"]))
+    await release.forget_server(request.server)

@@ -10,10 +10,10 @@ import msgspec
 from functions.problems import TITLES
 from shared.dashboard import listing
 from shared.dashboard.query import LEVELS
+from shared.decisions.progress import Status
+from shared.decisions.readiness import Report
 from shared.desired.intent import Wish
 from shared.platform.version import VERSION
-from shared.progress import Status
-from shared.readiness import Report
 from shared.steps.requests import ServerState
 
 JSON, HTML, PROBLEM = "application/json", "text/html", "application/problem+json"
@@ -194,6 +194,10 @@ DOORS = (
     ),
     Door(id="getOpenApi", method="get", path="/openapi.json", tag="app", answer=dict, summary="This description"),
     Door(id="getLive", method="get", path="/live", tag="app", answer=Live, open=True, summary="Whether the app is up"),
+    Door(
+        id="headLive", method="head", path="/live", tag="app", answer=Live, open=True,
+        summary="The same without the body, as the health probes of Azure Front Door ask",
+    ),
 )  # fmt: skip
 
 

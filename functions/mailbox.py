@@ -1,54 +1,17 @@
-"""The mailbox of a server, which starts its runs: one at a time."""
+"""The mailbox of a server: where it is, and what is written to it."""
 
 from __future__ import annotations
 
-from typing import Any
+from durabletask.entities import EntityInstanceId
 
-import azure.durable_functions as df
-from durabletask.entities import DurableEntity, EntityInstanceId
+from shared.desired.server_id import ServerId
 
-blueprint = df.Blueprint()
-
-
-def mailbox(server: str) -> EntityInstanceId:
-    """The mailbox of the server with this key."""
-    return EntityInstanceId("server_mailbox", server)
+LOOK = "look"
+"""Signal: something may have changed. It carries nothing."""
+FINISHED = "finished"
+"""Signal: a run is over. It carries `RunEnded`."""
 
 
-@blueprint.entity_trigger(context_name="context")
-class server_mailbox(DurableEntity):  # noqa: N801 - the name of the function
-    """One run at a time for a server, and no change lost: a signal during a run means one more run.
-
-    State: `runs` counts them, `running` is the instance id of the present one or empty, `again` remembers a signal.
-    """
-
-    def look(self, _: Any = None) -> None:
-        """Something may have changed."""
-        box = self._box()
-        if box["running"]:
-            box["again"] = True
-        else:
-            self._start(box)
-        self.set_state(box)
-
-    def finished(self, run: str) -> None:
-        """The run with this instance id is over, by its own word or because it was found dead."""
-        box = self._box()
-        if run == box["running"]:
-            box["running"] = ""
-            if box["again"]:
-                self._start(box)
-        self.set_state(box)
-
-    def _box(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.get_state(dict, {"runs": 0, "running": "", "again": False})
-        return found
-
-    def _start(self, box: dict[str, Any]) -> None:
-        server = self.entity_context.entity_id.key
-        box["runs"] += 1
-        box["running"] = f"{server}:{box['runs']}"
-        box["again"] = False
-        self.entity_context.schedule_new_orchestration(
-            "reconcile_server", input={"server": server}, instance_id=box["running"]
-        )
+def mailbox(server: ServerId) -> EntityInstanceId:
+    """The mailbox of a server."""
+    return EntityInstanceId("server_mailbox", server.key)

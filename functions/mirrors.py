@@ -54,7 +54,7 @@ async def post_restart(req: func.HttpRequest, client: df.DurableFunctionsClient)
     return answer({"server": str(server)}, 202)
 
 
-@blueprint.route(route="live", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@blueprint.route(route="live", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
 @told
 async def get_live(req: func.HttpRequest) -> func.HttpResponse:
     """Whether the app is up, and which version of it."""

@@ -1,382 +1,325 @@
-"""The runs, and the health sweep. Deterministic: no I/O, clock or environment."""
+"""The runs: what happens to a server, step by step. Deterministic: no I/O, clock or environment."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 import azure.durable_functions as df
 import msgspec
 from durabletask import task
 
-from functions.flow import CRASHED, Flow, Reason, Refused, Superseded, call, reason
-from functions.mailbox import mailbox
-from shared import progress
+from functions import activities, corridor, messages
+from functions.corridor import Activity, Context, Event, Flow
+from functions.flow import Refused, Superseded, call, reason_of
+from functions.mailbox import FINISHED, LOOK, mailbox
+from functions.messages import (
+    LookAgain,
+    MirrorDatabase,
+    OfDatabase,
+    OfServer,
+    OperationUntil,
+    RestartDecision,
+    RunEnded,
+    Target,
+)
+from functions.suborchestrations import STEP_DONE, mirror_database, record_problem, wait_for_operation
+from shared.decisions import outcome as outcomes
+from shared.decisions import progress
+from shared.decisions.outcome import Outcome
+from shared.decisions.restart import Verdict
+from shared.decisions.run import Asked, Decision, Forget, Prepare, Refuse, Release
+from shared.desired.changes import (
+    AddAdministrator,
+    Change,
+    EnableEntraAuthentication,
+    EnableSystemIdentity,
+    Restart,
+    SetParameter,
+)
+from shared.desired.server_id import ServerId
+from shared.platform.reasons import Reason
 
 blueprint = df.Blueprint()
 
-DECISION_EVENT = "restart-decision"
-LOOK_AGAIN_EVENT = "look-again"
-STEP_EVENT = "step-done"
+RESTART_DECISION = Event("restart-decision", RestartDecision)
+LOOK_AGAIN = Event("look-again", LookAgain)
 ASKED_PATIENCE = timedelta(minutes=10)
-"""For what was asked beside the mirroring: other steps wait behind it, and it is tried again."""
-
-_STEP_OF = {
-    "EnableSystemIdentity": ("identity", "Enabling the server's system-assigned identity"),
-    "EnableEntraAuthentication": ("administrator", "Enabling Microsoft Entra authentication"),
-    "AddAdministrator": ("administrator", "Making this app a Microsoft Entra administrator of the server"),
-    "SetParameter": ("parameters", "Setting the server parameter {name} to {value}"),
-    "Restart": ("restart", "Restarting the server"),
-}
+"""For what was asked besides the mirroring: other steps wait behind it, and it is tried again."""
 
 
-@blueprint.orchestration_trigger(context_name="ctx")
-def reconcile_server(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> Flow[dict[str, Any]]:
+class Run:
+    """One run for a server, and what its status shows."""
+
+    def __init__(self, ctx: Context, server: ServerId):
+        self.ctx = ctx
+        self.server = server
+        self.of_server = OfServer(server=server)
+        self.status = progress.at_server("observe", (), "Looking at the server")
+
+    def call[Q: msgspec.Struct, A](self, activity: Activity[Q, A], request: Q) -> Flow[A]:
+        """The value that an activity answers. Raises `Refused`."""
+        return call(self.ctx, activity, request)
+
+    def show(self, status: progress.Status) -> None:
+        """Let the run's custom status be this."""
+        self.status = progress.fitting(status)
+        self.ctx.set_custom_status(msgspec.to_builtins(self.status))
+
+    def at(self, step: str, databases: Iterable[str], message: str) -> None:
+        """Show that this step of the server is being done."""
+        self.show(progress.at_server(step, tuple(databases), message))
+
+
+@corridor.orchestration(blueprint)
+def reconcile_server(ctx: Context, wanted: OfServer) -> Flow[Outcome]:
     """One run: look at the server, decide, do what is missing, record, and say that it is over."""
-    server = wanted["server"]
+    run = Run(ctx, wanted.server)
+    box = mailbox(wanted.server)
     try:
-        outcome = yield from _reconcile(ctx, server)
+        outcome = yield from _reconcile(run)
     except (Refused, task.TaskFailedError) as error:
-        outcome = {"phase": "Blocked", "reasons": [reason(error)]}
+        outcome = Outcome("Blocked", (reason_of(error),))
     except Superseded:
-        outcome = {"phase": "Superseded", "reasons": []}
-        ctx.signal_entity(mailbox(server), "look")
+        outcome = Outcome("Superseded")
+        ctx.signal_entity(box, LOOK)
     try:
-        if outcome["phase"] not in ("Unconcerned", "Superseded"):
-            yield from call(ctx, "record_outcome", {"server": server, **outcome})
-        ctx.set_custom_status(msgspec.to_builtins(_ended(outcome)))
+        if outcome.is_recorded:
+            ended = messages.RecordOutcome(server=wanted.server, outcome=outcome)
+            yield from run.call(activities.record_outcome, ended)
+        run.show(progress.ended(run.status, outcome))
     finally:
-        ctx.signal_entity(mailbox(server), "finished", input=ctx.instance_id)
+        ctx.signal_entity(box, FINISHED, input=msgspec.to_builtins(RunEnded(ctx.instance_id)))
     return outcome
 
 
-def _reconcile(ctx: task.OrchestrationContext, server: str) -> Flow[dict[str, Any]]:
-    _show(ctx, progress.at_server("observe", (), "Looking at the server"))
-    decision = yield from _decide(ctx, server)
-    if decision["action"] == "prepare" and decision["access"]:
-        yield from _change(ctx, server, decision, decision["access"])
-        decision = yield from _decide(ctx, server)
-    failed = yield from _do_what_was_asked(ctx, server, decision)
-    match decision["action"]:
-        case "prepare":
+def _reconcile(run: Run) -> Flow[Outcome]:
+    run.show(run.status)
+    decision = yield from _decide(run)
+    if isinstance(decision, Prepare) and decision.access:
+        yield from _change(run, decision, decision.access)
+        decision = yield from _decide(run)
+    match decision:
+        case Prepare():
+            failed = yield from _do_what_was_asked(run, decision.asked)
             try:
-                return (yield from _prepare(ctx, server, decision, failed))
+                return (yield from _prepare(run, decision, failed))
             except Refused as refused:
-                return {"phase": "Blocked", "reasons": [refused.reason, *failed]}
-        case "release":
-            return (yield from _release(ctx, server, decision))
-        case "forget":
-            yield from call(ctx, "forget_server", {"server": server})
-            return {"phase": "Deleted", "reasons": []}
-        case "blocked":
-            return {"phase": "Blocked", "reasons": [*decision["reasons"], *failed]}
-    return {"phase": "Unconcerned", "reasons": []}
+                return Outcome("Blocked", (refused.reason, *failed))
+        case Refuse():
+            failed = yield from _do_what_was_asked(run, decision.asked)
+            return Outcome("Blocked", (*decision.reasons, *failed))
+        case Release():
+            return (yield from _release(run, decision))
+        case Forget():
+            yield from run.call(activities.forget_server, run.of_server)
+            return Outcome("Deleted")
+    return Outcome("Unconcerned")
 
 
-def _decide(ctx: task.OrchestrationContext, server: str) -> Flow[dict[str, Any]]:
-    """What to do. Asked twice by a run that first lets itself in: only then it sees the databases, and nothing that
-    matters to anybody is changed before that."""
-    decision: dict[str, Any] = yield from call(ctx, "decide_server", {"server": server, "run": ctx.instance_id})
-    return decision
+def _decide(run: Run) -> Flow[Decision]:
+    """What to do. A run that first lets itself in asks twice: only then it sees the databases, and nothing that matters
+    to anybody is changed before that."""
+    return run.call(activities.decide_server, messages.OfRun(server=run.server, run=run.ctx.instance_id))
 
 
-def _do_what_was_asked(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[list[Reason]]:
-    """A leaked password, or a mirror that lost its slot, waits for no readiness and no restart decision. What fails of
-    it stops nothing else, which may be what mends it; the reasons."""
-    asked: list[tuple[str, str, dict[str, Any]]] = []
-    if decision["rotate"]:
-        known = {name: decision[name] for name in ("host", "rotation", "databases")}
-        asked.append(("rotate_password", "Giving the role that Fabric logs in as a new password", known))
-    asked += [
-        ("restart_mirror", f"Restarting the mirror of database {database!r}", {"database": database})
-        for database in decision["restarts"]
-    ]
+def _do_what_was_asked(run: Run, asked: Asked) -> Flow[tuple[Reason, ...]]:
+    """A leaked password, or a mirror that lost its slot, waits for no readiness and for no restart decision. What fails
+    of it stops nothing else, which may be what mends it. The answer is the reasons."""
     failed: list[Reason] = []
-    for activity, message, payload in asked:
-        _show(ctx, progress.at_server("observe", (), message))
-        try:
-            yield from call(ctx, activity, {"server": server, **payload}, ASKED_PATIENCE)
-        except (Refused, task.TaskFailedError) as error:
-            found = reason(error)
-            failed.append({**found, "message": f"{message} failed. {found['message']}"})
-    return failed
-
-
-def _prepare(
-    ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], failed: list[Reason]
-) -> Flow[dict[str, Any]]:
-    databases = decision["databases"]
-    yield from _change(ctx, server, decision, decision["parameters"])
-    pending = yield from call(ctx, "find_pending_restart", {"server": server})
-    if pending:
-        yield from _restart(ctx, server, decision, pending)
-    _show(ctx, progress.at_server("role", databases, "Making sure of the role that Fabric logs in as"))
-    of_role = {name: decision[name] for name in ("host", "workspace", "rotation")}
-    yield from call(ctx, "ensure_role", {"server": server, **of_role})
-    _show(ctx, progress.at_server("workspace", databases, "Admitting the server's identity to the workspace"))
-    yield from call(ctx, "ensure_workspace_access", {"server": server, "workspace": decision["workspace"]})
-    reasons: list[Reason] = []
-    for database in decision["leaving"]:
-        _show(ctx, progress.at_server("workspace", databases, f"Releasing database {database!r}"))
-        reasons += yield from _release_database(ctx, server, database)
-    mirrors = yield from _mirror_all(ctx, server, decision)
-    reasons += [found for mirror in mirrors for found in mirror["reasons"]]
-    if failed and not reasons:
-        reasons += yield from _do_what_was_asked(ctx, server, decision)
-    return {"phase": "Blocked" if reasons else "Mirrored", "reasons": reasons}
-
-
-def _change(
-    ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], changes: list[dict[str, Any]]
-) -> Flow[None]:
-    """Make changes to the server, one after the other: it takes only one at a time."""
-    for change in changes:
-        step, message = _STEP_OF[change["type"]]
-        _show(ctx, progress.at_server(step, decision["databases"], message.format(**change)))
-        yield from _operate(ctx, server, change, timedelta(minutes=decision["operation_limit_minutes"]))
-
-
-def _operate(ctx: task.OrchestrationContext, server: str, change: dict[str, Any], limit: timedelta) -> Flow[None]:
-    """Make one change to the server: start it, waiting while the server is busy, and wait until it is done."""
-    end = ctx.current_utc_datetime + limit
-    token = yield from call(ctx, "start_operation", {"server": server, "change": change}, limit)
-    problem = yield ctx.call_sub_orchestrator(
-        "wait_for_operation", input={"server": server, "change": change, "token": token, "until": end.isoformat()}
-    )
-    if problem:
-        raise Refused(problem)
-
-
-@blueprint.orchestration_trigger(context_name="ctx")
-def wait_for_operation(ctx: task.OrchestrationContext, operation: dict[str, Any]) -> Flow[Reason | None]:
-    """Poll a management operation with durable timers until it is done. The outcome is None, or why it failed."""
-    pause = 1.0
-    while True:
-        try:
-            seen = yield from call(ctx, "poll_operation", operation)
-        except Refused as refused:
-            return refused.reason
-        if seen["done"]:
-            return None
-        wait = timedelta(seconds=max(pause, seen["retry_after"]))
-        if ctx.current_utc_datetime + wait > datetime.fromisoformat(operation["until"]):
-            return {
-                "code": "OperationTooSlow",
-                "message": f"The operation {operation['change']['type']} had not ended by {operation['until']}.",
-                "remedy": "Look at the server in the Azure portal; the next event or the resync goes on from there.",
-            }
-        yield ctx.create_timer(wait)
-        pause = min(2 * pause, 30)
-
-
-def _restart(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], pending: list[str]) -> Flow[None]:
-    """Restart the server once, when its policy allows it. Raises `Refused` or `Superseded` when it doesn't."""
-    verdict = yield from call(ctx, "decide_restart", {
-        "server": server, "policy": decision["restart"], "pending": pending,
-        "now": ctx.current_utc_datetime.isoformat(),
-    })  # fmt: skip
-    if verdict["wait_until"]:
-        yield from _await_restart(ctx, server, decision, verdict)
-        yield from call(ctx, "record_preparing", {"server": server})
-        if not (yield from call(ctx, "find_pending_restart", {"server": server})):
-            return
-    yield from _change(ctx, server, decision, [{"type": "Restart"}])
-
-
-def _await_restart(
-    ctx: task.OrchestrationContext,
-    server: str,
-    decision: dict[str, Any],
-    verdict: dict[str, Any],
-) -> Flow[None]:
-    """Wait for the decision, the window or the time limit; look again whenever something may have changed.
-
-    Whoever comes while the status does not yet say what is waited for raises no event: so the first look is at once.
-    """
-    status = progress.at_server("restart", decision["databases"], verdict["message"])
-    _show(ctx, progress.waiting(status, verdict["waiting_for"], verdict["since"], verdict["wait_until"]))
-    yield from call(ctx, "record_waiting", {"server": server, "verdict": verdict})
-    timer = ctx.create_timer(datetime.fromisoformat(verdict["wait_until"]).replace(tzinfo=None))
-    decided = ctx.wait_for_external_event(DECISION_EVENT)
-    known = {name: decision[name] for name in ("fingerprint", "rotation", "restarts", "databases")}
-    wish = {"server": server, **known}
-    while True:
-        nudged = ctx.wait_for_external_event(LOOK_AGAIN_EVENT)
-        if not (yield from call(ctx, "is_still_waiting", wish)):
-            timer.cancel()
-            raise Superseded
-        first = yield task.when_any([timer, decided, nudged])
-        if first is timer and verdict["restart_then"]:
-            return
-        if first is timer:
-            yield from _give_up(ctx, wish, verdict["too_late"])
-        if first is decided:
-            timer.cancel()
-            if decided.get_result()["restart"]:
-                return
-            yield from _give_up(ctx, wish, verdict["refused"])
-
-
-def _give_up(ctx: task.OrchestrationContext, wish: dict[str, Any], why: Reason) -> Flow[None]:
-    """End the run without a restart. Nobody is asked again about the same wish, unless it is uttered again."""
-    yield from call(ctx, "record_refusal", {**wish, "code": why["code"]})
-    raise Refused(why)
-
-
-def _mirror_all(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[list[dict[str, Any]]]:
-    """Mirror the databases in parallel, and show how far each is."""
-    databases = decision["databases"]
-    done = dict.fromkeys(databases, 0)
-    runs: list[task.Task[Any]] = [
-        ctx.call_sub_orchestrator(
-            "mirror_database",
-            input=_mirror_input(ctx, server, decision, database),
-            instance_id=f"{ctx.instance_id}:{number}",
+    if asked.rotate:
+        failed += yield from _try(
+            run,
+            "Giving the role that Fabric logs in as a new password",
+            activities.rotate_password,
+            messages.RotatePassword(
+                server=run.server, host=asked.host, rotation=asked.rotation, databases=asked.databases
+            ),
         )
-        for number, database in enumerate(databases)
-    ]
-    everything = task.when_all(runs)
-    stepped = ctx.wait_for_external_event(STEP_EVENT)
-    _show(ctx, progress.at_databases(done))
-    while not everything.is_complete:
-        first = yield task.when_any([everything, stepped])
-        if first is stepped:
-            told = stepped.get_result()
-            done[told["database"]] = told["done"]
-            stepped = ctx.wait_for_external_event(STEP_EVENT)
-            _show(ctx, progress.at_databases(done))
-    return everything.get_result()
+    for database in asked.restarts:
+        failed += yield from _try(
+            run,
+            f"Restarting the mirror of database {database!r}",
+            activities.restart_mirror,
+            OfDatabase(server=run.server, database=database),
+        )
+    return tuple(failed)
 
 
-def _mirror_input(
-    ctx: task.OrchestrationContext, server: str, decision: dict[str, Any], database: str
-) -> dict[str, Any]:
-    kept = (
-        "host", "workspace", "workspace_name", "gateway", "rotation", "mirror_start_limit_minutes", "poll_seconds",
-    )  # fmt: skip
-    return {
-        "run": ctx.instance_id,
-        "server": server,
-        "database": database,
-        "tables": decision["tables"][database],
-        **{name: decision[name] for name in kept},
-    }
-
-
-@blueprint.orchestration_trigger(context_name="ctx")
-def mirror_database(ctx: task.OrchestrationContext, wanted: dict[str, Any]) -> Flow[dict[str, Any]]:
-    """Mirror one database of a prepared server. Its outcome says why not, so that it does not stop the others."""
-    kept = ("server", "host", "database", "tables", "workspace", "workspace_name", "gateway", "rotation")
-    one = {name: wanted[name] for name in kept}
-    reasons: list[Reason] = []
+def _try[Q: msgspec.Struct](run: Run, doing: str, activity: Activity[Q, None], request: Q) -> Flow[list[Reason]]:
+    run.at("observe", (), doing)
     try:
-        yield from call(ctx, "prepare_database", one)
-        _tell(ctx, wanted, 1)
-        is_new = yield from call(ctx, "ensure_connection", one)
-        _tell(ctx, wanted, 2)
-        yield from call(ctx, "ensure_mirror", {**one, "adopt": not is_new})
-        _tell(ctx, wanted, 3)
-        yield from _until_running(ctx, one, wanted)
-        yield from call(ctx, "give_back_surplus", one)
-        _tell(ctx, wanted, 4)
+        yield from call(run.ctx, activity, request, ASKED_PATIENCE)
     except (Refused, task.TaskFailedError) as error:
-        reasons = yield from _record_problem(ctx, one, error)
-    return {"database": wanted["database"], "reasons": reasons}
-
-
-def _until_running(ctx: task.OrchestrationContext, one: dict[str, Any], wanted: dict[str, Any]) -> Flow[None]:
-    """Start the mirror when it does not run, and look at it until it does."""
-    end = ctx.current_utc_datetime + timedelta(minutes=wanted["mirror_start_limit_minutes"])
-    started = False
-    while True:
-        seen = yield from call(ctx, "advance_mirror", {**one, "started": started})
-        started = seen["started"]
-        if seen["running"]:
-            return
-        if ctx.current_utc_datetime >= end:
-            raise Refused({
-                "code": "MirrorTooSlow",
-                "message": f"The mirrored database is {seen['status']} and was not Running by {end.isoformat()}.",
-                "remedy": "Look at it in the Fabric portal; the next event or the hourly resync goes on from there.",
-            })  # fmt: skip
-        yield ctx.create_timer(timedelta(seconds=wanted["poll_seconds"]))
-
-
-def _release(ctx: task.OrchestrationContext, server: str, decision: dict[str, Any]) -> Flow[dict[str, Any]]:
-    """Undo what was done for this server, database by database; server parameters stay, since they need a restart."""
-    leaving = decision["leaving"]
-    reasons: list[Reason] = []
-    for done, database in enumerate(leaving):
-        _show(ctx, progress.releasing(done, len(leaving), f"Releasing database {database!r}"))
-        reasons += yield from _release_database(ctx, server, database)
-    if reasons:
-        return {"phase": "Blocked", "reasons": reasons}
-    _show(ctx, progress.releasing(len(leaving), len(leaving), "Dropping the role and its password"))
-    left = yield from call(ctx, "release_server", {"server": server})
-    return {"phase": "Released", "reasons": left}
-
-
-def _release_database(ctx: task.OrchestrationContext, server: str, database: str) -> Flow[list[Reason]]:
-    """Release one database; why not, so that it does not stop the others."""
-    one = {"server": server, "database": database}
-    try:
-        yield from call(ctx, "release_mirror", one)
-        yield from call(ctx, "release_database", one)
-    except (Refused, task.TaskFailedError) as error:
-        return (yield from _record_problem(ctx, one, error))
+        reason = reason_of(error)
+        return [msgspec.structs.replace(reason, message=f"{doing} failed. {reason.message}")]
     return []
 
 
-def _record_problem(ctx: task.OrchestrationContext, one: dict[str, Any], error: Exception) -> Flow[list[Reason]]:
-    """Note in the row of a database why it is stuck; the reasons."""
-    found = reason(error)
-    reasons = [{**found, "message": f"Database {one['database']}: {found['message']}"}]
-    yield from call(ctx, "record_mirror_problem", {**one, "reasons": reasons})
-    return reasons
+def _prepare(run: Run, decision: Prepare, failed: tuple[Reason, ...]) -> Flow[Outcome]:
+    databases, server = decision.asked.databases, run.server
+    yield from _change(run, decision, decision.parameters)
+    pending = yield from run.call(activities.find_pending_restart, run.of_server)
+    if pending:
+        yield from _restart(run, decision, pending)
+    run.at("role", databases, "Making sure of the role that Fabric logs in as")
+    role = messages.EnsureRole(
+        server=server, host=decision.asked.host, workspace=decision.workspace, rotation=decision.asked.rotation
+    )
+    yield from run.call(activities.ensure_role, role)
+    run.at("workspace", databases, "Admitting the server's identity to the workspace")
+    access = messages.WorkspaceAccess(server=server, workspace=decision.workspace)
+    yield from run.call(activities.ensure_workspace_access, access)
+    reasons: list[Reason] = []
+    for database in decision.leaving:
+        run.at("workspace", databases, f"Releasing database {database!r}")
+        reasons += yield from _release_database(run, database)
+    reasons += yield from _mirror_all(run, decision)
+    if failed and not reasons:
+        reasons += yield from _do_what_was_asked(run, decision.asked)
+    return outcomes.of_preparation(tuple(reasons))
 
 
-def _tell(ctx: task.OrchestrationContext, wanted: dict[str, Any], done: int) -> None:
-    ctx.send_event(wanted["run"], STEP_EVENT, data={"database": wanted["database"], "done": done})
+def _change(run: Run, decision: Prepare, changes: Iterable[Change]) -> Flow[None]:
+    """Make changes to the server, one after the other: it takes only one at a time."""
+    for change in changes:
+        step, message = _step_of(change)
+        run.at(step, decision.asked.databases, message)
+        yield from _operate(run, change, timedelta(minutes=decision.limits.operation_minutes))
 
 
-def _show(ctx: task.OrchestrationContext, status: progress.Status) -> None:
-    ctx.set_custom_status(msgspec.to_builtins(status))
+def _step_of(change: Change) -> tuple[str, str]:
+    """The step of `progress.SERVER_STEPS` that a change belongs to, and what is being done."""
+    match change:
+        case EnableSystemIdentity():
+            return "identity", "Enabling the server's system-assigned identity"
+        case EnableEntraAuthentication():
+            return "administrator", "Enabling Microsoft Entra authentication"
+        case AddAdministrator():
+            return "administrator", "Making this app a Microsoft Entra administrator of the server"
+        case SetParameter(name, value):
+            return "parameters", f"Setting the server parameter {name} to {value}"
+        case Restart():
+            return "restart", "Restarting the server"
 
 
-def _ended(outcome: dict[str, Any]) -> progress.Status:
-    reasons = outcome["reasons"]
-    messages = {
-        "Mirrored": "Every database is mirrored.",
-        "Released": "The server is released.",
-        "Deleted": "The server was deleted.",
-        "Unconcerned": "Nobody wants this server mirrored.",
-        "Superseded": "Something else is wanted by now; the next run does that.",
-    }
-    return progress.ended(outcome["phase"], reasons[0]["message"] if reasons else messages[outcome["phase"]], 0)
+def _operate(run: Run, change: Change, limit: timedelta) -> Flow[None]:
+    """Make one change to the server: start it, waiting while the server is busy, and wait until it is done."""
+    until = run.ctx.current_utc_datetime + limit
+    operation = messages.Operation(server=run.server, change=change)
+    token = yield from call(run.ctx, activities.start_operation, operation, limit)
+    started = OperationUntil(server=run.server, change=change, token=token, until=until)
+    outcome = wait_for_operation.answer((yield wait_for_operation.begin(run.ctx, started)))
+    if outcome.problem:
+        raise Refused(outcome.problem)
 
 
-@blueprint.orchestration_trigger(context_name="ctx")
-def sweep_health(ctx: task.OrchestrationContext, _: Any) -> Flow[dict[str, int]]:
-    """Look at the mirrors, each chunk at its time. The outcome counts them by level.
+def _restart(run: Run, decision: Prepare, pending: tuple[str, ...]) -> Flow[None]:
+    """Restart the server once, when its policy allows it. Raises `Refused` or `Superseded` when it doesn't."""
+    asked = messages.DecideRestart(
+        server=run.server, policy=decision.restart, pending=pending, now=run.ctx.current_utc_datetime
+    )
+    verdict = yield from run.call(activities.decide_restart, asked)
+    if verdict.wait_until:
+        yield from _await_restart(run, decision, verdict, verdict.wait_until)
+        yield from run.call(activities.record_preparing, run.of_server)
+        if not (yield from run.call(activities.find_pending_restart, run.of_server)):
+            return
+    yield from _change(run, decision, [Restart()])
 
-    A chunk that takes longer, for a server that does not answer, holds up no other.
+
+def _await_restart(run: Run, decision: Prepare, verdict: Verdict, until: datetime) -> Flow[None]:
+    """Wait for the decision, the window or the time limit; look again whenever something may have changed.
+
+    A door that comes while the status does not yet say what is waited for raises no event: so the first look is
+    at once.
     """
-    begun = ctx.current_utc_datetime
-    timetable = yield from call(ctx, "plan_sweep", {})
-    start = ctx.current_utc_datetime
-    probes: list[task.Task[Any]] = []
-    for chunk in timetable["chunks"]:
-        due = start + timedelta(seconds=chunk["after"])
-        if due > ctx.current_utc_datetime:
-            yield ctx.create_timer(due)
-        one = {"run": ctx.instance_id, "begun": begun.isoformat(), "mirrors": chunk["mirrors"]}
-        probes.append(ctx.call_activity("probe_mirrors", input=one, retry_policy=CRASHED))
-    calls, failed = 0, 0
-    for probe in probes:
-        try:
-            calls += (yield probe)["value"]["calls"]
-        except (task.TaskFailedError, KeyError):
-            failed += 1
-    ended = {"begun": begun.isoformat(), "calls": calls, "failed": failed}
-    levels: dict[str, int] = yield from call(ctx, "conclude_sweep", ended)
-    return levels
+    ctx = run.ctx
+    run.at("restart", decision.asked.databases, verdict.message)
+    run.show(progress.waiting(run.status, verdict))
+    yield from run.call(activities.record_waiting, messages.RecordWaiting(server=run.server, verdict=verdict))
+    timer = ctx.create_timer(until.replace(tzinfo=None))
+    decided = RESTART_DECISION.expect(ctx)
+    waiting = messages.StillWaiting(server=run.server, fingerprint=decision.fingerprint, asked=decision.asked)
+    while True:
+        nudged = LOOK_AGAIN.expect(ctx)
+        if not (yield from run.call(activities.is_still_waiting, waiting)):
+            timer.cancel()
+            raise Superseded
+        first = yield task.when_any([timer, decided, nudged])
+        if first is timer:
+            return (yield from _give_up(run, decision, verdict.too_late))
+        if first is decided:
+            timer.cancel()
+            refused = None if RESTART_DECISION.read(decided).restart else verdict.refused
+            return (yield from _give_up(run, decision, refused))
+
+
+def _give_up(run: Run, decision: Prepare, why: Reason | None) -> Flow[None]:
+    """End the run without a restart, where there is a reason for that. Nobody is asked again about the same intent,
+    unless somebody requests it again."""
+    if why:
+        refusal = messages.RecordRefusal(server=run.server, fingerprint=decision.fingerprint, code=why.code)
+        yield from run.call(activities.record_refusal, refusal)
+        raise Refused(why)
+
+
+def _mirror_all(run: Run, decision: Prepare) -> Flow[tuple[Reason, ...]]:
+    """Mirror the databases in parallel, and show how far each is. The answer is why some could not be."""
+    ctx, databases = run.ctx, decision.asked.databases
+    done = dict.fromkeys(databases, 0)
+    runs = [
+        mirror_database.begin(ctx, _mirror_input(run, decision, database), f"{ctx.instance_id}:{number}")
+        for number, database in enumerate(databases)
+    ]
+    everything = task.when_all(runs)
+    stepped = STEP_DONE.expect(ctx)
+    run.show(progress.at_databases(done))
+    while not everything.is_complete:
+        first = yield task.when_any([everything, stepped])
+        if first is stepped:
+            step = STEP_DONE.read(stepped)
+            done[step.database] = step.done
+            stepped = STEP_DONE.expect(ctx)
+            run.show(progress.at_databases(done))
+    outcomes = [mirror_database.answer(result) for result in everything.get_result()]
+    return tuple(reason for outcome in outcomes for reason in outcome.reasons)
+
+
+def _mirror_input(run: Run, decision: Prepare, database: str) -> MirrorDatabase:
+    target = Target(
+        server=run.server,
+        database=database,
+        host=decision.asked.host,
+        tables=decision.tables[database],
+        workspace=decision.workspace,
+        workspace_name=decision.workspace_name,
+        gateway=decision.gateway,
+        rotation=decision.asked.rotation,
+    )
+    return MirrorDatabase(run=run.ctx.instance_id, target=target, limits=decision.limits)
+
+
+def _release(run: Run, decision: Release) -> Flow[Outcome]:
+    """Undo what was done for this server, database by database; server parameters stay, since they need a restart."""
+    leaving = decision.leaving
+    reasons: list[Reason] = []
+    for done, database in enumerate(leaving):
+        run.show(progress.releasing(done, len(leaving), f"Releasing database {database!r}"))
+        reasons += yield from _release_database(run, database)
+    left: tuple[Reason, ...] = ()
+    if not reasons:
+        run.show(progress.releasing(len(leaving), len(leaving), "Dropping the role and its password"))
+        left = yield from run.call(activities.release_server, run.of_server)
+    return outcomes.of_release(tuple(reasons), left)
+
+
+def _release_database(run: Run, database: str) -> Flow[tuple[Reason, ...]]:
+    """Release one database. The answer is why not, so that it does not stop the others."""
+    place = OfDatabase(server=run.server, database=database)
+    try:
+        yield from run.call(activities.release_mirror, place)
+        yield from run.call(activities.release_database, place)
+    except (Refused, task.TaskFailedError) as error:
+        return (yield from record_problem(run.ctx, run.server, database, error))
+    return ()

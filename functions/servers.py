@@ -7,10 +7,12 @@ import azure.functions as func
 import msgspec
 
 from functions import bodies, signals
+from functions.messages import RestartDecision
 from functions.problems import answer, told
-from shared.platform import server_id
+from shared.decisions import allowed
+from shared.desired import server_id
+from shared.desired.server_id import ServerId
 from shared.platform.errors import Conflict, InvalidInput, NotAllowed
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 
 blueprint = df.Blueprint()
@@ -65,10 +67,9 @@ async def get_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient
     server = _server(req)
     run = await signals.present_run(client, server)
     state = await requests.describe(server, bool(run))
-    progress = await signals.custom_status(client, run) if run else {}
-    return answer(
-        {**msgspec.to_builtins(state), "run": run or state.run, "running": bool(run), "progress": progress or None}
-    )
+    progress = await signals.custom_status(client, run) if run else None
+    shown = {"run": run or state.run, "running": bool(run), "progress": msgspec.to_builtins(progress)}
+    return answer(msgspec.to_builtins(state) | shown)
 
 
 @blueprint.route(route=f"{SERVER}/mirroring", methods=["DELETE"], auth_level=func.AuthLevel.FUNCTION)
@@ -116,20 +117,16 @@ def _server(req: func.HttpRequest) -> ServerId:
     """The server that the address names. Raises `InvalidInput`, and `NotAllowed` for a foreign subscription."""
     parts = req.route_params
     server = server_id.of(parts["subscription"], parts["resource_group"], parts["server"])
-    if server.subscription not in settings().allowed_subscriptions:
-        raise NotAllowed(
-            f"Subscription {server.subscription} is not allowed.",
-            code="SubscriptionNotAllowed",
-            remedy="Have it added to ALLOWED_SUBSCRIPTIONS.",
-        )
+    if problem := allowed.server_problem(server, settings()):
+        raise NotAllowed(problem.message, code=problem.code, remedy=problem.remedy)
     return server
 
 
-def _decision(body: bytes) -> bool:
+def _decision(body: bytes) -> RestartDecision:
     decided = bodies.said(body, "restart")
     if decided is None:
         raise InvalidInput('The body must be {"restart": true} or {"restart": false}.', code="InvalidBody")
-    return decided
+    return RestartDecision(decided)
 
 
 def _accepted(req: func.HttpRequest, server: ServerId) -> func.HttpResponse:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import azure.durable_functions as df
+import grpc.aio  # type: ignore[import-untyped]
 import msgspec
 from durabletask.client import EntityQuery, OrchestrationStatus
+from durabletask.entities import EntityMetadata
 
-from functions.mailbox import mailbox
-from functions.orchestrations import DECISION_EVENT, LOOK_AGAIN_EVENT
-from shared.platform import server_id
-from shared.platform.server_id import ServerId
-from shared.progress import Status
+from functions.mailbox import FINISHED, LOOK, mailbox
+from functions.messages import Box, LookAgain, RestartDecision, RunEnded
+from functions.orchestrations import LOOK_AGAIN, RESTART_DECISION
+from shared.decisions.progress import Status
+from shared.desired import server_id
+from shared.desired.server_id import ServerId
 
 ALIVE = (
     OrchestrationStatus.PENDING,
@@ -25,6 +28,7 @@ ALIVE = (
 )
 """A run in one of these has not ended."""
 ENDED = (OrchestrationStatus.COMPLETED, OrchestrationStatus.FAILED, OrchestrationStatus.TERMINATED)
+NOBODY_HEARS = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 MAILBOXES = "@server_mailbox@"
 TO_BE_CREATED = timedelta(minutes=5)
 """Between what a mailbox says and the beginning of the run there is some time."""
@@ -32,64 +36,99 @@ TO_BE_CREATED = timedelta(minutes=5)
 
 async def look(client: df.DurableFunctionsClient, server: ServerId) -> None:
     """Have the server looked at: now, or once more when the present run is over."""
-    await client.signal_entity(mailbox(server.key), "look")
+    await client.signal_entity(mailbox(server), LOOK)
     run = await present_run(client, server)
-    status = await custom_status(client, run) if run else {}
-    if run and status.get("waiting_for"):
-        await client.raise_orchestration_event(run, LOOK_AGAIN_EVENT)
+    if run and await is_waiting(client, run):
+        await _raise(client, run, LOOK_AGAIN.name, LookAgain())
 
 
-async def decide_restart(client: df.DurableFunctionsClient, server: ServerId, restart: bool) -> bool:
-    """Hand a restart decision to the run that waits for one. False: none does."""
+async def decide_restart(client: df.DurableFunctionsClient, server: ServerId, decision: RestartDecision) -> bool:
+    """Hand a restart decision to the run that waits for one. False: no run does."""
     run = await present_run(client, server)
-    status = await custom_status(client, run) if run else {}
-    if not run or not status.get("waiting_for"):
+    if not run or not await is_waiting(client, run):
         return False
-    await client.raise_orchestration_event(run, DECISION_EVENT, data={"restart": restart})
-    return True
+    return await _raise(client, run, RESTART_DECISION.name, decision)
+
+
+async def end(client: df.DurableFunctionsClient, run: str) -> None:
+    """Terminate a run. One that has just ended by itself is left as it is."""
+    with _unless_ended():
+        await client.terminate_orchestration(run)
+
+
+async def free(client: df.DurableFunctionsClient, server: ServerId, run: str) -> None:
+    """Tell the mailbox that a run, which did not say so itself, is over."""
+    await client.signal_entity(mailbox(server), FINISHED, input=msgspec.to_builtins(RunEnded(run)))
 
 
 async def present_run(client: df.DurableFunctionsClient, server: ServerId) -> str:
-    """The instance id of the run that is on, or empty."""
-    entity = await client.get_entity(mailbox(server.key))
-    state = entity.get_typed_state(dict) if entity else None
-    return str(state["running"]) if state else ""
+    """The instance id of the run that is under way, or empty."""
+    return _box(await client.get_entity(mailbox(server))).running
 
 
-async def custom_status(client: df.DurableFunctionsClient, run: str) -> dict[str, Any]:
-    """How far a run is (`shared.progress.Status`), or empty."""
+async def is_waiting(client: df.DurableFunctionsClient, run: str) -> bool:
+    """Whether a run waits for a decision or a time."""
+    status = await custom_status(client, run)
+    return status is not None and bool(status.waiting_for)
+
+
+async def custom_status(client: df.DurableFunctionsClient, run: str) -> Status | None:
+    """How far a run is; None: it has not said so yet."""
     state = await client.get_orchestration_state(run)
-    return (state.get_custom_status() or {}) if state else {}
+    shown = state.get_custom_status() if state else None
+    return msgspec.convert(shown, Status) if shown else None
 
 
 async def progress(client: df.DurableFunctionsClient, runs: Iterable[str]) -> dict[str, Status]:
-    """How far those of the runs are that are on."""
+    """How far those of the runs are that have not ended."""
 
     async def of(run: str) -> Status | None:
         state = await client.get_orchestration_state(run)
-        if state is None or state.runtime_status not in ALIVE or not (told := state.get_custom_status()):
+        if state is None or state.runtime_status not in ALIVE or not (shown := state.get_custom_status()):
             return None
-        return msgspec.convert(told, Status)
+        return msgspec.convert(shown, Status)
 
-    wanted = list(dict.fromkeys(runs))
-    found = zip(wanted, await asyncio.gather(*map(of, wanted)), strict=True)
-    return {run: status for run, status in found if status}
+    names = list(dict.fromkeys(runs))
+    statuses = zip(names, await asyncio.gather(*map(of, names)), strict=True)
+    return {run: status for run, status in statuses if status}
 
 
 async def dead_runs(client: df.DurableFunctionsClient) -> dict[ServerId, str]:
-    """The runs that ended, or vanished, without telling their mailbox, by server: it would wait for them for ever."""
-    found: dict[ServerId, str] = {}
+    """The runs that ended, or vanished, without telling their mailbox, by server: it would wait for them forever."""
+    dead: dict[ServerId, str] = {}
     for entity in await client.get_all_entities(EntityQuery(instance_id_starts_with=MAILBOXES)):
-        run = (entity.get_typed_state(dict) or {}).get("running", "")
+        run = _box(entity).running
         if not run or await is_alive(client, run):
             continue
         exists = await client.get_orchestration_state(run, fetch_payloads=False) is not None
         if exists or datetime.now(UTC) - entity.last_modified > TO_BE_CREATED:
-            found[server_id.from_key(entity.id.key)] = run
-    return found
+            dead[server_id.from_key(entity.id.key)] = run
+    return dead
 
 
 async def is_alive(client: df.DurableFunctionsClient, run: str) -> bool:
     """Whether a run exists and has not ended."""
     state = await client.get_orchestration_state(run, fetch_payloads=False)
     return state is not None and state.runtime_status in ALIVE
+
+
+async def _raise(client: df.DurableFunctionsClient, run: str, event: str, data: msgspec.Struct) -> bool:
+    """Raise an event to a run. False: the run has just ended, so that nobody hears it."""
+    with _unless_ended():
+        await client.raise_orchestration_event(run, event, data=msgspec.to_builtins(data))
+        return True
+    return False
+
+
+@contextmanager
+def _unless_ended() -> Iterator[None]:
+    """The Durable extension refuses to tell anything to a run that has ended, or that is no more."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() not in NOBODY_HEARS:
+            raise
+
+
+def _box(entity: EntityMetadata | None) -> Box:
+    return msgspec.convert((entity.get_typed_state(dict) if entity else None) or {}, Box)

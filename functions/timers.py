@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import azure.durable_functions as df
 import azure.functions as func
+import msgspec
 
 from functions import signals
-from functions.mailbox import mailbox
+from functions.sweeps import SweepHealth, sweep_health
 from shared.platform import logs
 from shared.platform.settings import settings
 
@@ -29,15 +30,17 @@ async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunct
         from shared.platform import telemetry
 
         age = datetime.now(UTC) - last.created_at.replace(tzinfo=UTC)
-        if age > TIMES_AS_LONG * timedelta(minutes=settings().sweep_minutes):
+        if age > TIMES_AS_LONG * timedelta(minutes=settings().health.sweep_minutes):
             log.error("The last health sweep has been on for %s; it is ended, and the next one begins anew.", age)
-            await client.terminate_orchestration(SWEEP)
+            await signals.end(client, SWEEP)
         else:
             log.warning("The last health sweep is still on; this one is left out.")
         telemetry.skipped()
         return
     await client.purge_orchestration(SWEEP)
-    await client.schedule_new_orchestration("sweep_health", instance_id=SWEEP)
+    await client.schedule_new_orchestration(
+        sweep_health.name, input=msgspec.to_builtins(SweepHealth()), instance_id=SWEEP
+    )
 
 
 @blueprint.timer_trigger(schedule="%RESYNC_SCHEDULE%", arg_name="timer")
@@ -50,7 +53,7 @@ async def resync_servers(timer: func.TimerRequest, client: df.DurableFunctionsCl
     for server, run in dead.items():
         with logs.about(server=server.key, run=run):
             log.warning("This run died; its server is looked at again.")
-        await client.signal_entity(mailbox(server.key), "finished", input=run)
+        await signals.free(client, server, run)
     for server in sorted({*dead, *await resync.candidates()}):
         await signals.look(client, server)
 
@@ -62,5 +65,5 @@ async def prune_history(timer: func.TimerRequest, client: df.DurableFunctionsCli
     from shared.steps import sweep
 
     await sweep.prune()
-    oldest = datetime.now(UTC) - timedelta(days=settings().history_days)
+    oldest = datetime.now(UTC) - timedelta(days=settings().health.history_days)
     await client.purge_orchestrations_by(created_time_to=oldest, runtime_status=list(signals.ENDED))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared import progress
 from shared.dashboard import links, overview, page
 from shared.dashboard.listing import PHASES, Server
 from shared.dashboard.query import LEVELS, Query
+from shared.decisions import progress
+from shared.decisions.restart import Verdict
+from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
-from shared.platform.store import HealthRow
+from shared.records.rows import HealthRow
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SERVER = ServerId("22222222-2222-2222-2222-222222222222", "rg-one", "pg-shop")
@@ -48,9 +49,14 @@ def shown(
     return page.overview(found, {"run-1": status} if status else {}, at, API)
 
 
+def wait_for(what: str, since: datetime, until: datetime) -> Verdict:
+    """The verdict of a restart that has to wait."""
+    return Verdict(message="Waiting", waiting_for=what, since=since, wait_until=until)
+
+
 def waiting_for_a_decision(since: datetime = NOW - timedelta(hours=2)) -> str:
     """The page with a server that waits for a decision about its restart."""
     base = progress.at_server("restart", ["shop"], "Waiting for a decision")
-    status = progress.waiting(base, "restart-decision", since.isoformat(), (NOW + timedelta(hours=70)).isoformat())
+    status = progress.waiting(base, wait_for("restart-decision", since, NOW + timedelta(hours=70)))
     reason = Reason("RestartApprovalRequired", "Waiting for a decision to restart server 'pg-shop' for wal_level")
     return shown(waiting=(server("Waiting", "run-1", reason),), status=status, phases={"Waiting": 1})

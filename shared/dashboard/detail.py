@@ -11,9 +11,9 @@ import msgspec
 from shared.dashboard import charts, listing, words
 from shared.dashboard import query as queries
 from shared.dashboard.charts import Span
-from shared.platform import glance, store
-from shared.platform.glance import Observation
-from shared.platform.store import HealthRow, MirrorRow
+from shared.records import glance, store
+from shared.records.glance import Observation
+from shared.records.rows import HealthRow, MirrorRow
 
 RANGES = {24: "24 hours", 24 * 7: "7 days", 24 * 30: "30 days"}
 MOST_CHANGES = 20

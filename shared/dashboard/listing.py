@@ -11,13 +11,13 @@ import msgspec
 
 from shared.dashboard import query as queries
 from shared.dashboard.query import Key
-from shared.platform import glance, store
+from shared.decisions.progress import Status
 from shared.platform.errors import NotFound
-from shared.platform.glance import MirrorGlance, Observation, ServerGlance
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
-from shared.platform.store import HealthRow
-from shared.progress import Status
+from shared.records import glance, store
+from shared.records.glance import MirrorGlance, Observation, ServerGlance
+from shared.records.rows import HealthRow
 
 PHASES = ("Waiting", "Blocked", "Preparing", "Releasing", "New", "Mirrored")
 """Of a server, in the order in which they want attention."""
@@ -176,7 +176,7 @@ def with_progress(found: Servers, progress: Mapping[str, Status]) -> Servers:
 
 async def known_servers(without_phase: str = "") -> list[ServerGlance]:
     """The servers that somebody asked for, but those in one phase; by phase and name."""
-    return sorted(await glance.servers(settings().allowed_subscriptions, without_phase), key=_standing)
+    return sorted(await glance.servers(settings().scope.subscriptions, without_phase), key=_standing)
 
 
 async def read(workspace: str, mirrored_database: str) -> HealthRow:
@@ -201,7 +201,7 @@ async def in_full(mirrors: Sequence[MirrorGlance]) -> list[HealthRow]:
 
 def most_hours() -> int:
     """How far back there is a history."""
-    return 24 * settings().history_days
+    return 24 * settings().health.history_days
 
 
 def of_row(row: HealthRow) -> Mirror:

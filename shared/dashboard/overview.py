@@ -14,10 +14,10 @@ from shared.dashboard import query as queries
 from shared.dashboard.charts import Point
 from shared.dashboard.listing import Server
 from shared.dashboard.query import Query
-from shared.platform import glance, store
-from shared.platform.glance import Latency, MirrorGlance
 from shared.platform.settings import settings
-from shared.platform.store import HealthRow
+from shared.records import glance, store
+from shared.records.glance import Latency, MirrorGlance
+from shared.records.rows import HealthRow
 
 PAGE = 25
 MOST_PAGES = 10_000
@@ -113,7 +113,7 @@ async def look(parameters: Mapping[str, str]) -> Overview:
 
 def _workspaces(mirrors: Iterable[MirrorGlance]) -> dict[str, str]:
     """The allowed workspaces and those with mirrors, by name; one without mirrors is known by its id alone."""
-    names = dict.fromkeys(settings().allowed_workspaces, "")
+    names = dict.fromkeys(settings().scope.workspaces, "")
     for mirror in mirrors:
         names[mirror.workspace] = mirror.workspace_name or names.get(mirror.workspace, "")
     return {id: name or id for id, name in sorted(names.items(), key=lambda one: (not one[1], one[1].lower(), one[0]))}

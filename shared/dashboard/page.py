@@ -22,9 +22,9 @@ from shared.dashboard.links import Links
 from shared.dashboard.listing import Server
 from shared.dashboard.overview import MOST_SERVERS, TREND, Overview
 from shared.dashboard.query import LEVELS
+from shared.decisions.progress import Status
 from shared.platform.errors import MirrorError
 from shared.platform.version import VERSION
-from shared.progress import Status
 
 TEMPLATES = Path(__file__).with_name("templates")
 REFRESH_SECONDS = 15

@@ -13,8 +13,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cache
 from itertools import groupby
-from typing import Any, ClassVar, Literal
-from urllib.parse import quote, unquote
+from typing import Any, Literal, get_args, get_origin
 from weakref import WeakSet
 
 import msgspec
@@ -30,9 +29,8 @@ from azure.data.tables.aio import TableClient
 from shared.platform.azure_errors import translated
 from shared.platform.clients import once, tables
 from shared.platform.errors import Blocked, Unavailable
+from shared.platform.row import BATCH, Columns, Row, text
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-BATCH = 100
 PAGE = 1000
 BATCH_BYTES = 4 * 2**20
 ENTITY_BYTES = 2**20
@@ -42,37 +40,12 @@ PIECE = 16 * 1024
 """Characters of one property: at most 64 KiB in UTF-16, also where each character takes two units."""
 WRITERS = 16
 ATTEMPTS = 10
+PIECES = 4
+"""Properties that a view reads of a column that is kept as JSON: 64 Ki characters."""
 
 _NATIVE: tuple[Any, ...] = (str, bool, float, datetime, str | None, bool | None, float | None, datetime | None)
 _INTEGER: tuple[Any, ...] = (int, int | None)
 _created: WeakSet[TableClient] = WeakSet()
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What a table holds. `updated_at` is when it was last written, `etag` what guards the next write.
-
-    `texts`: types that are kept as `str` writes them, and what reads that back. Other structs and lists are kept as
-    JSON.
-    """
-
-    texts: ClassVar[Mapping[type, Callable[[str], Any]]] = {}
-    updated_at: datetime = EPOCH
-    etag: str = ""
-
-    @property
-    def keys(self) -> tuple[str, str]:
-        """Partition key and row key."""
-        raise NotImplementedError
-
-
-def key(text: str) -> str:
-    """Any text as a key: letters, digits and `_ . - ~ : ( )` stay, the rest becomes `=` and hexadecimal UTF-8."""
-    return quote(text, safe=":()").replace("%", "=")
-
-
-def text(key: str) -> str:
-    """The text of a `key`."""
-    return unquote(key.replace("=", "%"))
 
 
 def encode(row: Row) -> dict[str, Any]:
@@ -101,8 +74,8 @@ def encode(row: Row) -> dict[str, Any]:
     return entity
 
 
-def decode[R: Row](kind: type[R], entity: Mapping[str, Any]) -> R:
-    """The row of an entity. Properties that this version doesn't know are left out."""
+def decode[C: Columns](kind: type[C], entity: Mapping[str, Any]) -> C:
+    """What an entity says, as this kind of struct. Properties that this version doesn't know are left out."""
     values: dict[str, Any] = {}
     for name, hint in _hints(kind).items():
         value = entity.get(name)
@@ -115,20 +88,67 @@ def decode[R: Row](kind: type[R], entity: Mapping[str, Any]) -> R:
             while (more := entity.get(_piece(name, number))) is not None:
                 value, number = value + more, number + 1
             if hint not in _NATIVE:
-                value = kind.texts[hint](value) if hint in kind.texts else msgspec.json.decode(value, type=hint)
+                value = _value(kind, name, hint, value)
         elif isinstance(value, datetime):
             value = datetime.fromtimestamp(value.timestamp(), UTC)
         values[name] = value
-    if isinstance(entity, TableEntity):
+    if isinstance(entity, TableEntity) and "etag" in _hints(kind):
         values["etag"] = entity.metadata["etag"]
     return kind(**values)
 
 
-class Table[R: Row]:
-    """One table. It is created on first use. Errors of the service are raised as this system's own."""
+def _value(kind: type[Columns], name: str, hint: Any, written: str) -> Any:
+    """What a property that is kept as text says. Raises `Blocked` for a word that another version wrote."""
+    if hint in kind.texts:
+        return kind.texts[hint](written)
+    if get_origin(hint) is not Literal:
+        return msgspec.json.decode(written, type=hint) if written else None
+    try:
+        return msgspec.convert(written, hint)
+    except msgspec.ValidationError:
+        raise Blocked(
+            f"A row says {name} is {written!r}; this version of the app knows {', '.join(get_args(hint))}.",
+            code="RecordNotUnderstood",
+            remedy="Another version of the app wrote the row: deploy that version, or a later one.",
+        ) from None
+
+
+class View[C: Columns]:
+    """Some columns of one table, for reading. Errors of the service are raised as this system's own."""
+
+    def __init__(self, name: str, kind: type[C]):
+        self.name, self.kind = name, kind
+        self._select: list[str] | None = [column for name in _hints(kind) for column in _columns(kind, name)]
+
+    async def query(self, filter: str = "", **parameters: Any) -> AsyncIterator[C]:
+        """The rows that an OData filter finds, in the order of their keys. `@name` in it stands for a parameter."""
+        async for entity in self._entities(filter, self._select, **parameters):
+            yield decode(self.kind, entity)
+
+    async def _entities(
+        self, filter: str, select: list[str] | None = None, **parameters: Any
+    ) -> AsyncIterator[TableEntity]:
+        client = await self._open()
+        with _translated(self.name):
+            async for entity in client.query_entities(filter, parameters=parameters, select=select):
+                yield entity
+
+    async def _open(self) -> TableClient:
+        """The client of the table, which is created on first use."""
+        client = once(f"table {self.name}", lambda: tables().get_table_client(self.name))
+        if client not in _created:
+            with _translated(self.name):
+                await tables().create_table_if_not_exists(self.name)
+            _created.add(client)
+        return client
+
+
+class Table[R: Row](View[R]):
+    """One table: whole rows, for reading and writing."""
 
     def __init__(self, name: str, kind: type[R]):
-        self.name, self.kind = name, kind
+        super().__init__(name, kind)
+        self._select = None  # all of them, also the pieces of long texts
 
     async def read(self, partition: str, row_key: str) -> R | None:
         """The row, or None."""
@@ -138,11 +158,6 @@ class Table[R: Row]:
                 return decode(self.kind, await client.get_entity(partition, row_key))
             except ResourceNotFoundError:
                 return None
-
-    async def query(self, filter: str = "", select: list[str] | None = None, **parameters: Any) -> AsyncIterator[R]:
-        """The rows that an OData filter finds, in the order of their keys. `@name` in it stands for a parameter."""
-        async for entity in self._entities(filter, select, **parameters):
-            yield decode(self.kind, entity)
 
     async def update(self, new: R, change: Callable[[R], R]) -> R:
         """Read, change, write, guarded by the ETag; again when somebody else wrote in between.
@@ -187,14 +202,6 @@ class Table[R: Row]:
                 return count
         return count + await self._submit("delete", found)
 
-    async def _entities(
-        self, filter: str, select: list[str] | None = None, **parameters: Any
-    ) -> AsyncIterator[TableEntity]:
-        client = await self._open()
-        with _translated(self.name):
-            async for entity in client.query_entities(filter, parameters=parameters, select=select):
-                yield entity
-
     async def _submit(self, what: Literal["upsert", "delete"], entities: list[dict[str, Any]]) -> int:
         client, gate = await self._open(), asyncio.Semaphore(WRITERS)
 
@@ -207,14 +214,6 @@ class Table[R: Row]:
         partitions = groupby(entities, key=lambda entity: entity["PartitionKey"])
         await asyncio.gather(*(submit(batch) for _, partition in partitions for batch in _batches(partition)))
         return len(entities)
-
-    async def _open(self) -> TableClient:
-        client = once(f"table {self.name}", lambda: tables().get_table_client(self.name))
-        if client not in _created:
-            with _translated(self.name):
-                await tables().create_table_if_not_exists(self.name)
-            _created.add(client)
-        return client
 
 
 def _batches(entities: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -246,8 +245,18 @@ def _translated(table: str) -> AbstractContextManager[None]:
 
 
 @cache
-def _hints(kind: type[Row]) -> dict[str, Any]:
+def _hints(kind: type[Columns]) -> dict[str, Any]:
     return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
+def _columns(kind: type[Columns], name: str) -> Iterator[str]:
+    """The properties that have a field's value: of JSON several. A short value lacks the later pieces."""
+    hint = _hints(kind)[name]
+    if name == "etag":
+        return
+    yield name
+    if hint not in (*_NATIVE, *_INTEGER) and hint not in kind.texts and get_origin(hint) is not Literal:
+        yield from (_piece(name, number) for number in range(1, PIECES))
 
 
 def _piece(name: str, number: int) -> str:

@@ -1,76 +1,28 @@
-"""Notices of servers: each phase that somebody has to know of is told once, and told again only when it comes again."""
+"""Sends the notices of servers, and notes in each server's row what was told of it."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from shared.platform import notices, store
-from shared.platform.notices import (
-    Data,
-    Notice,
-    PreparationBlocked,
-    PreparedMirror,
-    RestartApprovalRequired,
-    ServerPrepared,
-    ServerReleased,
-)
-from shared.platform.reasons import Reason
-from shared.platform.store import ServerRow
-
-APPROVAL_REQUIRED = "RestartApprovalRequired"
-"""Code of the reason for which a server waits until somebody decides."""
-SETTLED = timedelta(minutes=1)
-"""After this long, what a run has recorded and not told is not going to be told by that run."""
+from shared.decisions import announce
+from shared.decisions.announce import Server
+from shared.records import store, topic
 
 
-async def tell(row: ServerRow) -> bool:
-    """Tell what has become of a server, unless it was told. False: the topic did not take it, which stops nothing."""
-    change = change_of(row)
-    if not change or change == row.announced:
+async def tell(server: Server) -> bool:
+    """Send the notice of a server if one is due. False: the topic did not take it, which stops nothing."""
+    if not announce.is_due(server):
         return True
-    told = Notice(subject=str(row.id), change=f"{change} {row.run}", at=row.updated_at, data=await _data(row))
-    taken = await notices.publish([told])
+    mirrors = await store.list_mirrors_of(server.id)
+    taken = await topic.publish([announce.notice(server, mirrors)])
     if taken:
-        await store.update_server(row.id, announced=change)
+        await store.update_server(server.id, announced=announce.change_of(server))
     return taken
 
 
-async def outstanding() -> None:
-    """Tell of every server what could not be told when it happened, until the topic fails: it may keep one waiting."""
+async def tell_overdue() -> None:
+    """Send the notices that no run could send when they were due, until the topic fails: each attempt may take long."""
     now = datetime.now(UTC)
-    async for row in store.list_servers(
-        columns=("id", "phase", "fingerprint", "reasons", "run", "announced", "updated_at")
-    ):
-        if now - row.updated_at > SETTLED and not await tell(row):
+    async for server in store.server_news():
+        if announce.is_overdue(server, now) and not await tell(server):
             return
-
-
-def change_of(row: ServerRow) -> str:
-    """What there is to tell of a server, as words that differ whenever it has to be told anew; empty: nothing. Pure."""
-    codes = ",".join(sorted({reason.code for reason in row.reasons}))
-    match row.phase:
-        case "Mirrored" | "Released":
-            return f"{row.phase} {row.fingerprint}"
-        case "Blocked":
-            return f"{row.phase} {row.fingerprint} {codes}"
-        case "Waiting" if _needs_approval(row.reasons):
-            return f"{row.phase} {row.run}"
-    return ""
-
-
-async def _data(row: ServerRow) -> Data:
-    server = str(row.id)
-    match row.phase:
-        case "Mirrored":
-            found = await store.list_mirrors_of(row.id)
-            mirrors = tuple(PreparedMirror(m.database, m.workspace, m.item) for m in found)
-            return ServerPrepared(server=server, run=row.run, mirrors=mirrors)
-        case "Released":
-            return ServerReleased(server=server, run=row.run)
-        case "Waiting":
-            return RestartApprovalRequired(server=server, run=row.run, reasons=row.reasons)
-    return PreparationBlocked(server=server, run=row.run, reasons=row.reasons)
-
-
-def _needs_approval(reasons: tuple[Reason, ...]) -> bool:
-    return any(reason.code == APPROVAL_REQUIRED for reason in reasons)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from shared.decisions.readiness import DatabaseFacts, is_administrator
 from shared.desired.intent import MirrorIntent
-from shared.platform import reasons, store
+from shared.desired.takeover import TableName
+from shared.platform import reasons
 from shared.platform.errors import MirrorError
 from shared.platform.settings import settings
-from shared.readiness import DatabaseFacts, is_administrator
+from shared.records import store
 from shared.source import ownership, slots, tables
 from shared.source.connection import MAINTENANCE_DATABASE, connect
+from shared.source.facts import ServerFacts
 from shared.source.parameters import Used
-from shared.source.server import ServerFacts
-from shared.source.tables import TableName
 
 
 async def slots_in_use(facts: ServerFacts) -> Used:
     """Slots and WAL senders that others than our running mirrors use. Raises like `connect`."""
     mirrored = [row.database for row in await store.list_mirrors_of(facts.id) if row.phase == "Running"]
     async with connect(facts.host, MAINTENANCE_DATABASE) as connection:
-        return await slots.slots_in_use(connection, settings().fabric_role, mirrored)
+        return await slots.slots_in_use(connection, settings().login.role, mirrored)
 
 
 async def look(
@@ -49,12 +50,12 @@ async def _database(host: str, database: str, intent: MirrorIntent) -> DatabaseF
         async with connect(host, database) as connection:
             tracked = await slots.tracked_publications(connection)
             report = await tables.report(connection, chosen(intent, database))
-            takeover = await ownership.plan_take(connection, settings().fabric_role, report.eligible)
+            takeover = await ownership.plan_take(connection, settings().login.role, report.eligible)
     except MirrorError as error:
         if error.retryable:
             raise
         return DatabaseFacts(name=database, problem=reasons.of(error))
-    others = tuple(publication.name for publication in tracked if publication.owner != settings().fabric_role)
+    others = tuple(publication.name for publication in tracked if publication.owner != settings().login.role)
     return DatabaseFacts(name=database, tables=report, mirrored_by_others=others, not_takeable=takeover.not_takeable)
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
 
+from shared.decisions.login import PasswordLogin, login_of
+from shared.desired.server_id import ServerId
+from shared.desired.takeover import NotTakeable, TableName, Takeover
 from shared.fabric import workspace as fabric_workspace
-from shared.platform import store
 from shared.platform.errors import Blocked, NotFound, Unavailable
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
+from shared.records import store
 from shared.source import ownership, role, tables
 from shared.source import server as flexible_server
 from shared.source.connection import Connection, connect, connect_as, explained
 from shared.source.membership import acting_as, borrowed
-from shared.source.ownership import NotTakeable, Takeover
 from shared.source.role import Missing
-from shared.source.tables import TableName
 from shared.steps import credentials
 
 MOST_NAMED = 5
@@ -34,65 +34,59 @@ async def ensure_workspace_access(id: ServerId, workspace: str) -> None:
     await fabric_workspace.ensure_member(workspace, facts.principal_id)
 
 
-async def prepare_database(id: ServerId, database: str, host: str, chosen: list[tuple[str, str]] | None) -> None:
+async def prepare_database(id: ServerId, database: str, host: str, chosen: Sequence[TableName]) -> None:
     """Rights of the fabric role in one database, and ownership of the tables to mirror.
 
     What the tables were like is kept before the first of them is taken. Raises `Blocked` with the exact statements
     where the app may not do something itself.
     """
-    name = settings().fabric_role
-    selection = [TableName(schema, table) for schema, table in chosen] if chosen else None
+    name = settings().login.role
     async with connect(host, database) as connection:
-        eligible = (await tables.report(connection, selection)).eligible
+        eligible = (await tables.report(connection, chosen or None)).eligible
         schemas = {table.schema for table in eligible}
         takeover = await ownership.plan_take(connection, name, eligible)
         _require_takeable(takeover.not_takeable)
         await _keep(id, database, host, takeover)
-        granted = await role.ensure_database(connection, name, schemas)
-        _require_granted(granted.missing)
+        _require_granted(await role.ensure_database(connection, name, schemas))
         await ownership.apply_take(connection, takeover)
     await _verify(id, database, host, schemas, eligible)
 
 
-async def give_back_surplus(id: ServerId, database: str, host: str, chosen: list[tuple[str, str]] | None) -> None:
+async def give_back_surplus(id: ServerId, database: str, host: str, chosen: Sequence[TableName]) -> None:
     """Give back the tables that were taken for an earlier choice and are not chosen any more."""
     row = await store.read_mirror(id, database)
-    if row is None or not row.takeover or chosen is None:
+    if row is None or row.takeover is None or not chosen:
         return
-    taken = msgspec.json.decode(row.takeover, type=Takeover)
-    wanted = {TableName(schema, table) for schema, table in chosen}
-    surplus = tuple(former for former in taken.tables if former.name not in wanted)
+    taken = row.takeover
+    surplus = tuple(former for former in taken.tables if former.name not in chosen)
     if not surplus:
         return
     kept = msgspec.structs.replace(taken, tables=tuple(former for former in taken.tables if former not in surplus))
     still = await still_members(id, database) | {former.owner for former in kept.tables}
     async with connect(host, database) as connection:
         await ownership.give_back(connection, msgspec.structs.replace(taken, tables=surplus), still)
-    await store.update_mirror(id, database, takeover=msgspec.json.encode(kept).decode() if kept.tables else "")
+    await store.update_mirror(id, database, takeover=kept if kept.tables else None)
 
 
 async def still_members(id: ServerId, leaving: str) -> set[str]:
     """The former owners of tables that are taken in other databases of the server than `leaving`."""
-    rows = await store.list_mirrors_of(id)
-    others = [
-        msgspec.json.decode(row.takeover, type=Takeover) for row in rows if row.database != leaving and row.takeover
-    ]
+    others = [row.takeover for row in await store.list_mirrors_of(id) if row.database != leaving and row.takeover]
     return {former.owner for takeover in others for former in takeover.tables}
 
 
 async def _keep(id: ServerId, database: str, host: str, takeover: Takeover) -> None:
     """Write down what is about to be taken, joined with what was taken earlier."""
     row = await store.read_mirror(id, database)
-    earlier = msgspec.json.decode(row.takeover, type=Takeover) if row and row.takeover else None
-    kept = msgspec.json.encode(takeover.after(earlier)).decode() if takeover.tables or earlier else ""
+    earlier = row.takeover if row else None
+    kept = takeover.after(earlier) if takeover.tables or earlier else None
     phase = row.phase if row and row.phase in ("Running", "Starting") else "Preparing"
-    secret = credentials.kept_as(id)
+    secret = login_of(settings()).secret_of(id)
     await store.update_mirror(id, database, host=host, secret=secret, takeover=kept, phase=phase)
 
 
 async def _verify(id: ServerId, database: str, host: str, schemas: set[str], eligible: tuple[TableName, ...]) -> None:
     """Look at it all once more, as the fabric role itself."""
-    name = settings().fabric_role
+    name = settings().login.role
     async with _as_role(id, database, host) as connection:
         lacking = await role.verify(connection, schemas, eligible)
     if lacking:
@@ -106,8 +100,9 @@ async def _verify(id: ServerId, database: str, host: str, schemas: set[str], eli
 @asynccontextmanager
 async def _as_role(id: ServerId, database: str, host: str) -> AsyncIterator[Connection]:
     """Be the fabric role: with its password, or where only a principal can log in as it, as somebody that may be it."""
-    name = settings().fabric_role
-    if settings().fabric_credentials == "Basic":
+    login = login_of(settings())
+    name = login.role
+    if isinstance(login, PasswordLogin):
         password = await credentials.password(id)
         async with connect_as(host, database, name, password.value) as connection:
             yield connection

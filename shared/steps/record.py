@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
-from shared.platform import store
+from shared.decisions.outcome import Outcome
+from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
+from shared.records import store
 from shared.steps import announce
 
 
-async def outcome(id: ServerId, phase: str, reasons: list[dict[str, Any]]) -> None:
+async def outcome(id: ServerId, ended: Outcome) -> None:
     """The end of a run."""
-    row = await store.update_server(id, phase=phase, reasons=msgspec.convert(reasons, tuple[Reason, ...]))
-    await announce.tell(row)
+    await announce.tell(await store.update_server(id, phase=ended.phase, reasons=ended.reasons))
 
 
-async def mirror_problem(id: ServerId, database: str, reasons: list[dict[str, Any]]) -> None:
+async def mirror_problem(id: ServerId, database: str, reasons: tuple[Reason, ...]) -> None:
     """Why one database is not mirrored."""
-    await store.update_mirror(id, database, phase="Blocked", reasons=msgspec.convert(reasons, tuple[Reason, ...]))
+    await store.update_mirror(id, database, phase="Blocked", reasons=reasons)

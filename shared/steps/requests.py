@@ -9,16 +9,16 @@ from typing import Any
 
 import msgspec
 
-from shared import readiness
+from shared.decisions import allowed, readiness
 from shared.desired import intent as desired
 from shared.desired.intent import TagWish, Wish
-from shared.platform import store
-from shared.platform.errors import Conflict, NotFound
+from shared.desired.server_id import ServerId
+from shared.platform.errors import Conflict, NotAllowed, NotFound
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
+from shared.records import store
 from shared.source import server as flexible_server
-from shared.source.server import ServerFacts
+from shared.source.facts import ServerFacts
 from shared.steps import decide
 
 
@@ -52,7 +52,7 @@ async def readiness_of(id: ServerId, asked: Mapping[str, Any]) -> readiness.Repo
     """
     facts, row = await _observed(id), await store.read_server(id)
     request = desired.read_body(msgspec.json.encode(asked))
-    kept = msgspec.json.decode(row.request, type=Wish) if row and row.request else Wish()
+    kept = (row.request if row else None) or Wish()
     if request.databases:
         kept = msgspec.structs.replace(kept, tables=())
     wish = msgspec.structs.replace(kept, **{name: getattr(request, name) for name in asked})
@@ -65,7 +65,7 @@ async def ask(id: ServerId, body: bytes) -> None:
     """Keep the wish in the body of a request. Raises `InvalidInput`, `NotFound`, and `Conflict` naming a tag."""
     wish = desired.read_body(body)
     facts = await _observed(id)
-    desired.check_request(wish, _tags(facts), settings().tag_prefix)
+    desired.check_request(wish, _tags(facts), settings().scope.tag_prefix)
     unknown = [name for name in wish.databases if name not in facts.databases] if facts.state == "Ready" else []
     if unknown:
         raise NotFound(
@@ -73,7 +73,7 @@ async def ask(id: ServerId, body: bytes) -> None:
             code="DatabaseNotFound",
             remedy="Correct the name (letter case matters), or create the database first.",
         )
-    await store.update_server(id, request=msgspec.json.encode(wish).decode(), restart_refused="")
+    await store.update_server(id, request=wish, restart_refused="")
 
 
 async def withdraw(id: ServerId) -> None:
@@ -82,15 +82,15 @@ async def withdraw(id: ServerId) -> None:
     if row is None:
         raise _unknown(id)
     facts = await flexible_server.observe(id)
-    tags = desired.read_tags(facts.tags, settings().tag_prefix) if facts else TagWish()
+    tags = desired.read_tags(facts.tags, settings().scope.tag_prefix) if facts else TagWish()
     if tags.state:
-        prefix = settings().tag_prefix
+        prefix = settings().scope.tag_prefix
         raise Conflict(
             f"The tag {prefix} on server {id.name!r} wants it mirrored.",
             code="WantedByTag",
             remedy=f"Set the tag {prefix} to disabled, or remove it; that releases the server.",
         )
-    await store.update_server(id, request="")
+    await store.update_server(id, request=None)
 
 
 async def rotate(id: ServerId) -> None:
@@ -117,6 +117,8 @@ async def reseed(workspace: str, item: str) -> ServerId:
     Both are GUIDs in lower case.
     """
     health = await store.read_health(workspace, item)
+    if health and (problem := _restart_problem(health.server, workspace)):
+        raise NotAllowed(problem.message, code=problem.code, remedy=problem.remedy)
     if health is None or not await store.ask_for_restart(health.server, health.database, item):
         raise NotFound(
             f"There is no mirror {item} in workspace {workspace}, or it was never looked at.",
@@ -124,6 +126,11 @@ async def reseed(workspace: str, item: str) -> ServerId:
             remedy="GET /api/mirrors lists the known ones.",
         )
     return health.server
+
+
+def _restart_problem(server: ServerId, workspace: str) -> Reason | None:
+    """Why a mirror may not be restarted, which copies its tables; None: it may."""
+    return allowed.server_problem(server, settings()) or allowed.workspace_problem(workspace, settings())
 
 
 async def describe(id: ServerId, running: bool) -> ServerState:
@@ -164,12 +171,12 @@ async def _observed(id: ServerId) -> ServerFacts:
 
 
 def _tags(facts: ServerFacts) -> TagWish:
-    return desired.read_tags(facts.tags, settings().tag_prefix)
+    return desired.read_tags(facts.tags, settings().scope.tag_prefix)
 
 
 def _unknown(id: ServerId) -> NotFound:
     return NotFound(
         f"Nobody has asked for server {id.name!r} to be mirrored.",
         code="NotMirrored",
-        remedy=f"Set the tag {settings().tag_prefix} to enabled, or PUT its mirroring.",
+        remedy=f"Set the tag {settings().scope.tag_prefix} to enabled, or PUT its mirroring.",
     )

@@ -11,11 +11,13 @@ from azure.data.tables.aio import TableServiceClient
 
 from local.cloud import tokens
 from local.stack import Stack
-from shared.platform import clients, errors, glance, store
+from shared.desired.intent import Wish
+from shared.desired.server_id import ServerId
+from shared.platform import clients, errors
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
-from shared.platform.store import HealthRow
+from shared.records import glance, store
+from shared.records.rows import HealthRow
 from shared.steps import requests
 from tests.component.app import app_environment
 
@@ -73,9 +75,9 @@ async def test_a_restart_is_asked_of_the_mirror_that_is_there_alone() -> None:
 async def test_a_server_is_made_changed_listed_and_deleted() -> None:
     id = server("pg-life")
     assert await store.read_server(id) is None
-    made = await store.update_server(id, phase="Checking", baseline_worker_processes=8)
+    made = await store.update_server(id, phase="Waiting", baseline_worker_processes=8)
     changed = await store.update_server(id, reasons=(Reason("A", "says", "do"),))
-    assert changed.phase == "Checking"
+    assert changed.phase == "Waiting"
     assert changed.baseline_worker_processes == 8
     assert changed.updated_at > made.updated_at > NOW
     assert await store.read_server(id) == changed
@@ -86,13 +88,13 @@ async def test_a_server_is_made_changed_listed_and_deleted() -> None:
 
 
 async def test_an_update_that_changes_nothing_writes_nothing() -> None:
-    first = await store.update_server(server("pg-same"), phase="Prepared")
-    assert await store.update_server(server("pg-same"), phase="Prepared") == first
+    first = await store.update_server(server("pg-same"), phase="Preparing")
+    assert await store.update_server(server("pg-same"), phase="Preparing") == first
 
 
 async def test_updates_at_the_same_time_lose_nothing() -> None:
     id = server("pg-race")
-    fields = {"phase": "Prepared", "request": "{}", "fingerprint": "f", "report": "[]", "role": "r", "run": "run-1"}
+    fields = {"phase": "Preparing", "request": Wish(), "fingerprint": "f", "report": "[]", "role": "r", "run": "run-1"}
     await asyncio.gather(*(store.update_server(id, **{name: value}) for name, value in fields.items()))
     row = await store.read_server(id)
     assert row is not None
@@ -101,9 +103,9 @@ async def test_updates_at_the_same_time_lose_nothing() -> None:
 
 @pytest.mark.parametrize("database", ["shop", "a/b\\c#d?e", "Ünï'\"; drop", "100%", "=3D", " ", "語" * 21])
 async def test_databases_of_any_name(database: str) -> None:
-    written = await store.update_mirror(server("pg-names"), database, phase="Running", takeover="é" * 200_000)
+    written = await store.update_mirror(server("pg-names"), database, phase="Running", login="é" * 200_000)
     assert await store.read_mirror(server("pg-names"), database) == written
-    shorter = await store.update_mirror(server("pg-names"), database, takeover="short")
+    shorter = await store.update_mirror(server("pg-names"), database, login="short")
     assert await store.read_mirror(server("pg-names"), database) == shorter
     assert database in [row.database for row in await store.list_mirrors_of(server("pg-names"))]
     await store.delete_mirror(server("pg-names"), database)
@@ -114,25 +116,25 @@ async def test_mirrors_are_listed_by_server_and_all_together() -> None:
     for name, database in (("pg-m1", "a"), ("pg-m1", "b"), ("pg-m2", "a")):
         await store.update_mirror(server(name), database, phase="Running")
     assert [row.database for row in await store.list_mirrors_of(server("pg-m1"))] == ["a", "b"]
-    everything = {(row.server.name, row.database) async for row in store.list_mirrors()}
+    everything = {(row.server.name, row.database) async for row in store.watched()}
     assert {("pg-m1", "a"), ("pg-m1", "b"), ("pg-m2", "a")} <= everything
 
 
 async def test_a_record_too_large_is_refused_before_it_is_sent() -> None:
     with pytest.raises(errors.Blocked, match="'shop' takes"):
-        await store.update_mirror(server("pg-large"), "shop", takeover="x" * 600_000)
+        await store.update_mirror(server("pg-large"), "shop", login="x" * 600_000)
     assert await store.read_mirror(server("pg-large"), "shop") is None
 
 
 async def test_health_keeps_the_latest_and_a_history_newest_first() -> None:
-    for minutes in (0, 5, 10):
-        await store.write_health([health("i1", minutes, level=f"L{minutes}"), health("i2", minutes)])
+    for minutes, level in ((0, "Healthy"), (5, "Stopped"), (10, "Degraded")):
+        await store.write_health([health("i1", minutes, level=level), health("i2", minutes)])
     latest = await store.read_health("w1", "i1")
     assert latest is not None
-    assert (latest.level, latest.retained_wal_bytes, latest.latency_seconds) == ("L10", 2**40, 3.0)
+    assert (latest.level, latest.retained_wal_bytes, latest.latency_seconds) == ("Degraded", 2**40, 3.0)
     assert latest.slot_active is True
-    assert [row.level async for row in glance.observations("i1", NOW)] == ["L10", "L5", "L0"]
-    assert [row.level async for row in glance.observations("i1", NOW + timedelta(minutes=5))] == ["L10", "L5"]
+    assert [row.level async for row in glance.observations("i1", NOW)] == ["Degraded", "Stopped", "Healthy"]
+    assert [row.level async for row in glance.observations("i1", NOW + timedelta(minutes=5))] == ["Degraded", "Stopped"]
 
 
 async def test_writing_the_same_observation_again_adds_nothing() -> None:
@@ -144,7 +146,7 @@ async def test_writing_the_same_observation_again_adds_nothing() -> None:
 async def test_many_mirrors_in_several_workspaces_and_pruning() -> None:
     rows = [health(f"many-{n}", n / 100, workspace=f"many-{n % 2}") for n in range(250)]
     await store.write_health(rows)
-    latest = [row.workspace async for row in store.latest(store.STANDING)]
+    latest = [row.workspace async for row in store.last_looks()]
     assert (latest.count("many-0"), latest.count("many-1")) == (125, 125)
     assert len([row async for row in glance.observations("many-7", NOW)]) == 1
     await store.delete_health("many-0", "many-2")
@@ -156,8 +158,17 @@ async def test_rows_that_are_too_large_for_one_transaction_are_written_in_severa
     words = (Reason("E", "é" * 8000),)
     rows = [msgspec.structs.replace(health(f"large-{n:02}", workspace="large"), reasons=words) for n in range(100)]
     await store.write_health(rows)
-    found = [row async for row in store.latest(store.REMEMBERED) if row.workspace == "large"]
+    found = await store.remembered((row.workspace, row.item) for row in rows)
     assert [(row.item, row.reasons) for row in found] == [(row.item, words) for row in rows]
+
+
+async def test_a_sweep_reads_long_reasons_as_a_whole() -> None:
+    words = tuple(Reason("E", "m" * 2500, "r" * 2500) for _ in range(10))
+    row = msgspec.structs.replace(health("wordy", workspace="wordy"), reasons=words)
+    await store.write_health([row])
+    assert [found.reasons for found in await store.remembered([("wordy", "wordy")])] == [words]
+    assert [found.reasons async for found in store.swept() if found.reasons[:1] == words[:1]] == [words]
+    assert [found.reasons for found in await glance.mirrors("wordy")] == [words]
 
 
 async def test_a_history_of_days_is_read_without_its_neighbours() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.platform.server_id import ServerId
+from shared.desired.server_id import ServerId
 from shared.platform.settings import Settings, load
-from shared.source.server import Administrator, MaintenanceWindow, ServerFacts
+from shared.source.facts import Administrator, MaintenanceWindow, ServerFacts
 
 SUBSCRIPTION = "00000000-0000-0000-0000-0000000000a1"
 WORKSPACE = "00000000-0000-0000-0000-0000000000b1"

@@ -8,14 +8,15 @@ from html import unescape
 
 import pytest
 
-from shared import progress
 from shared.dashboard import detail, links, page
 from shared.dashboard.overview import AT_WORK
+from shared.decisions import progress
+from shared.decisions.outcome import Outcome
 from shared.platform.errors import InvalidInput
-from shared.platform.glance import Observation
 from shared.platform.reasons import Reason
-from shared.platform.store import HealthRow, MirrorRow
-from tests.pages import API, HOSTILE, NOW, SERVER, row, server, shown, waiting_for_a_decision
+from shared.records.glance import Observation
+from shared.records.rows import HealthRow, MirrorRow
+from tests.pages import API, HOSTILE, NOW, SERVER, row, server, shown, wait_for, waiting_for_a_decision
 
 
 def text(html: str) -> str:
@@ -53,7 +54,7 @@ def test_a_server_that_waits_for_a_restart_says_what_to_do_and_until_when():
 
 def test_a_wait_for_the_maintenance_window_asks_nobody():
     base = progress.at_server("restart", ["shop"], "Waiting")
-    status = progress.waiting(base, "maintenance-window", NOW.isoformat(), (NOW + timedelta(hours=7)).isoformat())
+    status = progress.waiting(base, wait_for("maintenance-window", NOW, NOW + timedelta(hours=7)))
     reason = Reason("WaitingForWindow", "Waiting for the maintenance window")
     html = shown(waiting=(server("Waiting", "run-1", reason),), status=status, phases={"Waiting": 1})
     assert "Waiting for the maintenance window." in text(html)
@@ -76,8 +77,8 @@ def test_a_server_waits_while_its_run_looks_at_it():
         progress.at_server("observe", [], ""),
         progress.at_databases({"shop": 0}),
         progress.releasing(0, 1, ""),
-        progress.ended("Blocked", "", 1),
-        progress.waiting(progress.at_server("restart", [], ""), "maintenance-window", NOW.isoformat(), NOW.isoformat()),
+        progress.ended(progress.at_server("observe", [], ""), Outcome("Blocked", (Reason("X", "x"),))),
+        progress.waiting(progress.at_server("restart", [], ""), wait_for("maintenance-window", NOW, NOW)),
     ],
 )
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from shared.dashboard import query
 from shared.dashboard.query import LEVELS, Query
 from shared.platform.errors import InvalidInput
-from shared.platform.glance import MirrorGlance
 from shared.platform.reasons import Reason
+from shared.records.glance import MirrorGlance
 
 W1, W2 = "11111111-0000-0000-0000-000000000001", "11111111-0000-0000-0000-000000000002"
 GROUP = "/subscriptions/22222222-2222-2222-2222-222222222222/resourceGroups/rg/providers/"

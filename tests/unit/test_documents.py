@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 
+from shared.decisions.health import SEVERITY
 from shared.desired.intent import RESTART_POLICIES
-from shared.health.classify import SEVERITY
-from shared.platform.settings import Settings
+from shared.platform.settings import variables
 from shared.source import tables
 from tests import source, templates
 from tests.source import ROOT
@@ -82,9 +81,9 @@ def quoted(text: str) -> list[str]:
 def defaults() -> dict[str, str]:
     """Setting → its default as an operator would write it; required ones have none."""
     found = {}
-    for field in msgspec.structs.fields(Settings):
+    for field in variables():
         default: Any = "" if field.required else field.default
-        found[field.name.upper()] = str(default).lower() if isinstance(default, bool) else str(default)
+        found[field.encode_name] = str(default).lower() if isinstance(default, bool) else str(default)
     settings = templates.app_settings()
     return found | {name: settings[name] for name in source.schedules()}
 
@@ -133,7 +132,7 @@ def test_an_explanation_says_what_it_means_and_what_to_do() -> None:
 
 
 def test_the_codes_of_tables_are_explained() -> None:
-    known = set(tables._LEVELS) | set(tables._MESSAGES)
+    known = set(tables._LEVEL_OF) | set(tables._MESSAGES)
     told = {code for cells in rows(section(OPERATIONS, "Tables")) for code in quoted(cells[0])}
     assert known <= told | set(quoted(section(OPERATIONS, "Tables")))
     assert told <= known
@@ -164,8 +163,8 @@ def test_every_alert_is_explained() -> None:
 def test_every_parameter_of_the_deployment_is_explained() -> None:
     parameters = json.loads((ROOT / "infra/main.parameters.json").read_text())["parameters"]
     told = {}
-    for names, variables, _ in rows(section(OPERATIONS, "Deploy")):
-        told |= {name: set(quoted(variables)) for name in quoted(names)}
+    for names, listed, _ in rows(section(OPERATIONS, "Deploy")):
+        told |= {name: set(quoted(listed)) for name in quoted(names)}
     assert set(told) == set(parameters)
     for name, parameter in parameters.items():
         variables = set(re.findall(r"\$\{(\w+)", json.dumps(parameter))) - {"AZURE_SUBSCRIPTION_ID"}
@@ -198,7 +197,7 @@ def test_the_rights_on_servers_are_those_of_the_custom_role() -> None:
     told = rows(section(SECURITY, "On flexible servers"))
     actions = json.loads((ROOT / "infra/role.json").read_text())["actions"]
     assert sorted(cells[0].strip("`") for cells in told) == sorted(actions)
-    code = (ROOT / "shared/source/server.py").read_text()
+    code = "".join((ROOT / f"shared/{name}.py").read_text() for name in ("source/server", "desired/changes"))
     for action, needs_it in told:
         named = re.findall(r"`(?:begin\()?(\w+)\)?`", needs_it)
         assert named, action

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.desired.events import Changed, Deleted, Ignored, read
-from shared.platform.server_id import ServerId
+from shared.desired.server_id import ServerId
 
 SUBSCRIPTION = "00000000-0000-0000-0000-0000000000a1"
 SERVER = ServerId(SUBSCRIPTION, "rg-shop", "pg-shop")

@@ -10,12 +10,29 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from typing import Any
 
+import msgspec
 import pytest
 
+from functions.corridor import Activity
 from functions.flow import PATIENCE, Refused, call
+from shared.platform.reasons import Reason
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
-VALUE = {"value": 7}
+VALUE = {"type": "value", "value": 7}
+REASON = Reason("Busy", "m", "r")
+
+
+class Look(msgspec.Struct, frozen=True):
+    """A request."""
+
+    server: str
+
+
+async def look(_: Look) -> int:
+    raise NotImplementedError("only its name and its types are needed")
+
+
+LOOK = Activity(look)
 
 
 class Context:
@@ -39,26 +56,21 @@ class Context:
 
     def run(self, answers: Iterable[dict[str, Any]], patience: timedelta = PATIENCE) -> Any:
         """What `call` gives when its activity answers so, one after the other."""
-        steps, left = call(self, "look", {"server": "s"}, patience), iter(answers)  # type: ignore[arg-type]
+        steps, left = call(self, LOOK, Look("s"), patience), iter(answers)  # type: ignore[arg-type]
         task = next(steps)
         while True:
             try:
-                task = steps.send(_copied(next(left)) if task == "activity" else None)
+                task = steps.send(next(left) if task == "activity" else None)
             except StopIteration as end:
                 return end.value
 
 
-def _copied(answer: dict[str, Any]) -> dict[str, Any]:
-    """As it comes from the history: another one each time."""
-    return {kind: dict(said) if isinstance(said, dict) else said for kind, said in answer.items()}
-
-
 def later(code: str, retry_after: float | None = None, patience: float | None = None) -> dict[str, Any]:
     reason = {"code": code, "message": "m", "remedy": "r"}
-    return {"later": {**reason, "retry_after": retry_after, "patience": patience}}
+    return {"type": "later", "reason": reason, "retry_after": retry_after, "patience": patience}
 
 
-def refused(context: Context, answers: Iterable[dict[str, Any]], patience: timedelta = PATIENCE) -> dict[str, Any]:
+def refused(context: Context, answers: Iterable[dict[str, Any]], patience: timedelta = PATIENCE) -> Reason:
     with pytest.raises(Refused) as why:
         context.run(answers, patience)
     return why.value.reason
@@ -68,7 +80,7 @@ def test_it_waits_longer_and_longer_up_to_a_minute() -> None:
     context = Context()
     assert context.run([later("Busy")] * 9 + [VALUE]) == 7
     assert context.waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-    assert context.asked == [("look", {"run": "the run", "server": "s"})] * 10
+    assert context.asked == [("look", {"run": "the run", "request": {"server": "s"}})] * 10
 
 
 def test_it_waits_for_as_long_as_a_service_says() -> None:
@@ -79,14 +91,14 @@ def test_it_waits_for_as_long_as_a_service_says() -> None:
 
 def test_what_a_person_has_to_do_ends_it_at_once() -> None:
     context, reason = Context(), {"code": "Blocked", "message": "m", "remedy": "r"}
-    assert refused(context, [{"problem": reason}]) == reason
+    assert refused(context, [{"type": "problem", "reason": reason}]) == Reason(**reason)
     assert context.waits == []
 
 
 def test_patience_ends_with_the_last_answer_as_the_reason() -> None:
     context = Context()
     reason = refused(context, repeat(later("Busy")), timedelta(minutes=5))
-    assert reason == {"code": "Busy", "message": "m", "remedy": "r"}
+    assert reason == REASON
     assert 240 < sum(context.waits) <= 300
 
 
@@ -100,7 +112,7 @@ def test_the_patience_of_an_answer_begins_with_it(before: int) -> None:
 def test_an_answer_that_comes_again_after_another_has_no_patience_anew() -> None:
     context, taken = Context(), later("NameTaken", 60, patience=300)
     reason = refused(context, chain([taken, taken, later("Throttled", 120)], repeat(taken)))
-    assert reason["code"] == "NameTaken"
+    assert reason.code == "NameTaken"
     assert sum(context.waits) == 300
 
 

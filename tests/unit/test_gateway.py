@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from shared.decisions.readiness import Check, gateway_of
+from shared.decisions.readiness.server import server_checks
 from shared.desired.intent import TagWish, Wish, combine
-from shared.readiness import Check, gateway_of
-from shared.readiness.server import server_checks
 from tests.unit import facts
 
 OURS, THEIRS = "00000000-0000-0000-0000-0000000000e1", "00000000-0000-0000-0000-0000000000e2"

@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-import msgspec
 import pytest
 import yaml
 
 from local.stack import SERVER_CHANGED, make_topology
-from shared.desired import events
-from shared.health.classify import SEVERITY
-from shared.platform import logs, notices, server_id
+from shared.decisions.health import SEVERITY
+from shared.desired import events, server_id
+from shared.platform import logs
 from shared.platform.reasons import Reason
-from shared.platform.settings import Settings, settings
+from shared.platform.settings import settings, variables
+from shared.records import notices, topic
 from tests import source, templates
 from tests.unit.facts import ENVIRONMENT
 
@@ -43,14 +43,14 @@ def computed() -> set[str]:
 
 
 def test_the_app_settings_are_those_that_the_app_reads() -> None:
-    read = {field.upper() for field in Settings.__struct_fields__} | source.schedules()
+    read = {field.encode_name for field in variables()} | source.schedules()
     deployed = options() | computed()
     assert deployed - read == set(), "deployed, and read by nothing: remove from infra/settings.bicep"
     assert read - deployed == set(), "read by the app, and not deployable: add to infra/settings.bicep"
 
 
 def test_every_setting_without_a_default_is_deployed() -> None:
-    required = {field.name.upper() for field in msgspec.structs.fields(Settings) if field.required}
+    required = {field.encode_name for field in variables() if field.required}
     assert required <= computed()
     assert source.schedules() == computed() & options()
 
@@ -184,7 +184,7 @@ def test_queries_read_a_notice_as_the_app_logs_it(caplog: pytest.LogCaptureFixtu
     told = notices.PreparationBlocked(server=SERVER, run="r", reasons=(Reason("ServerTier", "{Burstable}"),))
     notice = notices.Notice(subject=SERVER, change="c", at=datetime(2026, 1, 1, tzinfo=UTC), data=told)
     with caplog.at_level(logging.INFO), settings_of_the_app(), logs.about(run="r"):
-        asyncio.run(notices.publish([notice]))
+        asyncio.run(topic.publish([notice]))
     [record] = caplog.records
     message = record.getMessage()
     assert message.startswith("FabricMirror.PreparationBlocked")

@@ -11,9 +11,9 @@ import jsonschema
 import msgspec
 import pytest
 
-from shared.platform import notices
-from shared.platform.notices import HealthChanged, Notice
 from shared.platform.reasons import Reason
+from shared.records import notices
+from shared.records.notices import HealthChanged, Notice
 from tests.source import ROOT
 
 DOCUMENT = (ROOT / "docs/notices.md").read_text()

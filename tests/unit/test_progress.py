@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import progress
-from shared.progress import DATABASE_STEPS, SERVER_STEPS
+from shared.decisions import progress
+from shared.decisions.outcome import Outcome
+from shared.decisions.progress import DATABASE_STEPS, SERVER_STEPS
+from shared.decisions.restart import Verdict
+from shared.platform.reasons import Reason
 
 
 def test_the_steps_of_the_server_come_first() -> None:
@@ -38,9 +46,17 @@ def test_it_never_goes_back_and_ends_at_a_hundred(done: dict[str, int], data: st
 
 
 def test_waiting_says_for_what_since_when_and_until_when() -> None:
-    status = progress.at_server("restart", ("shop",), "Waiting for a decision")
-    seen = progress.waiting(status, "restart-decision", "2026-01-01T00:00:00+00:00", "2026-01-04T00:00:00+00:00")
-    assert (seen.phase, seen.step, seen.percent) == ("Waiting", "restart", status.percent)
+    status = progress.at_server("restart", ("shop",), "Restarting")
+    verdict = Verdict(
+        message="Waiting for a decision",
+        waiting_for="restart-decision",
+        since=datetime(2026, 1, 1, tzinfo=UTC),
+        wait_until=datetime(2026, 1, 4, tzinfo=UTC),
+    )
+    seen = progress.waiting(status, verdict)
+    assert (seen.phase, seen.step, seen.percent, seen.message) == (
+        "Waiting", "restart", status.percent, "Waiting for a decision",
+    )  # fmt: skip
     assert (seen.waiting_for, seen.since, seen.until) == (
         "restart-decision", "2026-01-01T00:00:00+00:00", "2026-01-04T00:00:00+00:00",
     )  # fmt: skip
@@ -53,6 +69,35 @@ def test_a_release_counts_its_databases_and_the_role() -> None:
     assert progress.releasing(1, 2, "Releasing database 'shop'").phase == "Releasing"
 
 
-def test_only_a_run_that_reached_its_goal_ends_at_a_hundred_percent() -> None:
-    percents = {phase: progress.ended(phase, "", 0).percent for phase in ("Mirrored", "Released", "Blocked")}
-    assert percents == {"Mirrored": 100, "Released": 100, "Blocked": 0}
+def test_a_run_that_reached_its_goal_has_all_of_its_steps_behind_it() -> None:
+    ended = progress.ended(progress.at_databases({"crm": 4, "shop": 3}), Outcome("Mirrored"))
+    assert (ended.phase, ended.step, ended.percent) == ("Mirrored", "done", 100)
+    assert (ended.steps_done, ended.steps_total) == (15, 15)
+    assert ended.message == "Every database is mirrored."
+
+
+def test_a_run_that_did_not_stands_where_it_ended() -> None:
+    last = progress.at_server("restart", ("crm", "shop"), "Restarting the server")
+    ended = progress.ended(last, Outcome("Blocked", (Reason("RestartRefused", "Nobody wants it."),)))
+    assert (ended.phase, ended.step, ended.message) == ("Blocked", "done", "Nobody wants it.")
+    assert (ended.steps_done, ended.steps_total, ended.percent) == (4, 15, last.percent)
+
+
+def test_the_end_of_a_wait_waits_for_nothing() -> None:
+    waiting = progress.waiting(progress.at_server("restart", ("shop",), ""), Verdict(message="", waiting_for="x"))
+    assert progress.ended(waiting, Outcome("Superseded")).waiting_for is None
+
+
+@pytest.mark.parametrize(
+    "message", ["x" * 20_000, "ü" * 20_000, "\\" * 20_000], ids=["ascii", "beyond ASCII", "escaped"]
+)
+def test_a_status_fits_into_a_custom_status(message: str) -> None:
+    status = progress.fitting(progress.at_server("observe", ["shop"], message))
+    assert 7_000 < len(json.dumps(msgspec.to_builtins(status))) <= 8_000
+    assert status.message.endswith("…")
+    assert message.startswith(status.message[:-1])
+
+
+def test_a_status_that_fits_stays_as_it_is() -> None:
+    status = progress.at_server("observe", ["shop"], "x" * 7_000)
+    assert progress.fitting(status) == status

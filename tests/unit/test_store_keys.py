@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.desired.intent import Wish
+from shared.desired.server_id import ServerId
+from shared.desired.takeover import Takeover
 from shared.platform import errors
 from shared.platform.reasons import Reason
-from shared.platform.server_id import ServerId
-from shared.platform.store import HistoryRow, MirrorRow, ServerRow, inverted_ticks
-from shared.platform.table import decode, encode, key, text
+from shared.platform.row import key, text
+from shared.platform.table import decode, encode
+from shared.records.rows import HistoryRow, MirrorRow, ServerRow, inverted_ticks
 
 SERVER = ServerId("11111111-1111-1111-1111-111111111111", "rg-(a).b_c", "pg-1")
 FORBIDDEN = set('/\\#?\t\n\r%"\x00\x1f\x7f\x9f')
@@ -30,10 +33,29 @@ def test_different_names_are_different_keys(one: str, other: str) -> None:
 
 
 @given(names, st.text(st.characters(exclude_categories=["Cs"])), st.lists(names))
-def test_a_row_comes_back_from_its_entity(database: str, takeover: str, codes: list[str]) -> None:
+def test_a_row_comes_back_from_its_entity(database: str, role: str, codes: list[str]) -> None:
     reasons = tuple(Reason(code, "says", "do") for code in codes)
-    row = MirrorRow(server=SERVER, database=database, takeover=takeover, reasons=reasons)
+    row = MirrorRow(server=SERVER, database=database, takeover=Takeover(role), reasons=reasons)
     assert decode(MirrorRow, encode(row)) == row
+
+
+def test_a_request_and_no_request_come_back() -> None:
+    for request in (None, Wish(), Wish(databases=("shop",), restart="window")):
+        row = ServerRow(id=SERVER, request=request)
+        assert decode(ServerRow, encode(row)) == row
+
+
+def test_the_empty_texts_of_an_older_version_are_nothing() -> None:
+    assert decode(ServerRow, encode(ServerRow(id=SERVER)) | {"request": ""}).request is None
+    assert decode(MirrorRow, encode(MirrorRow(server=SERVER, database="shop")) | {"takeover": ""}).takeover is None
+
+
+def test_a_phase_of_another_version_says_what_it_is_and_what_to_do() -> None:
+    with pytest.raises(errors.Blocked) as refused:
+        decode(ServerRow, encode(ServerRow(id=SERVER)) | {"phase": "Suspended"})
+    assert refused.value.code == "RecordNotUnderstood"
+    assert "'Suspended'" in refused.value.message
+    assert "Mirrored" in refused.value.message
 
 
 def test_people_can_read_which_server_it_is() -> None:
@@ -42,24 +64,24 @@ def test_people_can_read_which_server_it_is() -> None:
 
 
 def test_long_texts_are_cut_into_properties_of_at_most_64_kib() -> None:
-    row = MirrorRow(server=SERVER, database="shop", takeover="a𝕏" * 60_000)
+    row = ServerRow(id=SERVER, report="a𝕏" * 60_000)
     entity = encode(row)
     sizes = [len(value.encode("utf-16-le")) for value in entity.values() if isinstance(value, str)]
     assert max(sizes) <= 64 * 1024
-    assert decode(MirrorRow, entity) == row
+    assert decode(ServerRow, entity) == row
 
 
 def test_a_record_larger_than_an_entity_says_so() -> None:
     with pytest.raises(errors.Blocked) as refused:
-        encode(MirrorRow(server=SERVER, database="shop/1", takeover="x" * 600_000))
+        encode(MirrorRow(server=SERVER, database="shop/1", login="x" * 600_000))
     assert refused.value.code == "RecordTooLarge"
     assert "'shop/1'" in refused.value.message
     assert "1,048,576" in refused.value.message
 
 
 def test_properties_of_a_later_version_are_left_out() -> None:
-    entity = encode(ServerRow(id=SERVER, phase="Prepared")) | {"added_later": "x"}
-    assert decode(ServerRow, entity) == ServerRow(id=SERVER, phase="Prepared")
+    entity = encode(ServerRow(id=SERVER, phase="Preparing")) | {"added_later": "x"}
+    assert decode(ServerRow, entity) == ServerRow(id=SERVER, phase="Preparing")
 
 
 @given(st.datetimes(), st.datetimes())

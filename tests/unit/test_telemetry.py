@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -16,12 +19,34 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from functions.activities import answer
+from functions.corridor import Activity
+from shared.desired.server_id import ServerId
 from shared.platform import errors, logs, telemetry
 from shared.platform.telemetry import Sweep
 from tests.source import ROOT
 
-PAYLOAD = {"server": "s:rg:pg-1", "run": "s:rg:pg-1:7", "database": "50%s", "password": "hunter2"}
+SERVER = {"subscription": "s", "resource_group": "rg", "name": "pg-1"}
+PAYLOAD = {"run": "s:rg:pg-1:7", "request": {"server": SERVER, "database": "50%s", "password": "hunter2"}}
+
+
+class Asked(msgspec.Struct):
+    """A request as any other, with something in it that is nobody's business."""
+
+    server: ServerId
+    database: str = ""
+    password: str = ""
+
+
+def doing(result: object) -> Activity[Asked, object]:
+    """An activity that comes to this result."""
+
+    async def work(_: Asked) -> object:
+        logs.logger("shared.somewhere").info("at work, 100%% of %s", "it")
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    return Activity(work)
 
 
 @pytest.fixture(scope="module")
@@ -80,17 +105,10 @@ def test_a_sweep_is_measured(reader: InMemoryMetricReader) -> None:
     }
 
 
-async def work(result: object) -> object:
-    logs.logger("shared.somewhere").info("at work, 100%% of %s", "it")
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
 async def test_a_step_has_a_span_and_its_lines_say_what_they_are_about(
     spans: InMemorySpanExporter, lines: pytest.LogCaptureFixture
 ) -> None:
-    assert await answer(PAYLOAD, work({"done": True})) == {"value": {"done": True}}
+    assert await doing({"done": True}).serve(PAYLOAD) == {"type": "value", "value": {"done": True}}
     [span] = spans.get_finished_spans()
     assert span.name == "fabric_mirror.work"
     assert span.attributes == {
@@ -112,7 +130,7 @@ async def test_a_step_has_a_span_and_its_lines_say_what_they_are_about(
 async def test_what_stands_in_the_way_is_logged_with_its_code(
     error: errors.MirrorError, level: int, key: str, lines: pytest.LogCaptureFixture
 ) -> None:
-    assert set(await answer(PAYLOAD, work(error))) == {key}
+    assert (await doing(error).serve(PAYLOAD))["type"] == key
     record = lines.records[-1]
     assert record.levelno == level
     assert record.getMessage().startswith(f"work: {error.code}: {error.message} [server=s:rg:pg-1 run=")
@@ -120,17 +138,18 @@ async def test_what_stands_in_the_way_is_logged_with_its_code(
 
 async def test_a_step_that_crashes_leaves_its_exception_in_the_span(spans: InMemorySpanExporter) -> None:
     with pytest.raises(ZeroDivisionError):
-        await answer(PAYLOAD, work(ZeroDivisionError("1/0")))
+        await doing(ZeroDivisionError("1/0")).serve(PAYLOAD)
     [span] = spans.get_finished_spans()
     assert not span.status.is_ok
     assert span.events[0].attributes["exception.type"] == "ZeroDivisionError"  # type: ignore[index]
 
 
 async def test_lines_of_steps_at_the_same_time_are_told_apart(lines: pytest.LogCaptureFixture) -> None:
-    await asyncio.gather(*(answer({"server": name}, work(None)) for name in ("a", "b")))
+    servers = [{**SERVER, "name": name} for name in ("a", "b")]
+    await asyncio.gather(*(doing(None).serve({"run": "", "request": {"server": server}}) for server in servers))
     logs.logger("x").info("outside")
     told = [record.getMessage() for record in lines.records]
-    assert [text.partition(" [")[2] for text in told] == ["server=a]", "server=b]", ""]
+    assert [text.partition(" [")[2] for text in told] == ["server=s:rg:a]", "server=s:rg:b]", ""]
 
 
 def test_every_measurement_is_described(reader: InMemoryMetricReader) -> None:
@@ -138,3 +157,15 @@ def test_every_measurement_is_described(reader: InMemoryMetricReader) -> None:
     telemetry.skipped()
     section = (ROOT / "docs/operations.md").read_text().partition("## Measurements\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)) == set(measured(reader))
+
+
+def test_libraries_log_warnings_alone_and_the_app_says_what_it_does() -> None:
+    """Also a logger that a library makes below its own, whatever the host has set for the root."""
+    code = (
+        "import logging; logging.basicConfig(level=logging.INFO, format='%(name)s'); import function_app\n"
+        "for name in ('azure.core.pipeline.policies.http_logging_policy', 'azure.identity.aio', 'durabletask.serialization',\n"
+        "             'durabletask.client', 'shared.steps.decide', 'functions.corridor'):\n"
+        "    logging.getLogger(name).info('said')"
+    )
+    logged = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert logged.stderr.split() == ["shared.steps.decide", "functions.corridor"]

@@ -12,8 +12,8 @@ from local import certificates
 from local.postgres import PostgresServer
 from local.stack import Stack
 from local.topology import Topology
+from shared.desired.server_id import ServerId
 from shared.platform import clients
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from tests.component.app import app_environment
 from tests.component.fabric.callers import Caller, Control

@@ -10,13 +10,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from local.topology import Topology
+from shared.decisions import start
+from shared.desired.server_id import ServerId
 from shared.fabric import connection
 from shared.fabric import mirror as mirrored_database
 from shared.fabric.connection import Basic
 from shared.fabric.definition import definition
-from shared.platform import errors, store
-from shared.platform.server_id import ServerId
-from shared.platform.store import MirrorRow
+from shared.platform import errors, reasons
+from shared.platform.reasons import Reason
+from shared.records import store
+from shared.records.rows import MirrorRow
 from shared.steps import mirror, record
 from tests.component.fabric.callers import Control
 from tests.component.fabric.source import PASSWORD, ROLE, Source
@@ -89,7 +92,7 @@ async def test_only_what_changes_the_mirror_counts_as_its_change(made: Made) -> 
     assert starting.changed_at > row.changed_at
     up = await until_running(row, started.started)
     assert up.changed_at > starting.changed_at
-    await record.mirror_problem(up.server, up.database, [{"code": "TableNotTakeable", "message": "m", "remedy": "r"}])
+    await record.mirror_problem(up.server, up.database, (Reason("TableNotTakeable", "m", "r"),))
     assert (await kept(up)).phase == "Blocked"
     await store.update_mirror(up.server, up.database, phase="Preparing")
     again = await until_running(up)
@@ -112,9 +115,9 @@ async def test_tables_that_fail_are_noted_with_fabrics_error(made: Made, source:
 
 
 async def test_of_many_failing_tables_some_are_named_and_all_are_counted(made: Made) -> None:
-    missing = [("public", f"missing_{number:02}") for number in range(mirror.MOST_NAMED + 5)]
+    missing = [("public", f"missing_{number:02}") for number in range(start.MOST_NAMED + 5)]
     row = await until_running(await made(ORDERS, chosen=[("public", "orders"), *missing]))
-    assert len(row.reasons) == mirror.MOST_NAMED + 1
+    assert len(row.reasons) == start.MOST_NAMED + 1
     assert (row.reasons[-1].code, row.reasons[-1].message) == ("TablesFailing", "5 more tables fail.")
 
 
@@ -137,11 +140,11 @@ async def test_a_mirror_that_does_not_come_up_says_why(made: Made, monkeypatch: 
         await until_running(row)
     assert failed.value.code == "MirrorNotStarted"
     assert "a missing right or an unreachable server" in failed.value.remedy
-    reason = {"code": failed.value.code, "message": failed.value.message, "remedy": failed.value.remedy}
-    await record.mirror_problem(row.server, row.database, [reason])
+    reason = reasons.of(failed.value)
+    await record.mirror_problem(row.server, row.database, (reason,))
     again = await mirror.advance(row.server, row.database, True)  # the error may be the one of the earlier start
     assert (again.running, again.started) == (False, True)
-    monkeypatch.setattr(mirror, "SETTLED", timedelta(0))
+    monkeypatch.setattr(start, "SETTLED", timedelta(0))
     with pytest.raises(errors.Blocked, match="'shop' did not start"):
         await mirror.advance(row.server, row.database, True)
 
@@ -181,20 +184,20 @@ async def test_a_restart_lets_no_old_status_deceive_it(
 ) -> None:
     """Fabric may show a mirror as Running that was just stopped. What is done twice here is begun after a crash."""
     row = await until_running(await made())
-    await store.update_mirror(row.server, row.database, phase=mirror.RESTARTING, changed_at=datetime.now(UTC))
+    await store.update_mirror(row.server, row.database, phase="Restarting", changed_at=datetime.now(UTC))
     with pytest.raises(errors.Unavailable, match="does not show yet that mirrored database 'shop' was stopped"):
         await mirror.restart(row.server, row.database)
-    assert mirror.is_restart_due(await kept(row))
+    assert start.is_restart_due(await kept(row))
     await mirrored_database.stop(row.workspace, row.item)
     async with asyncio.timeout(10):
-        while mirror.is_restart_due(await kept(row)):
+        while start.is_restart_due(await kept(row)):
             with contextlib.suppress(errors.Unavailable):
                 await mirror.restart(row.server, row.database)
     await mirror.restart(row.server, row.database)
     assert calls().count("Mirroring_StartMirroring") == 2
     assert (await until_running(row)).phase == "Running"
-    await store.update_mirror(row.server, row.database, phase=mirror.RESTARTING)
-    monkeypatch.setattr(mirror, "SETTLED", timedelta(0))
+    await store.update_mirror(row.server, row.database, phase="Restarting")
+    monkeypatch.setattr(start, "SETTLED", timedelta(0))
     await mirror.restart(row.server, row.database)  # somebody else started it
     assert (await kept(row)).phase == "Starting"
     assert calls().count("Mirroring_StartMirroring") == 2
@@ -218,14 +221,14 @@ async def test_a_restart_of_a_mirror_that_was_deleted_is_over(made: Made) -> Non
     await store.update_mirror(row.server, row.database, reseed=True)
     await mirrored_database.delete(row.workspace, row.item)
     await mirror.restart(row.server, row.database)
-    assert not mirror.is_restart_due(await kept(row))
+    assert not start.is_restart_due(await kept(row))
 
 
 async def test_one_that_is_made_anew_after_a_start_is_started_too(made: Made, calls: Callable[..., list[str]]) -> None:
     row = await until_running(await made())
     await store.update_mirror(row.server, row.database, phase="Starting", changed_at=datetime.now(UTC))
     await mirrored_database.delete(row.workspace, row.item)
-    await mirror.ensure_mirror(row.server, row.database, row.workspace, "Sales", None, adopt=False)
+    await mirror.ensure_mirror(row.server, row.database, row.workspace, "Sales", (), adopt=False)
     anew = await until_running(await kept(row))
     assert (anew.phase, anew.item == row.item) == ("Running", False)
     assert calls().count("Mirroring_StartMirroring") == 2
@@ -238,7 +241,7 @@ async def test_a_mirror_that_was_deleted_while_it_started_is_told(made: Made) ->
     await mirrored_database.delete(row.workspace, row.item)
     with pytest.raises(errors.Blocked, match="'shop' was deleted while it started") as deleted:
         await mirror.advance(row.server, row.database, begun.started)
-    assert (deleted.value.code, "makes it anew" in deleted.value.remedy) == ("MirrorMissing", True)
+    assert (deleted.value.code, "makes it again" in deleted.value.remedy) == ("MirrorMissing", True)
 
 
 async def test_seeding_anew_may_be_asked_for_while_the_mirror_starts(
@@ -263,15 +266,15 @@ async def test_a_mirror_stopped_by_hand_while_it_starts_is_told_and_left_to_the_
     row = await made()
     with held_in_its_start(source, row):
         begun = await mirror.advance(row.server, row.database, False)
-        assert await mirrored_database.stop(row.workspace, row.item)
+        await mirrored_database.stop(row.workspace, row.item)
         just_now = await mirror.advance(row.server, row.database, begun.started)
         assert (just_now.running, just_now.started) == (False, True)  # it may be what Fabric showed before the start
-        monkeypatch.setattr(mirror, "SETTLED", timedelta(0))
+        monkeypatch.setattr(start, "SETTLED", timedelta(0))
         with pytest.raises(errors.Blocked, match="'shop' was stopped while it started") as stopped:
             await until_running(row, begun.started)
     assert stopped.value.code == "MirrorStopped"
     assert "The hourly resync starts it again" in stopped.value.remedy
-    assert calls().count("Mirroring_StartMirroring") == 1
+    assert (calls().count("Mirroring_StartMirroring"), calls().count("Mirroring_StopMirroring")) == (1, 1)
     assert (await until_running(row)).phase == "Running"
 
 

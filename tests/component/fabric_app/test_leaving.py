@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from shared.desired.server_id import ServerId
 from shared.fabric import connection
 from shared.fabric.connection import Basic
-from shared.platform import store
-from shared.platform.server_id import ServerId
-from shared.platform.store import MirrorRow
+from shared.records import store
+from shared.records.rows import MirrorRow
 from shared.steps import mirror, release
 from tests.component.fabric.callers import Caller, Control, connection_body
 from tests.component.fabric.source import PASSWORD, ROLE, Source
@@ -43,7 +43,7 @@ async def test_an_old_connection_goes_when_the_mirror_is_led_to_the_new_one(
     control("POST", "faults", refused | {"code": "InsufficientPermissionsToManageConnection"})
     await store.update_mirror(row.server, row.database, superseded=(old, stubborn))
     for left in ((stubborn,), ()):  # one that can't be deleted keeps no mirror from starting, and is tried again
-        await mirror.ensure_mirror(row.server, row.database, row.workspace, "Sales", None, adopt=False)
+        await mirror.ensure_mirror(row.server, row.database, row.workspace, "Sales", (), adopt=False)
         kept = await store.read_mirror(row.server, row.database)
         assert kept
         assert (bool(kept.item), kept.superseded) == (True, left)

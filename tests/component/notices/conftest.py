@@ -10,8 +10,8 @@ import pytest
 
 from local.stack import Stack
 from local.topology import NOTICE_TOPIC
+from shared.desired.server_id import ServerId
 from shared.platform import clients
-from shared.platform.server_id import ServerId
 from shared.platform.settings import settings
 from tests.component.app import app_environment
 

@@ -10,9 +10,10 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from shared.platform import errors, store
-from shared.platform.server_id import ServerId
-from shared.platform.store import HealthRow
+from shared.desired.server_id import ServerId
+from shared.platform import errors
+from shared.records import store
+from shared.records.rows import HealthRow
 from shared.steps import sweep
 from tests.component.notices.watched import NOW, WORKSPACE, Mirror
 

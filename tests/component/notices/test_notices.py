@@ -14,13 +14,17 @@ import msgspec
 import pytest
 
 from local.stack import Stack
-from shared.platform import errors, notices, store
-from shared.platform.server_id import ServerId
-from shared.platform.store import ServerRow
+from shared.decisions import announce as deciding
+from shared.decisions.outcome import Outcome, OutcomePhase
+from shared.desired.server_id import ServerId
+from shared.platform import errors
+from shared.platform.reasons import Reason
+from shared.records import store, topic
 from shared.steps import announce, record, restart, sweep
 from tests import source
 from tests.component.app import app_environment
 from tests.component.notices.watched import NOW, WORKSPACE, Mirror, mirror
+from tests.pages import wait_for
 
 INFRA = source.ROOT / "infra"
 
@@ -29,10 +33,10 @@ def topic_fails(stack: Stack, times: int) -> None:
     stack.control("eventgrid", "POST", "faults", {"operation": "Events_Publish", "status": 503, "times": times})
 
 
-async def ended(id: ServerId, phase: str, *codes: str, run: int = 1, fingerprint: str = "f1") -> None:
+async def ended(id: ServerId, phase: OutcomePhase, *codes: str, run: int = 1, fingerprint: str = "f1") -> None:
     """The end of a run, as the run itself records it."""
     await store.update_server(id, run=f"{id.key}:{run}", fingerprint=fingerprint)
-    await record.outcome(id, phase, [{"code": code, "message": "m", "remedy": "r"} for code in codes])
+    await record.outcome(id, Outcome(phase, tuple(Reason(code, "m", "r") for code in codes)))
 
 
 async def test_a_notice_is_a_cloud_event_of_the_documented_form(
@@ -197,17 +201,17 @@ async def test_another_wish_that_is_fulfilled_is_told(
 async def test_a_restart_decision_is_asked_for_once_a_run(
     server: ServerId, told: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    verdict = {"waiting_for": "restart-decision", "message": "Waiting for a decision", "wait_until": "2026-12-01T00:00"}
+    verdict = wait_for("restart-decision", NOW, NOW + timedelta(hours=72))
     for run in (1, 1, 2):
         await store.update_server(server, run=f"{server.key}:{run}")
         await restart.record_waiting(server, verdict)
-    await restart.record_waiting(server, verdict | {"waiting_for": "maintenance-window"})
+    await restart.record_waiting(server, wait_for("maintenance-window", NOW, NOW))
     assert [event["type"] for event in told()] == ["FabricMirror.RestartApprovalRequired"] * 2
     [reason] = told()[0]["data"]["reasons"]
     assert (
         f"POST /api/servers/{server.subscription}/{server.resource_group}/{server.name}/mirroring" in reason["remedy"]
     )
-    assert "2026-12-01T00:00" in reason["remedy"]
+    assert (NOW + timedelta(hours=72)).isoformat() in reason["remedy"]
 
 
 async def test_a_run_ends_even_if_the_topic_is_out_of_reach_and_the_sweep_tells_later(
@@ -224,11 +228,11 @@ async def test_a_run_ends_even_if_the_topic_is_out_of_reach_and_the_sweep_tells_
     assert (row.phase, row.announced) == ("Mirrored", "")
     assert "did not take 1 notices; they are told again" in caplog.text
     stack.control("eventgrid", "DELETE", "faults")
-    await announce.outstanding()
+    await announce.tell_overdue()
     assert told() == []  # its own run may still be telling it
-    monkeypatch.setattr(announce, "SETTLED", timedelta(0))
-    await announce.outstanding()
-    await announce.outstanding()
+    monkeypatch.setattr(deciding, "SETTLED", timedelta(0))
+    await announce.tell_overdue()
+    await announce.tell_overdue()
     assert [event["type"] for event in told() if event["subject"] == str(server)] == ["FabricMirror.ServerPrepared"]
 
 
@@ -240,8 +244,8 @@ async def test_a_topic_keeps_nobody_waiting(
     caplog: pytest.LogCaptureFixture,
     fault: dict[str, Any],
 ) -> None:
-    monkeypatch.setattr(notices, "LONGEST_SENDING", 0.5)
-    monkeypatch.setattr(announce, "SETTLED", timedelta(0))
+    monkeypatch.setattr(topic, "LONGEST_SENDING", 0.5)
+    monkeypatch.setattr(deciding, "SETTLED", timedelta(0))
     stack.control("eventgrid", "POST", "faults", {"operation": "Events_Publish", "times": 50, **fault})
     for name in ("pg-late-1", "pg-late-2"):
         late = msgspec.structs.replace(server, name=name)
@@ -252,7 +256,7 @@ async def test_a_topic_keeps_nobody_waiting(
             kept = await watched.seen(status)
         assert (kept.level, kept.announced) == ("Unhealthy", "Healthy")
         caplog.clear()
-        await announce.outstanding()
+        await announce.tell_overdue()
     told = caplog.text.count("did not take 1 notices; they are told again: It did not within 0.5 s.")
     assert told == 1  # the others are not tried any more
 
@@ -265,11 +269,6 @@ async def test_without_a_topic_they_are_logged(
     await ended(server, "Blocked", "ServerTier")
     row = await store.read_server(server)
     assert row is not None
-    assert row.announced == announce.change_of(row)
+    assert row.announced == deciding.change_of(row)
     assert f"FabricMirror.PreparationBlocked {server}: " in caplog.text
     assert '"code":"ServerTier"' in caplog.text
-
-
-@pytest.mark.parametrize("phase", ["New", "Preparing", "Waiting", "Releasing", "Deleted"])
-def test_nothing_is_told_of_what_is_under_way(phase: str, server: ServerId) -> None:
-    assert announce.change_of(ServerRow(id=server, phase=phase)) == ""

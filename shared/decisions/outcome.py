@@ -1,0 +1,48 @@
+"""How a run ends: the phase of its server, the reasons, and the sentence that people read. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from shared.platform.reasons import Reason
+
+type OutcomePhase = Literal["Mirrored", "Released", "Deleted", "Blocked", "Unconcerned", "Superseded"]
+
+GOALS = frozenset({"Mirrored", "Released"})
+"""Phases of a run that did all of what it began."""
+_SENTENCES: dict[str, str] = {
+    "Mirrored": "Every database is mirrored.",
+    "Released": "The server is released.",
+    "Deleted": "The server was deleted.",
+    "Unconcerned": "Nobody wants this server mirrored.",
+    "Superseded": "Something else is wanted by now; the next run does that.",
+}
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The end of a run."""
+
+    phase: OutcomePhase
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What the status of the run says."""
+        return self.reasons[0].message if self.reasons else _SENTENCES[self.phase]
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the server's row takes the outcome: not where the server concerns nobody, or the next run goes on."""
+        return self.phase not in ("Unconcerned", "Superseded")
+
+
+def of_preparation(reasons: tuple[Reason, ...]) -> Outcome:
+    """The end of a preparation: one reason is enough for Blocked."""
+    return Outcome("Blocked" if reasons else "Mirrored", reasons)
+
+
+def of_release(reasons: tuple[Reason, ...], left: tuple[Reason, ...]) -> Outcome:
+    """The end of a release. `reasons`: what stood in the way; `left`: what stays as it is, once all is given back."""
+    return Outcome("Blocked", reasons) if reasons else Outcome("Released", left)

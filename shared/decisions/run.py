@@ -1,0 +1,232 @@
+"""What a run does for its server, from what is there and what is wanted. Pure.
+
+The decision has two halves. `look` needs no more than the server's facts and the app's rows. Where it says `Examine`,
+the readiness report is made, which asks PostgreSQL and Fabric, and `after_report` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from shared.decisions import allowed, readiness
+from shared.decisions.start import is_restart_due
+from shared.desired import intent as desired
+from shared.desired.changes import Change, SetParameter
+from shared.desired.intent import MirrorIntent
+from shared.desired.server_id import ServerId
+from shared.desired.takeover import TableName
+from shared.platform import reasons
+from shared.platform.errors import InvalidInput
+from shared.platform.reasons import Reason
+from shared.platform.settings import Limits, RestartPolicy, Settings
+from shared.records.rows import MirrorRow, ServerPhase, ServerRow
+from shared.source.facts import ServerFacts
+
+UNTOUCHED = frozenset({"New", "Released", "Deleted"})
+"""Phases of a server on which nothing of the app is left."""
+SETTLED_STATES = frozenset({"Ready", "Disabled", "Inaccessible"})
+"""States of a server that don't change by themselves, or not for the better."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody asked for besides the mirroring. It waits for no readiness, and for no decision about a restart."""
+
+    host: str = ""
+    databases: tuple[str, ...] = ()
+    """The databases whose connections need the present password."""
+    rotation: int = 0
+    """Number of the last new password that was asked for."""
+    rotate: bool = False
+    """That password has not reached the server and all connections."""
+    restarts: tuple[str, ...] = ()
+    """The databases whose mirrors are to be restarted."""
+
+
+class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
+    """Prepare the server, mirror the databases of `asked`, and release those that are `leaving`."""
+
+    why: str
+    asked: Asked
+    access: tuple[Change, ...]
+    """What lets the app and Fabric in. It is changed first: only then PostgreSQL tells the rest."""
+    parameters: tuple[SetParameter, ...]
+    leaving: tuple[str, ...]
+    tables: dict[str, tuple[TableName, ...]]
+    """The chosen tables of each database; none: all of its tables."""
+    workspace: str
+    workspace_name: str
+    gateway: str
+    """GUID of the gateway by which Fabric comes in; empty: Fabric reaches the server itself."""
+    restart: RestartPolicy
+    fingerprint: str
+    limits: Limits
+    """How long the run waits: orchestrations read no settings, so the decision brings them."""
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True, tag="release"):
+    """Give back the databases that are `leaving`, and then the server."""
+
+    why: str
+    fingerprint: str
+    leaving: tuple[str, ...]
+
+
+class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):
+    """The server is gone: leave Fabric, and forget the server."""
+
+    why: str
+
+
+class Refuse(msgspec.Struct, frozen=True, kw_only=True, tag="blocked"):
+    """Something stands in the way. Nothing is changed but what was `asked` for."""
+
+    reasons: tuple[Reason, ...]
+    asked: Asked
+
+
+class Nothing(msgspec.Struct, frozen=True, kw_only=True, tag="none"):
+    """There is nothing to do."""
+
+    why: str
+
+
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """The server's state has to change first."""
+
+    reason: Reason
+
+
+class Examine(msgspec.Struct, frozen=True, kw_only=True):
+    """The server is wanted: make the readiness report."""
+
+    facts: ServerFacts
+    intent: MirrorIntent
+
+
+type Decision = Prepare | Release | Forget | Refuse | Nothing
+
+
+def wanted(facts: ServerFacts, row: ServerRow | None, settings: Settings) -> MirrorIntent:
+    """What is wanted for the server, by its tags and by the request in its row. Raises `InvalidInput`."""
+    tags = desired.read_tags(facts.tags, settings.scope.tag_prefix)
+    return desired.combine(tags, row.request if row else None, settings)
+
+
+def if_not_allowed(id: ServerId, row: ServerRow | None, settings: Settings) -> Refuse | Nothing | None:
+    """What a run does for a server that the app may not touch: nothing, not even what was asked for. None: it may.
+
+    A server that was mirrored before its subscription was taken off the list says so. Nothing of it is given up, as
+    the app may be allowed again.
+    """
+    problem = allowed.server_problem(id, settings)
+    if problem is None:
+        return None
+    if row is None or row.phase in UNTOUCHED:
+        return Nothing(why=problem.message)
+    return Refuse(reasons=(problem,), asked=Asked())
+
+
+def look(
+    facts: ServerFacts | None,
+    row: ServerRow | None,
+    mirrors: Sequence[MirrorRow],
+    rotate: bool,
+    settings: Settings,
+) -> Release | Forget | Refuse | Nothing | Wait | Examine:
+    """The first half. `facts` is None: there is no such server. `rotate`: a new password is due."""
+    if facts is None:
+        if row is None or row.phase == "Deleted":
+            return Nothing(why="There is no such server, and nothing of it is recorded.")
+        return Forget(why="The server was deleted.")
+    try:
+        intent = wanted(facts, row, settings)
+    except InvalidInput as error:
+        asked = asked_for(facts, row, mirrors, [mirror.database for mirror in mirrors], rotate, settings)
+        return Refuse(reasons=(reasons.of(error),), asked=asked)
+    if not intent.wanted and (row is None or (not mirrors and row.phase in UNTOUCHED)):
+        return Nothing(why="Nobody wants the server mirrored, and nothing of the app is left on it.")
+    if facts.state not in SETTLED_STATES:
+        return Wait(reason=_not_ready(facts))
+    if not intent.wanted:
+        return Release(
+            why="Nobody wants the server mirrored any more.",
+            fingerprint=intent.fingerprint,
+            leaving=tuple(mirror.database for mirror in mirrors),
+        )
+    return Examine(facts=facts, intent=intent)
+
+
+def after_report(
+    facts: ServerFacts,
+    intent: MirrorIntent,
+    row: ServerRow | None,
+    mirrors: Sequence[MirrorRow],
+    report: readiness.Report,
+    rotate: bool,
+    settings: Settings,
+) -> Prepare | Refuse:
+    """The second half, for a server that is wanted."""
+    plan = report.plan
+    asked = asked_for(facts, row, mirrors, plan.databases, rotate, settings)
+    if report.failures:
+        return Refuse(reasons=report.failures, asked=asked)
+    return Prepare(
+        why=f"The {intent.source} wants {', '.join(plan.databases)} mirrored, and nothing stands in the way.",
+        asked=asked,
+        access=tuple(change for change in plan.changes if not isinstance(change, SetParameter)),
+        parameters=tuple(change for change in plan.changes if isinstance(change, SetParameter)),
+        leaving=tuple(sorted({mirror.database for mirror in mirrors} - set(plan.databases))),
+        tables={
+            database: tuple(TableName(table.schema, table.table) for table in intent.tables_of(database))
+            for database in plan.databases
+        },
+        workspace=intent.workspace,
+        workspace_name=report.workspace_name,
+        gateway=readiness.gateway_of(intent, facts),
+        restart=intent.restart,
+        fingerprint=intent.fingerprint,
+        limits=settings.limits,
+    )
+
+
+def phase_of_preparation(row: ServerRow | None, intent: MirrorIntent, report: readiness.Report) -> ServerPhase:
+    """The phase of a server that is prepared now: still Mirrored where the last run did all of it."""
+    is_done = row is not None and row.phase == "Mirrored" and row.fingerprint == intent.fingerprint
+    return "Mirrored" if is_done and not report.plan.changes else "Preparing"
+
+
+def asked_for(
+    facts: ServerFacts,
+    row: ServerRow | None,
+    mirrors: Iterable[MirrorRow],
+    databases: Sequence[str],
+    rotate: bool,
+    settings: Settings,
+) -> Asked:
+    """What people asked for of the `databases` that stay. A server that is not Ready can do nothing of it now, and a
+    mirror whose workspace is not allowed any more is not restarted, as that copies its tables there."""
+    is_ready = facts.state == "Ready"
+    return Asked(
+        host=facts.host,
+        databases=tuple(databases),
+        rotation=row.rotation if row else 0,
+        rotate=is_ready and rotate,
+        restarts=tuple(
+            mirror.database
+            for mirror in mirrors
+            if is_ready
+            and mirror.database in databases
+            and is_restart_due(mirror)
+            and not allowed.workspace_problem(mirror.workspace, settings)
+        ),
+    )
+
+
+def _not_ready(facts: ServerFacts) -> Reason:
+    return Reason(
+        "ServerNotReady",
+        f"Server {facts.id.name!r} is {facts.state}, not Ready.",
+        "Start it, or wait until its operation has ended; it is then looked at again by itself.",
+    )

@@ -1,0 +1,99 @@
+"""The tables that are taken for the fabric role, and all that is needed to give them back."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+
+class TableName(msgspec.Struct, frozen=True, order=True):
+    """A table of the database at hand, by its names as the catalogue has them (unquoted)."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+_LETTER = re.compile(r"[A-Za-z]\*?")
+
+
+class Grant(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """What `grantor` gave `grantee` (empty: PUBLIC) on one object.
+
+    `privileges` are PostgreSQL's letters for them ("ACL Privilege Abbreviations" in its manual), each followed by `*`
+    when it came with GRANT OPTION. Short, and written as a list, because there are many of them in a mirror's row.
+    """
+
+    grantee: str
+    grantor: str
+    privileges: str
+
+    @property
+    def letters(self) -> set[str]:
+        """The privileges one by one: `r`, `w*`."""
+        return set(_LETTER.findall(self.privileges))
+
+
+class Relation(msgspec.Struct, frozen=True, array_like=True):
+    """A table or sequence (`kind` as in `pg_class.relkind`) and the privileges on it, the owner's own included."""
+
+    oid: int
+    kind: str
+    schema: str
+    name: str
+    owner: str
+    grants: tuple[Grant, ...]
+
+    def of(self, grantee: str) -> set[str]:
+        """The privileges that `grantee` itself has been given."""
+        return {letter for grant in self.grants if grant.grantee == grantee for letter in grant.letters}
+
+
+class FormerOwner(msgspec.Struct, frozen=True, kw_only=True):
+    """A table and what belongs to its owner, as they were before they were taken. Object ids outlive renames."""
+
+    table: Relation
+    sequences: tuple[Relation, ...] = ()
+    member: bool = False
+    """Somebody else made the owner a member of the fabric role: it stays one."""
+    replica_identity: str = "DEFAULT"
+    """What followed REPLICA IDENTITY: DEFAULT, NOTHING, FULL, or an index's name behind `USING INDEX `."""
+
+    @property
+    def owner(self) -> str:
+        return self.table.owner
+
+    @property
+    def name(self) -> TableName:
+        return TableName(self.table.schema, self.table.name)
+
+
+class NotTakeable(msgspec.Struct, frozen=True):
+    """A table that the app may not take: what has to be run first, and by which roles it can be.
+
+    A role that somebody created can be granted to the app by its creator. Nobody can grant the server's own
+    administrators, but they can hand a table to `azure_pg_admin`, which all of them, and the app, are members of.
+    """
+
+    schema: str
+    table: str
+    owner: str
+    statement: str
+    run_as: tuple[str, ...]
+
+
+class Takeover(msgspec.Struct, frozen=True):
+    """The tables to be taken, or taken, for `role`: all that is needed to give them back."""
+
+    role: str
+    tables: tuple[FormerOwner, ...] = ()
+    not_takeable: tuple[NotTakeable, ...] = ()
+
+    def after(self, earlier: Takeover | None) -> Takeover:
+        """This plan joined with an earlier, kept one, whose tables may be taken already."""
+        tables = {former.table.oid: former for former in earlier.tables} if earlier else {}
+        tables |= {former.table.oid: former for former in self.tables}
+        return Takeover(self.role, tuple(sorted(tables.values(), key=lambda former: former.name)), self.not_takeable)

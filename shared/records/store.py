@@ -1,0 +1,176 @@
+"""Table Storage: what the app knows of every server and mirror, and how each mirror was at which time.
+
+| table | partition | row | holds |
+| --- | --- | --- | --- |
+| Servers | subscription | `{resource group}:{server}` | ServerRow |
+| Mirrors | `{subscription}:{resource group}:{server}` | database | MirrorRow |
+| MirrorHealth | workspace | mirrored database | HealthRow, the latest |
+| MirrorHealthHistory | day (UTC) | `{mirrored database}:{inverted ticks}` | HistoryRow, newest first |
+
+The history is partitioned by day, not by mirror, since a transaction writes to one partition: so one transaction takes
+the observations of a hundred mirrors, whatever their workspaces. The observations of one mirror are still a range of
+keys in each day, and those that are too old are a range of partitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any, ClassVar
+
+import msgspec
+
+from shared.desired.server_id import ServerId
+from shared.platform.row import key
+from shared.platform.table import Table, View
+from shared.records.columns import ServerNews, Swept, Watched
+from shared.records.rows import HealthRow, HistoryRow, LastLook, MirrorRow, Remembered, ServerRow, day, inverted_ticks
+
+
+class Range(msgspec.Struct, frozen=True):
+    """The rows of one partition whose keys are after `after`, up to and including `upto`."""
+
+    partition: str
+    after: str
+    upto: str
+
+    filter: ClassVar[str] = "PartitionKey eq @partition and RowKey gt @after and RowKey le @upto"
+
+
+_servers = Table("Servers", ServerRow)
+_server_news = View("Servers", ServerNews)
+_mirrors = Table("Mirrors", MirrorRow)
+_watched = View("Mirrors", Watched)
+_health = Table("MirrorHealth", HealthRow)
+_last_looks = View("MirrorHealth", LastLook)
+_remembered = View("MirrorHealth", Remembered)
+_swept = View("MirrorHealth", Swept)
+_history = Table("MirrorHealthHistory", HistoryRow)
+
+
+async def read_server(id: ServerId) -> ServerRow | None:
+    """The row of a server, or None."""
+    return await _servers.read(*ServerRow(id=id).keys)
+
+
+async def update_server(id: ServerId, **changes: Any) -> ServerRow:
+    """Set the fields named in `changes`, and leave the others to whoever writes them at the same time.
+
+    Writes nothing if nothing differs from the row that is there or, where there is no row, from a new one. Raises
+    `Blocked` for a row larger than Table Storage keeps.
+    """
+    return await _servers.update(ServerRow(id=id), lambda row: msgspec.structs.replace(row, **changes))
+
+
+async def delete_server(id: ServerId) -> None:
+    """Delete the row of a server; it is fine if there is none."""
+    await _servers.delete(*ServerRow(id=id).keys)
+
+
+def list_servers() -> AsyncIterator[ServerRow]:
+    """The rows of all servers."""
+    return _servers.query()
+
+
+def server_news() -> AsyncIterator[ServerNews]:
+    """Of every server, what a notice is made from."""
+    return _server_news.query()
+
+
+async def read_mirror(server: ServerId, database: str) -> MirrorRow | None:
+    """The row of a database, or None."""
+    return await _mirrors.read(*MirrorRow(server=server, database=database).keys)
+
+
+async def update_mirror(server: ServerId, database: str, **changes: Any) -> MirrorRow:
+    """As `update_server`, for a database."""
+    new = MirrorRow(server=server, database=database)
+    return await _mirrors.update(new, lambda row: msgspec.structs.replace(row, **changes))
+
+
+async def ask_for_restart(server: ServerId, database: str, item: str) -> bool:
+    """Note that the tables of the mirrored database `item` are to be copied again. False: by now the database has no
+    mirrored database, or another one."""
+
+    def ask(row: MirrorRow) -> MirrorRow:
+        return msgspec.structs.replace(row, reseed=True) if row.item == item else row
+
+    return (await _mirrors.update(MirrorRow(server=server, database=database), ask)).item == item
+
+
+async def delete_mirror(server: ServerId, database: str) -> None:
+    """Delete the row of a database; it is fine if there is none."""
+    await _mirrors.delete(*MirrorRow(server=server, database=database).keys)
+
+
+async def list_mirrors_of(server: ServerId) -> list[MirrorRow]:
+    """The rows of the databases of one server."""
+    return [row async for row in _mirrors.query("PartitionKey eq @partition", partition=key(server.key))]
+
+
+def watched() -> AsyncIterator[Watched]:
+    """Of every database of all servers, what a sweep looks at its mirror with."""
+    return _watched.query()
+
+
+async def write_health(rows: Iterable[HealthRow]) -> None:
+    """Write observations as the latest ones and to the history. Writing them again changes nothing."""
+    rows = list(rows)
+    await _history.put(HistoryRow(**msgspec.structs.asdict(row) | {"failing": ()}) for row in rows)
+    await _health.put(rows)
+
+
+async def write_latest(rows: Iterable[HealthRow]) -> None:
+    """Write observations as the latest ones alone."""
+    await _health.put(rows)
+
+
+async def read_health(workspace: str, item: str) -> HealthRow | None:
+    """The latest observation of a mirrored database, or None."""
+    return await _health.read(key(workspace), key(item))
+
+
+def last_looks() -> AsyncIterator[LastLook]:
+    """Of the latest observation of every mirrored database, what a sweep is planned by."""
+    return _last_looks.query()
+
+
+def swept() -> AsyncIterator[Swept]:
+    """Of the latest observation of every mirrored database, what a sweep is summed up by."""
+    return _swept.query()
+
+
+async def remembered(places: Iterable[tuple[str, str]]) -> list[Remembered]:
+    """What the next looks at some mirrored databases (workspace and item) are judged with, and at others whose keys lie
+    between theirs."""
+    remembered: list[Remembered] = []
+    for workspace, group in groupby(sorted(places), key=lambda place: place[0]):
+        items = [key(item) for _, item in group]
+        within = "PartitionKey eq @partition and RowKey ge @first and RowKey le @last"
+        rows = _remembered.query(within, partition=key(workspace), first=items[0], last=items[-1])
+        remembered += [row async for row in rows]
+    return remembered
+
+
+def history_ranges(item: str, since: datetime, before: datetime | None = None) -> Iterator[Range]:
+    """Where the history has the observations of a mirrored database since a time, and before another one: a range of
+    keys in each day, the latest day first."""
+    end = (before or datetime.now(UTC)).astimezone(UTC)
+    oldest = f"{key(item)}:{inverted_ticks(since)}"
+    newest = f"{key(item)}:{inverted_ticks(before) if before else ''}"
+    for days in range((end.date() - since.astimezone(UTC).date()).days + 1):
+        yield Range(day(end - timedelta(days=days)), newest, oldest)
+
+
+async def delete_health(workspace: str, item: str) -> None:
+    """Delete the latest observation of a mirrored database that is gone. Its history ages out."""
+    await _health.delete(key(workspace), key(item))
+
+
+async def prune(before: datetime, most: int) -> int:
+    """Delete the days of the history that ended before a time, the oldest first, but no more than `most` observations.
+
+    Returns how many observations it deleted.
+    """
+    return await _history.delete_where("PartitionKey lt @day", most=most, day=day(before))

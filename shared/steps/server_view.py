@@ -1,0 +1,112 @@
+"""What one flexible server tells of all its mirrors, over one connection at a time.
+
+One connection tells the slots of all databases. The tables of a database take a connection to that database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import psycopg
+
+from shared.decisions.observation import not_ready
+from shared.desired.server_id import ServerId
+from shared.platform import reasons
+from shared.platform.errors import MirrorError
+from shared.platform.reasons import Reason
+from shared.source import server as flexible_server
+from shared.source import slots, tables
+from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
+from shared.source.facts import Slot, TableStatus, TrackedPublication
+from shared.steps import unexpected
+
+LONGEST_LOOK = 30.0
+"""Seconds after which a database that does not answer counts as out of reach."""
+LONGEST_VISIT = 120.0
+"""Seconds that the answers of a server may take together; then the rest of its databases count as out of reach."""
+
+type Slots = dict[str, tuple[Slot, ...]]
+
+
+class Details(msgspec.Struct, frozen=True):
+    """What only a connection to the database tells."""
+
+    publications: tuple[TrackedPublication, ...]
+    tables: tuple[TableStatus, ...]
+
+
+class ServerView:
+    """One server during one look, asked once for what all its mirrors need. A failed question gives a reason."""
+
+    def __init__(self, id: ServerId, host: str):
+        self.id, self.host = id, host
+        self._turn = asyncio.Lock()
+        self._taken = 0.0
+        self._slots: asyncio.Task[Slots | Reason] | None = None
+        self._size: asyncio.Task[tuple[str, int | None]] | None = None
+
+    async def slots(self) -> Slots | Reason:
+        """The slots of every database. The reason tells the server's state if that explains why there is no answer."""
+        if self._slots is None:
+            self._slots = asyncio.create_task(self._look_at_slots())
+        return await self._slots
+
+    async def storage_gib(self) -> int | None:
+        """The size of its storage; None: Azure Resource Manager did not tell it."""
+        return (await self._state_and_size())[1]
+
+    async def details(self, database: str) -> Details | Reason:
+        """The tracked publications and the tables of a database."""
+
+        async def look(connection: Connection) -> Details:
+            tracked = await slots.tracked_publications(connection)
+            return Details(tracked, (await tables.report(connection)).tables)
+
+        return await self._ask(database, look)
+
+    async def _look_at_slots(self) -> Slots | Reason:
+        answer = await self._ask(MAINTENANCE_DATABASE, slots.slots_by_database)
+        if isinstance(answer, Reason):
+            state, _ = await self._state_and_size()
+            return not_ready(self.id, state, answer)
+        return answer
+
+    async def _ask[T](self, database: str, look: Callable[[Connection], Awaitable[T]]) -> T | Reason:
+        async with self._turn:
+            begun, left = asyncio.get_running_loop().time(), LONGEST_VISIT - self._taken
+            if left <= 0:
+                return self._unknown(f"took all of the {LONGEST_VISIT:g} s of a look for its other databases")
+            try:
+                async with asyncio.timeout(min(LONGEST_LOOK, left)), connect(self.host, database) as connection:
+                    return await look(connection)
+            except MirrorError as error:
+                return reasons.of(error)
+            except TimeoutError:
+                return self._unknown(f"did not answer within {min(LONGEST_LOOK, left):.0f} s")
+            except psycopg.Error as error:
+                return self._unknown(f"did not tell: {str(error).partition('\n')[0]}")
+            except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
+                return unexpected.reason(self.id, error)
+            finally:
+                self._taken += asyncio.get_running_loop().time() - begun
+
+    def _unknown(self, what: str) -> Reason:
+        return Reason("SourceUnknown", f"PostgreSQL at {self.host} {what}.")
+
+    async def _state_and_size(self) -> tuple[str, int | None]:
+        if self._size is None:
+            self._size = asyncio.create_task(self._ask_azure())
+        return await self._size
+
+    async def _ask_azure(self) -> tuple[str, int | None]:
+        try:
+            async with asyncio.timeout(LONGEST_LOOK):
+                state, size = await flexible_server.glance(self.id)
+        except (MirrorError, TimeoutError):
+            return "", None
+        except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
+            unexpected.reason(self.id, error)
+            return "", None
+        return state, size or None
