@@ -15,6 +15,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from infra import check_rights
 from local.stack import SERVER_CHANGED, make_topology
 from shared.decisions.health import SEVERITY
 from shared.desired import events, server_id
@@ -210,3 +211,34 @@ def test_the_commands_of_azd_and_of_the_workflows_are_there() -> None:
         asked = {target for run in runs for target in re.findall(r"\bmake ([a-z-]+)", run)}
         assert asked, path.name
         assert asked <= source.make_targets(), path.name
+
+
+DEPLOY = yaml.safe_load((source.ROOT / ".github/workflows/deploy.yml").read_text())
+
+
+def test_a_deployment_from_github_hands_on_every_choice() -> None:
+    """What is not handed on has its default: a private environment would be opened."""
+    read = dict(re.findall(r"\$\{(\w+)=?([^}]*)\}", (INFRA / "main.parameters.json").read_text()))
+    given = DEPLOY["env"] | DEPLOY["jobs"]["deploy"]["env"]
+    signing_in = {"AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID"}
+    assert set(read) - {"RECOVER_VAULT"} == set(given) - signing_in  # the hook sets that one
+    for name, default in read.items():
+        if name not in ("RECOVER_VAULT", "AZURE_ENV_NAME"):
+            fallback = f" || '{default}'" if default else ""
+            assert given[name] == f"${{{{ vars.{name}{fallback} }}}}"
+
+
+def test_the_rights_are_checked_in_a_job_of_their_own_with_the_outputs_that_it_reads() -> None:
+    assert [job for job, one in DEPLOY["jobs"].items() if "make check-rights" in str(one)] == ["rights"]
+    told = str(DEPLOY["jobs"]["deploy"])
+    assert [name for name in check_rights.OUTPUTS if name not in told] == []
+
+
+@pytest.mark.parametrize("path", sorted((source.ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)
+def test_actions_are_pinned_to_a_commit(path: Path) -> None:
+    """A tag can be moved to other code."""
+    used = re.findall(r"uses: (\S+)(.*)", path.read_text())
+    assert used
+    for action, rest in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action), action
+        assert re.match(r" # v\d", rest), action

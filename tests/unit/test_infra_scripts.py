@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,21 @@ OUTPUTS = {
     "DEPLOYED_NAME": "prod",
     "DEPLOYED_TAGS": '{"azd-env-name": "prod", "owner": "data platform"}',
 }
+# The commands and options that the hooks may use, as azure-cli 2.91.0 says them itself (`az … --help`).
+GLOBAL = {"--only-show-errors", "--output", "--query", "--subscription"}
+OPTIONS = {
+    "account show": set(),
+    "deployment sub create": {"--name", "--location", "--template-file", "--parameters"},
+    "eventgrid system-topic event-subscription delete": {"--name", "--resource-group", "--system-topic-name", "--yes"},
+    "eventgrid system-topic list": {"--resource-group"},
+    "group create": {"--name", "--location"},
+    "group exists": {"--name"},
+    "keyvault list-deleted": {"--resource-type"},
+    "monitor metrics alert delete": {"--name", "--resource-group"},
+    "provider register": {"--namespace", "--wait"},
+    "provider show": {"--namespace"},
+}
+FLAGS = {"--only-show-errors", "--yes", "--wait"}
 OURS = "/resourceGroups/rg-fabric-mirror-topic/providers/Microsoft.EventGrid/systemTopics/evgst-fabric-mirror"
 CENTRAL = f"/subscriptions/{A1}/resourceGroups/rg-central/providers/Microsoft.EventGrid/systemTopics/evgst-central"
 
@@ -67,8 +83,29 @@ class Azure:
 
 
 @pytest.fixture
-def azure(tmp_path: Path) -> Azure:
-    return Azure(tmp_path)
+def azure(tmp_path: Path) -> Iterator[Azure]:
+    made = Azure(tmp_path)
+    yield made
+    for call in made.calls():
+        if call[:2] != ["env", "set"]:  # which is azd's
+            assert mistakes(call) == [], call
+
+
+def mistakes(call: list[str]) -> list[str]:
+    """What the parser of the Azure CLI would not take."""
+    command = next((name for name in OPTIONS if call[: name.count(" ") + 1] == name.split()), None)
+    if command is None:
+        return [" ".join(call)]
+    waiting = call[command.count(" ") + 1 :]
+    while waiting:
+        name = waiting.pop(0)
+        if name not in OPTIONS[command] | GLOBAL:
+            return [name]
+        if name == "--parameters":
+            return [one for one in waiting if "=" not in one]
+        if name not in FLAGS:
+            waiting.pop(0)
+    return []
 
 
 def option(call: list[str], name: str) -> str:
