@@ -12,15 +12,17 @@ NODE_READY := node_modules/.installed
 PYTEST_ARGS ?=
 # Each worker has stacks of its own; tests that share one stay together (tests/conftest.py). They wait more than they compute.
 WORKERS ?= 3
+# What runs the orchestrations of `make demo` and `make start`: in-memory, or extension (local/durable_host/README.md).
+ENGINE ?= in-memory
 
 ##@ Try it
 .PHONY: demo
 demo: $(PYTHON_READY) $(NODE_READY) ## Watch two tagged servers become Fabric mirrors, on this machine
-	@$(PYTHON) -m local demo
+	@$(PYTHON) -m local demo --engine $(ENGINE)
 
 .PHONY: start
 start: $(PYTHON_READY) $(NODE_READY) ## Run the whole stack in the foreground until Ctrl-C
-	@$(PYTHON) -m local start
+	@$(PYTHON) -m local start --engine $(ENGINE)
 
 .PHONY: stop
 stop: $(PYTHON_READY) ## Stop a stack that `make start` runs elsewhere

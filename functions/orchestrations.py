@@ -63,8 +63,8 @@ class Run:
 
     def show(self, status: progress.Status) -> None:
         """Let the run's custom status be this."""
-        self.status = status
-        self.ctx.set_custom_status(msgspec.to_builtins(status))
+        self.status = progress.fitting(status)
+        self.ctx.set_custom_status(msgspec.to_builtins(self.status))
 
     def at(self, step: str, databases: Iterable[str], message: str) -> None:
         """Show that this step of the server is being done."""

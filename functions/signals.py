@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import azure.durable_functions as df
+import grpc.aio  # type: ignore[import-untyped]
 import msgspec
 from durabletask.client import EntityQuery, OrchestrationStatus
 from durabletask.entities import EntityMetadata
@@ -26,6 +28,7 @@ ALIVE = (
 )
 """A run in one of these has not ended."""
 ENDED = (OrchestrationStatus.COMPLETED, OrchestrationStatus.FAILED, OrchestrationStatus.TERMINATED)
+NOBODY_HEARS = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 MAILBOXES = "@server_mailbox@"
 TO_BE_CREATED = timedelta(minutes=5)
 """Between what a mailbox says and the beginning of the run there is some time."""
@@ -36,7 +39,7 @@ async def look(client: df.DurableFunctionsClient, server: ServerId) -> None:
     await client.signal_entity(mailbox(server), LOOK)
     run = await present_run(client, server)
     if run and await is_waiting(client, run):
-        await client.raise_orchestration_event(run, LOOK_AGAIN.name, data=msgspec.to_builtins(LookAgain()))
+        await _raise(client, run, LOOK_AGAIN.name, LookAgain())
 
 
 async def decide_restart(client: df.DurableFunctionsClient, server: ServerId, decision: RestartDecision) -> bool:
@@ -44,8 +47,13 @@ async def decide_restart(client: df.DurableFunctionsClient, server: ServerId, de
     run = await present_run(client, server)
     if not run or not await is_waiting(client, run):
         return False
-    await client.raise_orchestration_event(run, RESTART_DECISION.name, data=msgspec.to_builtins(decision))
-    return True
+    return await _raise(client, run, RESTART_DECISION.name, decision)
+
+
+async def end(client: df.DurableFunctionsClient, run: str) -> None:
+    """Terminate a run. One that has just ended by itself is left as it is."""
+    with _unless_ended():
+        await client.terminate_orchestration(run)
 
 
 async def free(client: df.DurableFunctionsClient, server: ServerId, run: str) -> None:
@@ -102,6 +110,24 @@ async def is_alive(client: df.DurableFunctionsClient, run: str) -> bool:
     """Whether a run exists and has not ended."""
     state = await client.get_orchestration_state(run, fetch_payloads=False)
     return state is not None and state.runtime_status in ALIVE
+
+
+async def _raise(client: df.DurableFunctionsClient, run: str, event: str, data: msgspec.Struct) -> bool:
+    """Raise an event to a run. False: the run has just ended, so that nobody hears it."""
+    with _unless_ended():
+        await client.raise_orchestration_event(run, event, data=msgspec.to_builtins(data))
+        return True
+    return False
+
+
+@contextmanager
+def _unless_ended() -> Iterator[None]:
+    """The Durable extension refuses to tell anything to a run that has ended, or that is no more."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() not in NOBODY_HEARS:
+            raise
 
 
 def _box(entity: EntityMetadata | None) -> Box:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from local import lock, stack_file
 from local.stack import ROOT, Stack, StartFailed
+from local.topology import ENGINES, IN_MEMORY
 
 STOP_SECONDS = 30.0
 console = Console(highlight=False)
@@ -24,6 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local", description="Azure on one machine, for development.")
     parser.add_argument("command", choices=("start", "stop", "demo"))
     parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="where the stack's files are (.local)")
+    parser.add_argument("--engine", choices=ENGINES, default=IN_MEMORY, help="what runs the orchestrations (in-memory)")
     chosen = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -31,8 +33,8 @@ def main() -> int:
         if chosen.command == "demo":
             from local import demo
 
-            return demo.main(chosen.folder)
-        return start(chosen.folder) if chosen.command == "start" else stop(chosen.folder)
+            return demo.main(chosen.folder, chosen.engine)
+        return start(chosen.folder, chosen.engine) if chosen.command == "start" else stop(chosen.folder)
     except (StartFailed, lock.Taken) as error:
         console.print(f"[red]Not started.[/] {error}", soft_wrap=True, markup=True)
         return 1
@@ -41,11 +43,11 @@ def main() -> int:
         return 0 if chosen.command == "start" else 130
 
 
-def start(folder: Path) -> int:
+def start(folder: Path, engine: str) -> int:
     """Run the stack in the foreground until it is interrupted, or until a part of it ends by itself."""
     console.print("Starting the stack …")
     begun = time.monotonic()
-    with Stack(folder) as stack:
+    with Stack(folder, engine=engine) as stack:
         written = stack_file.write(stack.topology)
         _introduce(stack, written, time.monotonic() - begun)
         try:

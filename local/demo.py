@@ -25,6 +25,7 @@ from rich.table import Table
 from local.application import ABILITIES, TABLES, Account, Application
 from local.scenario import Operator, Refused, Server, acting_as, eventually
 from local.stack import ROOT, Stack
+from local.topology import IN_MEMORY
 from local.watch import Course, follow
 
 HEALTH_SECONDS = 20.0
@@ -57,11 +58,11 @@ class Actor(msgspec.Struct):
     health: dict[str, Any] = {}
 
 
-def main(folder: Path = ROOT / ".local") -> int:
-    """Tell the story. The exit status is 0 if it ended well."""
+def main(folder: Path = ROOT / ".local", engine: str = IN_MEMORY) -> int:
+    """Tell the story, with one of `topology.ENGINES`. The exit status is 0 if it ended well."""
     begun = time.monotonic()
     console.print("Starting Azure on this machine …")
-    with Stack(folder) as stack, acting_as(stack, "operator"):
+    with Stack(folder, engine=engine) as stack, acting_as(stack, "operator"):
         _tell(
             True,
             f"The stack is up, in {time.monotonic() - begun:.1f} s. Its logs are in {stack.topology.path / 'logs'}.",

@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
         command,
         stdin=subprocess.DEVNULL,
         close_fds=False,
-        preexec_fn=lambda: _end_with_guard(stop),  # noqa: PLW1509 - this process has no threads yet
+        preexec_fn=lambda: end_with_parent(stop),  # noqa: PLW1509 - this process has no threads yet
     )
 
     def take_down(*_: object) -> None:
@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> int:
     os._exit(status if status >= 0 else 128 - status)
 
 
-def _end_with_guard(stop: signal.Signals) -> None:
+def end_with_parent(stop: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent ends, however it ends. Linux alone can do that."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, stop)
 

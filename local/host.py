@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -25,9 +26,11 @@ from local.cloud.web import listening_socket
 from local.functions_host import event_grid, host_json, management, worker
 from local.functions_host.admin import PREFIX as ADMIN
 from local.functions_host.admin import Admin
-from local.functions_host.backend import Backend
-from local.functions_host.durable import Dispatcher
+from local.functions_host.crashes import Crashes
+from local.functions_host.engine import WORKER_PATH, Engine
+from local.functions_host.extension import LARGEST_MESSAGE_BYTES, Extension
 from local.functions_host.http_triggers import HttpTriggers
+from local.functions_host.in_memory import InMemory
 from local.functions_host.keys import Keys, same
 from local.functions_host.timers import Timer
 
@@ -35,41 +38,34 @@ log = logging.getLogger("Host")
 
 LONGEST_STOP_SECONDS = 1.5
 LARGEST_BODY_BYTES = 100 * 2**20
-QUIET = ("azure.functions", "azure.durable_functions", "durabletask", "grpc")
 
 
 class Host:
     """An indexed app with everything that calls its functions."""
 
-    def __init__(self, app: worker.App, settings: host_json.HostJson, stack: topology.Topology):
-        durable = settings.extensions.durable_task
+    def __init__(
+        self, app: worker.App, settings: host_json.HostJson, stack: topology.Topology, listening: socket.socket
+    ):
         keys = Keys(stack.host_keys)
-        self.backend = Backend()
-        self.control_key = stack.control_key
-        self.dispatcher = Dispatcher(app, self.backend, durable.max_concurrent_activity_functions)
+        self.app, self.stack, self.keys, self.listening = app, stack, keys, listening
+        app.crashes = Crashes(stack)
+        self.durable = settings.extensions.durable_task
+        self.engine = _engine(app, self.durable, stack, f"http://127.0.0.1:{listening.getsockname()[1]}")
         self.timers = {f.name: Timer(app, f) for f in app.triggered_by("timerTrigger")}
         self.triggers = HttpTriggers(app, keys, settings.extensions.http.route_prefix)
         self.event_grid = event_grid.EventGridWebhook(app, keys)
-        self.management = management.Management(self.backend, keys)
+        self.management = management.Management(self.engine, keys)
         self.admin = Admin(app, keys, self.timers)
-        app.durable_client = json.dumps(
-            {
-                "taskHubName": durable.hub_name,
-                "connectionName": "Storage",
-                "rpcBaseUrl": self.backend.start(),
-                "baseUrl": f"http://127.0.0.1:{stack.ports['host']}{management.PATH}",
-                "requiredQueryStringParameters": (
-                    f"taskHub={durable.hub_name}&connection=Storage&code={keys['durabletask_extension']}"
-                ),
-                "maxGrpcMessageSizeInBytes": 2**31 - 1,
-            }
-        )
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Every request enters here."""
         path = request.path
         if path.startswith("/.control/"):
             return self._control(request)
+        if path.startswith(WORKER_PATH):
+            return await self.engine.handle(request)
+        if not self.engine.is_ready:
+            return web.Response(status=503)  # as Azure's front end says while the host starts
         if path.startswith(ADMIN):
             return await self.admin.handle(request)
         if path.rstrip("/") == event_grid.PATH:
@@ -84,23 +80,49 @@ class Host:
         server.router.add_route("*", "/{path:.*}", self.handle)
         runner = web.AppRunner(server, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
-        self.dispatcher.start()
-        timers = [asyncio.create_task(timer.run()) for timer in self.timers.values()]
-        await web.SockSite(runner, listening_socket()).start()
+        self.engine.start(self._meet)
+        # Of several hosts one runs the timers; in Azure a lock in storage says which.
+        timed = self.timers.values() if topology.instance() == 1 else ()
+        timers = [asyncio.create_task(timer.run()) for timer in timed]
+        await web.SockSite(runner, self.listening).start()
         log.info("Host started")
         await stop.wait()
         for task in timers:
             task.cancel()
         await runner.cleanup()
-        self.backend.stop(grace=0)
+        await self.engine.stop()
+
+    def _meet(self, address: str) -> None:
+        """From now on the app's durable clients find the engine at `address`."""
+        hub = self.durable.hub_name
+        self.app.durable_client = json.dumps(
+            {
+                "taskHubName": hub,
+                "connectionName": "Storage",
+                "rpcBaseUrl": address,
+                "baseUrl": f"{self.stack.address('host')}{management.PATH}",
+                "requiredQueryStringParameters": (
+                    f"taskHub={hub}&connection=Storage&code={self.keys['durabletask_extension']}"
+                ),
+                "maxGrpcMessageSizeInBytes": LARGEST_MESSAGE_BYTES,
+            }
+        )
 
     def _control(self, request: web.Request) -> web.Response:
-        if not same(request.headers.get("x-control-key", ""), self.control_key):
+        if not same(request.headers.get("x-control-key", ""), self.stack.control_key):
             return web.json_response({"error": "the header x-control-key is missing or wrong"}, status=401)
         if (request.method, request.path) == ("GET", "/.control/ready"):
+            if not self.engine.is_ready:
+                return web.json_response({"error": "the Durable extension is not there yet"}, status=503)
             return web.json_response({"part": "host"})
         name = request.path.removeprefix("/.control/")
         return web.json_response({"error": f"host has no control {request.method} {name}"}, status=404)
+
+
+def _engine(app: worker.App, durable: host_json.DurableTask, stack: topology.Topology, address: str) -> Engine:
+    if stack.engine == topology.EXTENSION:
+        return Extension(app, stack, durable.hub_name, address)
+    return InMemory(app, durable.max_concurrent_activity_functions)
 
 
 async def main(directory: Path) -> None:
@@ -108,7 +130,7 @@ async def main(directory: Path) -> None:
     stop = _stop_on_signal()
     settings = host_json.load(directory)
     app = await worker.index(directory)
-    host = Host(app, settings, topology.load())
+    host = Host(app, settings, topology.load(), listening_socket())
     for function in app.functions.values():
         log.info("Found the function %s (%s)", function.name, function.kind)
     await host.serve(stop)
@@ -131,8 +153,6 @@ def _stop_on_signal() -> asyncio.Event:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
     repository = Path(__file__).parent.parent
     try:
         asyncio.run(main(Path(os.environ.get("FUNCTIONS_APP_DIRECTORY") or repository).absolute()))

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -20,16 +21,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from local import certificates, lock, stack_file
+from local.functions_host import crashes
 from local.topology import (
     APP,
+    ENGINES,
+    EXTENSION,
+    IN_MEMORY,
     INGESTION,
+    INSTANCE_VARIABLE,
     LISTEN_VARIABLE,
     SERVICE_PRINCIPAL,
+    STORAGE_SERVICES,
     TOPOLOGY_VARIABLE,
     TRUST_VARIABLES,
     WORKSPACE_IDENTITY,
     Principal,
     Topology,
+    port_name,
+    write_whole,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +54,10 @@ MODULES = {
     "host": "local.host",
 }
 PARTS = tuple(MODULES)
+"""What a stack consists of, with either engine."""
+EXTENSION_MODULES = {"storage": "local.storage", "engine": "local.engine"}
+"""What the Durable extension needs besides."""
+EXTENSION_NEEDS = ("identity", "azurite", *EXTENSION_MODULES)
 PART_FOLDERS = ("azurite", "logs", "servers")
 PRINCIPALS = (APP, "operator", "azure", SERVICE_PRINCIPAL, WORKSPACE_IDENTITY)
 START_SECONDS = 60.0
@@ -76,15 +89,26 @@ class Stack:
     """A running stack, or some of its parts (component tests start only what they test).
 
     Use as a context manager: leaving it takes every part down, as does an exception while starting. `settings`
-    are app settings beside, or instead of, those that the stack gives the app. `folder` holds one stack at a
-    time; what an earlier one left in it is removed.
+    are app settings besides, or instead of, those that the stack gives the app. `folder` holds one stack at a
+    time; what an earlier one left in it is removed. `engine` is one of `topology.ENGINES`.
     """
 
-    def __init__(self, folder: Path, parts: Iterable[str] = PARTS, settings: Mapping[str, str] | None = None):
-        self.parts = [part for part in PARTS if part in set(parts)]
+    def __init__(
+        self,
+        folder: Path,
+        parts: Iterable[str] = PARTS,
+        settings: Mapping[str, str] | None = None,
+        engine: str = IN_MEMORY,
+    ):
+        if engine not in ENGINES:
+            raise StartFailed(f"The engine is '{engine}', expected one of {', '.join(ENGINES)}.")
+        self.engine = engine if "host" in set(parts) else IN_MEMORY
+        wanted = {*parts, *(EXTENSION_NEEDS if self.engine == EXTENSION else ())}
+        self.parts = [part for part in (*MODULES, *EXTENSION_MODULES) if part in wanted]
         self.folder = folder.absolute()
         self.settings = dict(settings or {})
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.dying: tuple[str, ...] = ()
 
     def __enter__(self) -> Stack:
         with contextlib.ExitStack() as undo:
@@ -92,16 +116,22 @@ class Stack:
             _forget_last(self.folder)
             (self.folder / "logs").mkdir(exist_ok=True)
             certificates.create(self.folder, f"*.{LOCATION}-1.eventgrid.azure.net", INGESTION.format(location=LOCATION))
-            # Azurite binds its port itself. To hold the port for it, ours doesn't listen and allows reuse.
-            azurite = {"azurite": undo.enter_context(_bind(listen=False))} if "azurite" in self.parts else {}
             with contextlib.ExitStack() as handed_over:
-                bound = {part: handed_over.enter_context(_bind()) for part in self.parts if part != "azurite"}
-                ports = {part: sock.getsockname()[1] for part, sock in (bound | azurite).items()}
-                self.topology = make_topology(self.folder, {part: ports[part] for part in self.parts})
+                names = {part: self._port_names(part) for part in self.parts}
+                # Azurite binds its ports itself. To hold them for it, ours don't listen and allow reuse.
+                bound = {
+                    name: undo.enter_context(_bind(listen=False))
+                    if part == "azurite"
+                    else handed_over.enter_context(_bind())
+                    for part in self.parts
+                    for name in names[part]
+                }
+                ports = {name: sock.getsockname()[1] for name, sock in bound.items()}
+                self.topology = make_topology(self.folder, ports, self.engine)
                 self.topology.save()
                 undo.callback(self._take_down)
                 for part in self.parts:
-                    self._spawn(part, bound.get(part))
+                    self._spawn(part, [] if part == "azurite" else [bound[name] for name in names[part]])
             for part in self.parts:
                 self._wait_until_ready(part)
             if {"host", "eventgrid"} <= set(self.parts):
@@ -121,6 +151,62 @@ class Stack:
         text = self.topology.log(part).read_text(errors="replace").splitlines()
         return "\n".join(text[-lines:])
 
+    def kill(self, *parts: str) -> None:
+        """End parts at once (SIGKILL), as a crash of their machine would. What they listen on is closed."""
+        processes = [self.processes.pop(part) for part in parts]
+        for process in processes:
+            os.killpg(process.pid, signal.SIGKILL)
+        for process in processes:
+            process.wait()
+
+    def crash(self, function: str, when: str, host: bool = False) -> None:
+        """Order that the host's process dies at a point of a function (see `functions_host/crashes.py`)."""
+        self.dying = ("host", "engine") if host else ("host",)
+        write_whole(self.topology.file(crashes.NAME), {"function": function, "when": when, "host": host})
+
+    def await_crash(self, seconds: float = START_SECONDS) -> tuple[str, ...]:
+        """Wait until the crash that was ordered has happened. The parts that died, which `start_again` starts."""
+        end = time.monotonic() + seconds
+        while any(self.processes[part].poll() is None for part in self.dying):
+            if time.monotonic() > end:
+                raise TimeoutError(f"The host still runs after {seconds:g} s: {self.tail('host')}")
+            time.sleep(0.02)
+        for part in self.dying:
+            del self.processes[part]
+        return self.dying
+
+    def start_again(self, *parts: str, settings: Mapping[str, str] | None = None) -> None:
+        """Start parts that were killed, on the ports and with the files that they had. Returns when they are ready.
+
+        `settings` replaces app settings from now on.
+        """
+        self.settings |= settings or {}
+        for part in parts:
+            with contextlib.ExitStack() as handed_over:
+                ports = [self.topology.ports[name] for name in self._port_names(part)]
+                self._spawn(part, [handed_over.enter_context(_bind(port)) for port in ports])
+        for part in parts:
+            self._wait_until_ready(part)
+
+    def start_second_host(self) -> None:
+        """Start one more host with its engine on the same task hub: the parts `host_2` and `engine_2`. Requests, events
+        and timers stay with the first one."""
+        with _bind() as listening:
+            self._spawn("host_2", [listening])
+        self._spawn("engine_2", [])
+        end = time.monotonic() + START_SECONDS
+        while not self.topology.engine_file(2).exists():
+            if self.ended() or time.monotonic() > end:
+                raise StartFailed(f"the second host is not ready:\n{self.tail('host_2')}\n{self.tail('engine_2')}")
+            time.sleep(0.05)
+
+    def _port_names(self, part: str) -> list[str]:
+        if part == "engine":
+            return []
+        if self.engine == EXTENSION and part in ("azurite", "storage"):
+            return [port_name(part, service) for service in STORAGE_SERVICES]
+        return [part]
+
     def _take_down(self) -> None:
         """Close the guards' standard inputs: each then ends its command."""
         for process in reversed(self.processes.values()):
@@ -129,21 +215,26 @@ class Stack:
         for process in reversed(self.processes.values()):
             process.wait()
 
-    def _spawn(self, part: str, listening: socket.socket | None) -> None:
+    def _spawn(self, part: str, listening: list[socket.socket]) -> None:
+        kind, _, number = part.partition("_") if part.startswith(("host_", "engine_")) else (part, "", "")
         environment = clean(os.environ) | {
             TOPOLOGY_VARIABLE: str(self.topology.file("topology.json")),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
+        descriptors = [sock.fileno() for sock in listening]
         if listening:
-            environment[LISTEN_VARIABLE] = str(listening.fileno())
-        if part == "host":
-            environment |= self.topology.app_settings() | self.settings
+            environment[LISTEN_VARIABLE] = ",".join(map(str, descriptors))
+        if kind in ("host", "engine"):
+            environment |= self.topology.app_settings() | self.settings | {INSTANCE_VARIABLE: number or "1"}
+            file = self.topology.functions_file if kind == "host" else self.topology.engine_file
+            file(int(number or 1)).unlink(missing_ok=True)
+        guard = [sys.executable, "-m", "local.guard", *_gracelessly(kind), "--"]
         with self.topology.log(part).open("ab") as log:
             self.processes[part] = subprocess.Popen(
-                [sys.executable, "-m", "local.guard", "--", sys.executable, "-m", MODULES[part]],
+                [*guard, sys.executable, "-m", (MODULES | EXTENSION_MODULES)[kind]],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment,
-                pass_fds=[listening.fileno()] if listening else [], start_new_session=True, cwd=ROOT,
+                pass_fds=descriptors, start_new_session=True, cwd=ROOT,
             )  # fmt: skip
 
     def _wait_until_ready(self, part: str) -> None:
@@ -157,6 +248,8 @@ class Stack:
         raise StartFailed(f"{part} was not ready after {START_SECONDS:g} s:\n{self.tail(part)}")
 
     def _is_ready(self, part: str) -> bool:
+        if part == "engine":
+            return self.topology.engine_file(1).exists()
         try:
             self.control(part, "GET", "ready")
         except urllib.error.HTTPError:
@@ -191,6 +284,11 @@ class Stack:
             return json.loads(answer.read() or "null")
 
 
+def _gracelessly(part: str) -> list[str]:
+    """How the guard ends a part. The Durable extension would hand over its work, for which nobody is left."""
+    return ["--signal", "SIGKILL"] if part == "engine" else []
+
+
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment without proxies, credentials and trust of its own: the stack gives these itself."""
     return {
@@ -205,18 +303,20 @@ def _forget_last(folder: Path) -> None:
     if (folder / "topology.json").exists():
         for name in PART_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
-        for path in (folder / stack_file.NAME, folder / "topology.json"):
+        for path in (folder / stack_file.NAME, folder / "topology.json", *folder.glob("engine-*.json")):
             path.unlink(missing_ok=True)
 
 
-def _bind(listen: bool = True) -> socket.socket:
+def _bind(port: int = 0, listen: bool = True) -> socket.socket:
+    """A socket on a port of 127.0.0.1; 0: a free one. It allows reuse, so that a part can be started again on the port
+    that it had; a free port is chosen before that, so that it is nobody else's."""
     bound = socket.socket()
-    if listen:
-        bound.bind(("127.0.0.1", 0))
-        bound.listen(128)
-    else:
+    if port or not listen:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(("127.0.0.1", 0))
+    bound.bind(("127.0.0.1", port))
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if listen:
+        bound.listen(128)
     return bound
 
 
@@ -224,8 +324,8 @@ def _principal(name: str) -> Principal:
     return Principal(name, str(uuid.uuid4()), str(uuid.uuid4()), secrets.token_urlsafe(32))
 
 
-def make_topology(folder: Path, ports: dict[str, int]) -> Topology:
-    """A new stack: identities, keys and ids of its own, and the ports given, by part."""
+def make_topology(folder: Path, ports: dict[str, int], engine: str = IN_MEMORY) -> Topology:
+    """A new stack: identities, keys and ids of its own, the ports given, by part, and one of `topology.ENGINES`."""
     keys = ("default", "_master", "eventgrid_extension", "durabletask_extension")
     return Topology(
         folder=str(folder),
@@ -243,4 +343,6 @@ def make_topology(folder: Path, ports: dict[str, int]) -> Topology:
         host_keys={name: secrets.token_urlsafe(32) for name in keys},
         principals={name: _principal(name) for name in PRINCIPALS},
         ports=ports,
+        engine=engine,
+        worker_key=secrets.token_urlsafe(32),
     )

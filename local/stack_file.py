@@ -10,7 +10,7 @@ from typing import Any
 from local.topology import Topology
 
 NAME = "stack.json"
-WITHOUT_FAULTS = ("front_door", "azurite", "host")
+WITHOUT_FAULTS = ("front_door", "azurite", "azurite_blob", "azurite_queue", "storage_blob", "storage_queue", "host")
 
 
 def describe(stack: Topology, process: int) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import msgspec
 
 TOPOLOGY_VARIABLE = "LOCAL_TOPOLOGY"
 LISTEN_VARIABLE = "LOCAL_LISTEN_FD"
+"""The file descriptors of the sockets that a part listens on, with commas between them."""
+INSTANCE_VARIABLE = "LOCAL_INSTANCE"
 # Where Python, Go and OpenSSL's tools, requests (and the az CLI), curl, and Node look for a root certificate.
 TRUST_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 APP = "id-fabric-mirror"
@@ -22,6 +24,11 @@ WORKSPACE_IDENTITY = "Mirrors"
 NOTICE_TOPIC = "notices"
 INGESTION = "{location}-1.in.applicationinsights.azure.com"
 PLAIN_PARTS = ("front_door", "identity", "host")
+IN_MEMORY, EXTENSION = "in-memory", "extension"
+ENGINES = (IN_MEMORY, EXTENSION)
+"""What runs the orchestrations: Durable Task's in-memory backend, or the Durable extension of Azure Functions on Azure
+Storage, which is a program of its own."""
+STORAGE_SERVICES = ("table", "blob", "queue")
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -52,6 +59,9 @@ class Topology(msgspec.Struct, frozen=True):
     host_keys: dict[str, str]
     principals: dict[str, Principal]
     ports: dict[str, int]
+    engine: str
+    worker_key: str
+    """A part of the path at which the Durable extension calls the host: nobody else can guess it."""
 
     @property
     def path(self) -> Path:
@@ -78,9 +88,23 @@ class Topology(msgspec.Struct, frozen=True):
         """The identity of a Fabric workspace. Only the stack's own workspace has one."""
         return self.principals[WORKSPACE_IDENTITY] if workspace == self.workspace else None
 
+    def storage_endpoint(self, service: str) -> str:
+        """Where clients reach a service of the storage account: `table`, and with the Durable extension also `blob`
+        and `queue`. All of them then go through the storage proxy."""
+        part = "storage" if "storage" in self.ports else "azurite"
+        return f"https://127.0.0.1:{self.ports[port_name(part, service)]}/{self.storage_account}"
+
     @property
     def table_endpoint(self) -> str:
-        return f"https://127.0.0.1:{self.ports['azurite']}/{self.storage_account}"
+        return self.storage_endpoint("table")
+
+    def functions_file(self, instance: int) -> Path:
+        """Where a host tells its Durable extension which functions there are, and where to call them."""
+        return self.file(f"functions-{instance}.json")
+
+    def engine_file(self, instance: int) -> Path:
+        """Where the Durable extension tells its host the address of its gRPC endpoint."""
+        return self.file(f"engine-{instance}.json")
 
     @property
     def vault_url(self) -> str:
@@ -140,6 +164,15 @@ class Topology(msgspec.Struct, frozen=True):
             }
         if "azurite" in self.ports:
             settings["STORAGE_TABLE_ENDPOINT"] = self.table_endpoint
+        if self.engine == EXTENSION:
+            settings |= {
+                f"AzureWebJobsStorage__{service}ServiceUri": self.storage_endpoint(service)
+                for service in STORAGE_SERVICES
+            }
+            settings |= {
+                "AzureWebJobsStorage__credential": "managedidentity",
+                "AzureWebJobsStorage__clientId": app.client_id,
+            }
         return self.environment(APP) | settings
 
     def save(self) -> Path:
@@ -150,6 +183,24 @@ class Topology(msgspec.Struct, frozen=True):
         return path
 
 
+def port_name(part: str, service: str) -> str:
+    """The port of a storage service in `Topology.ports`, of Azurite's or the proxy's. The table service has the part's
+    own, since it is there with every engine."""
+    return part if service == "table" else f"{part}_{service}"
+
+
 def load() -> Topology:
     """The stack that this part belongs to."""
     return msgspec.json.decode(Path(os.environ[TOPOLOGY_VARIABLE]).read_bytes(), type=Topology)
+
+
+def instance() -> int:
+    """Which of several hosts on the same task hub this process belongs to. The first has the number 1."""
+    return int(os.environ.get(INSTANCE_VARIABLE, "1"))
+
+
+def write_whole(path: Path, content: object) -> None:
+    """Write JSON into a file, whole or not at all: somebody else may be waiting for it."""
+    draft = path.with_suffix(".new")
+    draft.write_bytes(msgspec.json.encode(content))
+    draft.rename(path)

@@ -4,6 +4,10 @@
 Whoever asks for the same parts with the same settings gets the same stack, so leave it as you found it (forget
 the faults you ordered); `fresh=True` starts one of your own.
 
+`stack_factory(…, engine="extension")` runs the orchestrations on the real Durable extension, for tests that depend on
+`durable_extension`: without the program they are skipped, which says so. `pytest --engine extension` does it for all
+tests that name no engine.
+
 `become(stack, "operator")` gives the test's own process the environment of a principal. The SDKs' asynchronous
 transport reads its trust when it is imported, so hand clients `connection_verify=str(stack.topology.authority)`.
 
@@ -26,7 +30,9 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from local import engine
 from local.stack import ROOT, Stack, clean
+from local.topology import ENGINES, EXTENSION, IN_MEMORY
 from tests import real_parts
 
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -36,6 +42,7 @@ type StackFactory = Callable[..., Stack]
 
 TOGETHER = {
     "tests/e2e/lifecycle/test_patience.py": "a stack of its own",
+    "tests/e2e/engine/": "the stack with the Durable extension",
     "tests/e2e/lifecycle/": "the lives of servers, told at once",
     "tests/e2e/test_documents.py": "the prepared server",
     "tests/e2e/test_main_job.py": "the prepared server",
@@ -43,7 +50,14 @@ TOGETHER = {
     "tests/e2e/test_secrets.py": "the prepared server",
 }
 """Tests that share something costly, and so a worker of pytest-xdist."""
-LONGEST_FIRST = ("tests/e2e/lifecycle/", "tests/e2e/", "tests/browser/", "tests/component/", "tests/unit/")
+LONGEST_FIRST = (
+    "tests/e2e/engine/",
+    "tests/e2e/lifecycle/",
+    "tests/e2e/",
+    "tests/browser/",
+    "tests/component/",
+    "tests/unit/",
+)
 
 
 class Together(LoadScopeScheduling):
@@ -54,7 +68,19 @@ class Together(LoadScopeScheduling):
         return next((group for start, group in TOGETHER.items() if file.startswith(start)), file)
 
 
+NO_EXTENSION = (
+    f"the Durable extension is not here: {engine.PROGRAM_VARIABLE} names no program, and there is no {engine.PROGRAM} "
+    "on the PATH (local/durable_host/README.md)"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--engine", choices=ENGINES, default=IN_MEMORY, help="runs the orchestrations of the stacks")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--engine") == EXTENSION and engine.program() is None:
+        raise pytest.UsageError(NO_EXTENSION)
     config.option.loadscopereorder = False  # it would begin with what has the most tests
 
 
@@ -68,19 +94,31 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
 
 
 @pytest.fixture(scope="session")
-def stack_factory() -> Iterator[StackFactory]:
-    """`stack_factory(*parts, settings=None, fresh=False)`: a running stack; all are taken down with the session."""
+def durable_extension() -> str:
+    """The engine's name, where its program is."""
+    if engine.program() is None:
+        pytest.skip(NO_EXTENSION)
+    return EXTENSION
+
+
+@pytest.fixture(scope="session")
+def stack_factory(request: pytest.FixtureRequest) -> Iterator[StackFactory]:
+    """`stack_factory(*parts, settings=None, fresh=False, engine=None)`: a running stack; all are taken down with the
+    session."""
     running: dict[object, Stack] = {}
 
     with contextlib.ExitStack() as undo:
 
-        def get(*parts: str, settings: dict[str, str] | None = None, fresh: bool = False) -> Stack:
-            key = object() if fresh else (frozenset(parts), frozenset((settings or {}).items()))
+        def get(
+            *parts: str, settings: dict[str, str] | None = None, fresh: bool = False, engine: str | None = None
+        ) -> Stack:
+            chosen = engine or request.config.getoption("--engine")
+            key = object() if fresh else (frozenset(parts), frozenset((settings or {}).items()), chosen)
             if key not in running:
                 folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="stack-")))
                 folder.chmod(0o755)  # PostgreSQL runs as another user when the tests run as root
-                running[key] = undo.enter_context(Stack(folder, parts, settings))
-                real_parts.used_stack(parts)
+                running[key] = undo.enter_context(Stack(folder, parts, settings, chosen))
+                real_parts.used_stack(running[key].parts)
             return running[key]
 
         yield get

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,20 @@ def used(part: str, version: str) -> None:
     _real.add((part, version))
 
 
-def used_stack(parts: Iterable[str]) -> None:
+def used_stack(parts: Collection[str]) -> None:
     """Tell that a test started these parts of a `local.stack.Stack`, by their names there."""
     for part in parts:
+        if part == "storage":
+            continue  # a proxy of ours in front of Azurite
         if part == "azurite":
             used("Azurite", _npm_version("azurite"))
+        elif part == "engine":
+            used("the Durable extension on Azure Storage", "3.19")
         else:
             _stand_ins.add(STAND_INS[part])
         if part == "host":
             used("azure-functions-runtime, the worker's library", importlib.metadata.version("azure-functions-runtime"))
+        if part == "host" and "engine" not in parts:
             used("durabletask's in-memory backend", importlib.metadata.version("durabletask"))
 
 

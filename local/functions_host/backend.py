@@ -16,16 +16,10 @@ import grpc  # type: ignore[import-untyped]
 from durabletask.testing.in_memory_backend import InMemoryOrchestrationBackend, OrchestrationInstance
 from google.protobuf import timestamp_pb2  # type: ignore[import-untyped]
 
+from local.functions_host.engine import Refused
+
 GRPC_WORKERS = 64
 LONGEST_HISTORY = 1_000_000
-
-
-class Refused(Exception):
-    """The backend says no to a direct call: a gRPC status code and its reason."""
-
-    def __init__(self, code: grpc.StatusCode, details: str):
-        super().__init__(details)
-        self.code, self.details = code, details
 
 
 class Direct:
@@ -64,11 +58,6 @@ class Backend(InMemoryOrchestrationBackend):
     def ask(self, method: str, message: Any) -> Any:
         """Call `method` of the backend's service without gRPC. Raises `Refused`."""
         return getattr(self, method)(message, Direct())
-
-    def instance(self, instance_id: str) -> pb.OrchestrationState | None:
-        """The state of an orchestration with its input and output, or None when there is none of this id."""
-        found = self.ask("GetInstance", pb.GetInstanceRequest(instanceId=instance_id, getInputsAndOutputs=True))
-        return found.orchestrationState if found.exists else None
 
     def CompleteOrchestratorTask(self, request: pb.OrchestratorResponse, context: Any) -> pb.CompleteTaskResponse:
         """As in the library; and the work queue is looked at again at once, rather than at its next tick of 0.1 s."""

@@ -20,6 +20,7 @@ from local.functions_host.messages import TypedData
 from local.functions_host.worker import App, Function, InvocationFailed
 
 REASON = "(null)"  # what the Durable extension gives
+NAME_FIELDS = {"orchestrationTrigger": "orchestration", "activityTrigger": "activity", "entityTrigger": "entityName"}
 Perform = Callable[[Any], Awaitable[Any]]
 Fail = Callable[[Any, pb.TaskFailureDetails], Any]
 
@@ -31,9 +32,9 @@ class Dispatcher:
         self.app, self.backend = app, backend
         self.slots = asyncio.Semaphore(concurrent_activities)
         self.running: set[asyncio.Task[None]] = set()
-        self.orchestrators = _named(app, "orchestrationTrigger", "orchestration")
-        self.activities = _named(app, "activityTrigger", "activity")
-        self.entities = {name.lower(): f for name, f in _named(app, "entityTrigger", "entityName").items()}
+        self.orchestrators = functions_by_kind(app, "orchestrationTrigger")
+        self.activities = functions_by_kind(app, "activityTrigger")
+        self.entities = functions_by_kind(app, "entityTrigger")
         self.kinds: dict[str, tuple[Perform, Fail, str]] = {
             "orchestratorRequest": (self._orchestrate, _orchestration_failed, "CompleteOrchestratorTask"),
             "activityRequest": (self._act, _activity_failed, "CompleteActivityTask"),
@@ -76,7 +77,7 @@ class Dispatcher:
     async def _act(self, work: pb.ActivityRequest) -> pb.ActivityResponse:
         function = _known(self.activities, work.name, "an activity")
         async with self.slots:
-            returned = await self.app.invoke(function, TypedData(json=work.input.value or "null"), REASON)
+            returned = await self.app.invoke(function, TypedData(string=work.input.value or "null"), REASON)
         response = _activity_response(work)
         if returned is not None:
             response.result.value = returned.json
@@ -128,9 +129,12 @@ def _entity_failed(work: pb.EntityRequest, failure: pb.TaskFailureDetails) -> pb
     return result
 
 
-def _named(app: App, kind: str, property_name: str) -> dict[str, Function]:
-    """The functions of a kind, by the name that orchestrations know them by."""
-    return {function.trigger.get(property_name) or function.name: function for function in app.triggered_by(kind)}
+def functions_by_kind(app: App, kind: str) -> dict[str, Function]:
+    """The functions with a trigger of this kind, by the name that orchestrations know them by: an entity's is in lower
+    case."""
+    field = NAME_FIELDS[kind]
+    named = {function.trigger.get(field) or function.name: function for function in app.triggered_by(kind)}
+    return {name.lower(): function for name, function in named.items()} if kind == "entityTrigger" else named
 
 
 def _known(functions: dict[str, Function], name: str, kind: str) -> Function:

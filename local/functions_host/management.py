@@ -11,13 +11,14 @@ from typing import Any
 from urllib.parse import unquote
 
 import durabletask.internal.orchestrator_service_pb2 as pb
+import grpc  # type: ignore[import-untyped]
 from aiohttp import web
 from azure.durable_functions.internal.compat.history_projection import project_history
 from durabletask.entities import EntityInstanceId
 from durabletask.history import _from_protobuf as history_event
 from google.protobuf import wrappers_pb2  # type: ignore[import-untyped]
 
-from local.functions_host.backend import Backend, Refused
+from local.functions_host.engine import Engine, Refused, find
 from local.functions_host.keys import Keys
 
 PATH = "/runtime/webhooks/durabletask"
@@ -46,8 +47,8 @@ OPERATIONS: dict[str, tuple[str, Any, str]] = {  # the backend's method, its mes
 class Management:
     """Orchestrations and entities over HTTP, for whoever holds the extension's system key."""
 
-    def __init__(self, backend: Backend, keys: Keys):
-        self.backend, self.keys = backend, keys
+    def __init__(self, engine: Engine, keys: Keys):
+        self.engine, self.keys = engine, keys
 
     async def handle(self, request: web.Request) -> web.Response:
         if not self.keys.open(request, "durabletask_extension"):
@@ -58,76 +59,75 @@ class Management:
         except web.HTTPBadRequest as bad:
             return web.json_response({"Message": bad.text}, status=400)
         except Refused as refused:
-            return web.json_response({"Message": refused.details}, status=400)
+            away = refused.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+            return web.json_response({"Message": refused.details}, status=503 if away else 400)
 
     async def _route(self, request: web.Request, parts: list[str]) -> web.Response:
         match request.method, parts:
             case "GET", ["instances"]:
-                return self._list_instances(request)
+                return await self._list_instances(request)
             case "DELETE", ["instances"]:
-                return self._purge_by_filter(request)
+                return await self._purge_by_filter(request)
             case "GET", ["instances", instance]:
-                return self._status(request, instance)
+                return await self._status(request, instance)
             case "DELETE", ["instances", instance]:
-                return self._purge(instance)
+                return await self._purge(instance)
             case "POST", ["instances", instance, "raiseEvent", name]:
                 return await self._raise_event(request, instance, name)
             case "POST", ["instances", instance, operation] if operation in OPERATIONS:
-                return self._operate(request, instance, operation)
+                return await self._operate(request, instance, operation)
             case "GET", ["entities", name, key]:
-                return self._entity(name, key)
+                return await self._entity(name, key)
             case "GET", ["entities", *names] if len(names) <= 1:
-                return self._list_entities(request, *names)
+                return await self._list_entities(request, *names)
         return web.Response(status=404)
 
-    def _status(self, request: web.Request, instance: str) -> web.Response:
-        state = self.backend.instance(instance)
+    async def _status(self, request: web.Request, instance: str) -> web.Response:
+        state = await find(self.engine, instance)
         if state is None:
             return web.Response(status=404)
         body = _status_body(state, _flag(request, "showInput", default=True))
         if _flag(request, "showHistory"):
-            body["historyEvents"] = self._history(request, instance)
+            body["historyEvents"] = await self._history(request, instance)
         if body["runtimeStatus"] not in ENDED:
             return web.json_response(body, status=202, headers={"Location": str(request.url), "Retry-After": "5"})
         failed = body["runtimeStatus"] == "Failed" and _flag(request, "returnInternalServerErrorOnFailure")
         return web.json_response(body, status=500 if failed else 200)
 
-    def _history(self, request: web.Request, instance: str) -> list[dict[str, Any]]:
-        chunks = self.backend.ask("StreamInstanceHistory", pb.StreamInstanceHistoryRequest(instanceId=instance))
-        events = [history_event(event) for chunk in chunks for event in chunk.events]
+    async def _history(self, request: web.Request, instance: str) -> list[dict[str, Any]]:
         return project_history(
-            events,
+            [history_event(event) for event in await self.engine.history(instance)],
             show_input=_flag(request, "showInput", default=True),
             show_history_output=_flag(request, "showHistoryOutput"),
         )
 
-    def _list_instances(self, request: web.Request) -> web.Response:
+    async def _list_instances(self, request: web.Request) -> web.Response:
         query = pb.InstanceQuery(
             maxInstanceCount=_number(request, "top", PAGE), fetchInputsAndOutputs=True, **_filter(request)
         )
         _text(query, "instanceIdPrefix", request.query.get("instanceIdPrefix"))
         _text(query, "continuationToken", request.headers.get("x-ms-continuation-token"))
-        found = self.backend.ask("QueryInstances", pb.QueryInstancesRequest(query=query))
+        found = await self.engine.ask("QueryInstances", pb.QueryInstancesRequest(query=query))
         show_input = _flag(request, "showInput", default=True)
         return _page([_status_body(state, show_input) for state in found.orchestrationState], found.continuationToken)
 
-    def _purge(self, instance: str) -> web.Response:
-        if self.backend.instance(instance) is None:
+    async def _purge(self, instance: str) -> web.Response:
+        if await find(self.engine, instance) is None:
             return web.Response(status=404)
-        purged = self.backend.ask("PurgeInstances", pb.PurgeInstancesRequest(instanceId=instance))
+        purged = await self.engine.ask("PurgeInstances", pb.PurgeInstancesRequest(instanceId=instance))
         return web.json_response({"instancesDeleted": purged.deletedInstanceCount})
 
-    def _purge_by_filter(self, request: web.Request) -> web.Response:
+    async def _purge_by_filter(self, request: web.Request) -> web.Response:
         if "createdTimeFrom" not in request.query:
             raise web.HTTPBadRequest(text="Please provide value for 'createdTimeFrom' parameter.")
         chosen = pb.PurgeInstanceFilter(**_filter(request))
-        purged = self.backend.ask("PurgeInstances", pb.PurgeInstancesRequest(purgeInstanceFilter=chosen))
+        purged = await self.engine.ask("PurgeInstances", pb.PurgeInstancesRequest(purgeInstanceFilter=chosen))
         if not purged.deletedInstanceCount:
             return web.Response(status=404)
         return web.json_response({"instancesDeleted": purged.deletedInstanceCount})
 
     async def _raise_event(self, request: web.Request, instance: str, name: str) -> web.Response:
-        refusal = self._refuse_ended(instance)
+        refusal = await self._refuse_ended(instance)
         if refusal:
             return refusal
         if request.content_type != "application/json":
@@ -139,39 +139,39 @@ class Management:
             raise web.HTTPBadRequest(text=f"Invalid JSON content: {error}") from None
         event = pb.RaiseEventRequest(instanceId=instance, name=name)
         _text(event, "input", data)
-        self.backend.ask("RaiseEvent", event)
+        await self.engine.ask("RaiseEvent", event)
         return web.Response(status=202)
 
-    def _operate(self, request: web.Request, instance: str, operation: str) -> web.Response:
-        refusal = self._refuse_ended(instance) if operation in ("terminate", "suspend", "resume") else None
-        if refusal or self.backend.instance(instance) is None:
+    async def _operate(self, request: web.Request, instance: str, operation: str) -> web.Response:
+        refusal = await self._refuse_ended(instance) if operation in ("terminate", "suspend", "resume") else None
+        if refusal or await find(self.engine, instance) is None:
             return refusal or web.Response(status=404)
         method, kind, field = OPERATIONS[operation]
         message, reason = kind(instanceId=instance), request.query.get("reason", "")
         if field:
             _text(message, field, json.dumps(reason) if field == "output" else reason)
-        self.backend.ask(method, message)
+        await self.engine.ask(method, message)
         return web.Response(status=202)
 
-    def _refuse_ended(self, instance: str) -> web.Response | None:
-        state = self.backend.instance(instance)
+    async def _refuse_ended(self, instance: str) -> web.Response | None:
+        state = await find(self.engine, instance)
         if state is None:
             return web.Response(status=404)
         return web.Response(status=410) if NAMES[state.orchestrationStatus] in ENDED else None
 
-    def _entity(self, name: str, key: str) -> web.Response:
+    async def _entity(self, name: str, key: str) -> web.Response:
         entity = str(EntityInstanceId(name, key))
-        found = self.backend.ask("GetEntity", pb.GetEntityRequest(instanceId=entity, includeState=True))
+        found = await self.engine.ask("GetEntity", pb.GetEntityRequest(instanceId=entity, includeState=True))
         if not found.exists or not found.entity.HasField("serializedState"):
             return web.Response(status=404)
         return web.json_response(_json(found.entity.serializedState))
 
-    def _list_entities(self, request: web.Request, name: str = "") -> web.Response:
+    async def _list_entities(self, request: web.Request, name: str = "") -> web.Response:
         query = pb.EntityQuery(includeState=_flag(request, "fetchState"), includeTransient=True)
         query.pageSize.value = _number(request, "top", PAGE)
         _text(query, "instanceIdStartsWith", f"@{name.lower()}@" if name else None)
         _text(query, "continuationToken", request.headers.get("x-ms-continuation-token"))
-        found = self.backend.ask("QueryEntities", pb.QueryEntitiesRequest(query=query))
+        found = await self.engine.ask("QueryEntities", pb.QueryEntitiesRequest(query=query))
         return _page([_entity_body(entity) for entity in found.entities], found.continuationToken)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import azure_functions_runtime as runtime
 import msgspec
 
+from local.functions_host.crashes import Crashes, Moment
 from local.functions_host.messages import PROTOS, Message, ParameterBinding, TypedData, request
 
 log = logging.getLogger("Host")
@@ -78,6 +79,7 @@ class App:
     def __init__(self, functions: list[Function]):
         self.functions = {function.name: function for function in functions}
         self.durable_client = ""
+        self.crashes: Crashes | None = None
 
     def triggered_by(self, kind: str) -> list[Function]:
         return [function for function in self.functions.values() if function.kind == kind]
@@ -101,6 +103,8 @@ class App:
     async def _attempt(self, function: Function, value: TypedData, reason: str, attempt: int) -> TypedData | None:
         invocation, started = str(uuid.uuid4()), time.monotonic()
         log.info("Executing 'Functions.%s' (Reason='%s', Id=%s)", function.name, reason, invocation)
+        self._reach(function, "before")
+        self._reach(function, "during")
         answer = await runtime.invocation_request(
             request(
                 invocation_request=SimpleNamespace(
@@ -117,6 +121,7 @@ class App:
                 )
             )
         )
+        self._reach(function, "after")
         duration = (time.monotonic() - started) * 1000
         if answer.result.status == PROTOS.StatusResult.Success:
             log.info("Executed 'Functions.%s' (Succeeded, Id=%s, Duration=%.0fms)", function.name, invocation, duration)
@@ -127,6 +132,10 @@ class App:
             function.name, invocation, duration, failure.stack_trace or failure,
         )  # fmt: skip
         raise failure
+
+    def _reach(self, function: Function, when: Moment) -> None:
+        if self.crashes:
+            self.crashes.reach(function.name, when)
 
     def _inputs(self, function: Function, value: TypedData) -> list[ParameterBinding]:
         clients = [binding["name"] for binding in function.bindings if binding["type"] == "durableClient"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -11,6 +12,8 @@ from shared.decisions.restart import Verdict
 
 SERVER_STEPS = ("observe", "identity", "administrator", "parameters", "restart", "role", "workspace")
 DATABASE_STEPS = ("database", "connection", "mirror", "running")
+LONGEST = 8_000
+"""Characters of a status as JSON: 8,192 is the extension's limit."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +31,19 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     waiting_for: str | None = None
     since: str | None = None
     until: str | None = None
+
+
+def fitting(status: Status) -> Status:
+    """The status as far as a custom status may hold it: a message that is too long ends with an ellipsis.
+
+    The Durable extension keeps 16 KB of UTF-16, and fails the whole run where there is more. JSON writes a character
+    beyond ASCII as six.
+    """
+    room = LONGEST - len(json.dumps(msgspec.to_builtins(msgspec.structs.replace(status, message=""))))
+    message = status.message
+    while len(json.dumps(message)) > room:
+        message = message[: len(message) * 9 // 10 - 1] + "…"
+    return msgspec.structs.replace(status, message=message)
 
 
 def at_server(step: str, databases: Sequence[str], message: str) -> Status:

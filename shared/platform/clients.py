@@ -7,7 +7,6 @@ A program that ends a loop earlier, such as a benchmark or a test, calls `close`
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,7 +25,6 @@ from shared.platform.version import VERSION
 USER_AGENT = f"fabric-mirror/{VERSION}"
 """Tells a service which app calls, and in which version."""
 
-logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]] = WeakKeyDictionary()
 

@@ -131,6 +131,23 @@ def test_the_tag_wins_over_the_request_and_the_request_over_the_defaults() -> No
     assert intent.restart == "auto"
 
 
+def test_the_tag_names_the_workspace_where_both_do() -> None:
+    tags = TagWish(True, Wish(workspace=WORKSPACE, restart="window"))
+    intent = combine(tags, Wish(workspace=OTHER_WORKSPACE, restart="now"), settings(DEFAULT_WORKSPACE=OTHER_WORKSPACE))
+    assert (intent.workspace, intent.restart) == (WORKSPACE, "window")
+
+
+def test_a_name_has_63_bytes_at_most() -> None:
+    longest = "é" * 31 + "x"
+    assert read_body(msgspec.json.encode({"databases": [longest]})).databases == (longest,)
+    with pytest.raises(InvalidInput, match="names of 1 to 63 bytes"):
+        read_body(msgspec.json.encode({"databases": ["é" * 32]}))
+
+
+def test_a_name_that_is_repeated_contradicts_nothing() -> None:
+    check_request(Wish(databases=("a", "a")), TagWish(True, Wish(databases=("a",))), PREFIX)
+
+
 def test_who_wants_it() -> None:
     assert not combine(TagWish(), None, settings()).wanted
     assert combine(TagWish(), Wish(), settings()).source == "request"

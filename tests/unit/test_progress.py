@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,3 +86,18 @@ def test_a_run_that_did_not_stands_where_it_ended() -> None:
 def test_the_end_of_a_wait_waits_for_nothing() -> None:
     waiting = progress.waiting(progress.at_server("restart", ("shop",), ""), Verdict(message="", waiting_for="x"))
     assert progress.ended(waiting, Outcome("Superseded")).waiting_for is None
+
+
+@pytest.mark.parametrize(
+    "message", ["x" * 20_000, "ü" * 20_000, "\\" * 20_000], ids=["ascii", "beyond ASCII", "escaped"]
+)
+def test_a_status_fits_into_a_custom_status(message: str) -> None:
+    status = progress.fitting(progress.at_server("observe", ["shop"], message))
+    assert 7_000 < len(json.dumps(msgspec.to_builtins(status))) <= 8_000
+    assert status.message.endswith("…")
+    assert message.startswith(status.message[:-1])
+
+
+def test_a_status_that_fits_stays_as_it_is() -> None:
+    status = progress.at_server("observe", ["shop"], "x" * 7_000)
+    assert progress.fitting(status) == status

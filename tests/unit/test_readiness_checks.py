@@ -199,6 +199,29 @@ def test_subjects() -> None:
     assert named.subject == "-"
 
 
+def test_a_server_that_is_not_ready_keeps_its_baseline_and_hides_its_databases() -> None:
+    stopped = {"state": "Stopped", "databases": ()}
+    found = report(intent(databases=()), stopped, parameters={}, used=None, databases=(), baseline_worker_processes=8)
+    assert (found.plan.baseline_worker_processes, checks(found, "Databases")) == (8, [])
+    found = report(server_changes=stopped, parameters={}, used=None, databases=(), baseline_worker_processes=None)
+    assert found.plan.baseline_worker_processes == 0
+
+
+def test_parameters_are_not_all_well_where_one_cannot_be_set() -> None:
+    unfit = READY | {"wal_level": Parameter(name="wal_level", value="replica", read_only=True)}
+    assert checks(report(parameters=unfit), "Parameter") == []
+
+
+def test_a_check_that_passes_says_nothing() -> None:
+    assert {check.message for check in report().checks if check.id != "Parameter"} == {""}
+    assert [check.message for check in checks(report(), "Parameter")] == ["Every server parameter is as needed."]
+
+
+def test_the_report_names_the_workspace() -> None:
+    assert report().workspace_name == "Sales"
+    assert report(workspace=None).workspace_name == ""
+
+
 def test_without_anybody_who_may_a_superuser_has_to_run_the_statement() -> None:
     [failed] = report(databases=(inside(not_takeable=(NOT_TAKEABLE,)),)).failures
     assert failed.remedy == "Run as a superuser: GRANT;"

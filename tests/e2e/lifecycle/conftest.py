@@ -1,7 +1,7 @@
 """A stack of its own for the lives of servers: with several Fabric workspaces that the app may use, a large quota, and
 mirrored databases that are there at once.
 
-The in-memory backend forgets all runs when its host ends, so that a wait which outlives a redeploy can't be shown here.
+The in-memory engine forgets all runs when its host ends: `tests/e2e/engine` shows what outlives that.
 """
 
 from __future__ import annotations
@@ -36,9 +36,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.timeout(ALL_SECONDS))
 
 
-def prepared_stack(stack_factory: StackFactory, settings: Mapping[str, str] | None = None) -> Stack:
-    """A stack of this kind, with some more app settings."""
-    stack = stack_factory(*PARTS, settings={**SETTINGS, **(settings or {})})
+def prepared_stack(
+    stack_factory: StackFactory, settings: Mapping[str, str] | None = None, engine: str | None = None
+) -> Stack:
+    """A stack of this kind, with some more app settings, and with an engine of its own choice."""
+    stack = stack_factory(*PARTS, settings={**SETTINGS, **(settings or {})}, engine=engine)
     stack.control("fabric", "PUT", "behaviour", {"initializingSeconds": 0})
     stack.control("fabric", "PUT", "quota", {"calls": QUOTA, "seconds": 60})
     for number, workspace in enumerate(WORKSPACES):

@@ -28,20 +28,22 @@ type Seen = dict[str, Any]
 
 
 class Shared:
-    """What several stories share, since it takes long to make: the first story makes it, and they are told one after
-    the other, each under its own name."""
+    """A server that several stories share, since it takes long to prepare. The first story prepares it. They are told
+    one after the other, each under its own name."""
 
     def __init__(self, make: Callable[[Operator], tuple[Any, ...]]):
         self._make = functools.cache(make)
         self._turn = threading.Lock()
 
     def story(self, claim: Callable[..., None]) -> Story:
-        """`claim` as a story; it is called with the operator and what `make` gave."""
+        """`claim` as a story; it is called with the operator, and with the server and whatever else `make` gave."""
 
         @functools.wraps(claim)
         def tell(operator: Operator) -> None:
             with self._turn:
-                claim(operator, *self._make(operator))
+                server, *others = self._make(operator)
+                eventually(lambda: operator.mailbox(server), lambda box: not box["running"], SECONDS)
+                claim(operator, server, *others)
 
         return tell
 

@@ -57,7 +57,7 @@ def status(operator: Operator, workspace: str, item: str) -> str:
 
 
 def starts(operator: Operator, item: str) -> int:
-    """How often the mirrored database was started: each time seeds every table anew."""
+    """How often the mirrored database was started: each time copies every table."""
     found = operator.control("fabric", "calls")
     return sum(call["operation"] == STARTS and item in call["path"] for call in found)
 
@@ -242,7 +242,7 @@ def a_password_asked_for_during_a_rotation_comes_after_it(
         assert operator.call("POST", door).status == 202
         first = eventually(lambda: password(operator, secret), lambda text: text != before)
         assert operator.call("POST", door).status == 202
-        eventually(lambda: password(operator, secret), lambda text: text not in (before, first), 30)
+        eventually(lambda: password(operator, secret), lambda text: text not in (before, first), 90)
 
     seen = after(operator, server, twice)
     assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])

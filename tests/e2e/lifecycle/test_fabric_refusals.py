@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from local.scenario import Operator, Server
 from local.topology import APP
-from tests.component.fabric.callers import Caller
+from shared.desired import server_id
+from shared.fabric.connection import name_of
+from tests.component.fabric.callers import Caller, connection_body
 from tests.e2e.lifecycle.story import Story, after, codes, mirrored, put, row, with_shop
 
 ORDERS = {"tables": [{"database": "shop", "schema": "sales", "table": "orders"}]}
 
 
-def refuse_the_next_change(operator: Operator, item: str, **fault: Any) -> None:
+def make_the_next_change_wait(operator: Operator, item: str, seconds: int) -> None:
     """Of this mirrored database alone: other stories are told at the same time."""
-    order = {"operation": "Items_UpdateMirroredDatabaseDefinition", "path": item, "message": "So says Fabric.", **fault}
-    operator.stack.control("fabric", "POST", "faults", order)
+    fault = {"operation": "Items_UpdateMirroredDatabaseDefinition", "path": item, "status": 429}
+    operator.stack.control("fabric", "POST", "faults", fault | {"code": "RequestBlocked", "retry_after": seconds})
 
 
 def connection_of(operator: Operator, server: Server) -> str:
@@ -33,22 +34,26 @@ def connection_of(operator: Operator, server: Server) -> str:
 
 def a_refusal_is_told_and_the_next_look_goes_on(operator: Operator) -> None:
     server, application = with_shop(operator, "pg-refused", 15)
-    [mirror] = mirrored(operator, server)["mirrors"]
-    refuse_the_next_change(operator, mirror["mirrored_database"], fail_operation=True)
-    seen = after(operator, server, lambda: put(operator, server, ORDERS))
-    assert (seen["phase"], codes(seen), codes(seen["mirrors"][0])) == ("Blocked", ["InjectedFault"], ["InjectedFault"])
+    app, somebody = (Caller(operator.topology, principal) for principal in (APP, "operator"))
+    name = name_of(server_id.parse(server.id), "shop")
+    theirs = connection_body(name, server.address, "shop", "u", "p", skipTestConnection=True)
+    held = somebody.call("POST", "/connections", theirs).json()["id"]
+    seen = after(operator, server, lambda: put(operator, server))
+    taken = ["ConnectionNameTaken"]
+    assert (seen["phase"], codes(seen), codes(seen["mirrors"][0])) == ("Blocked", taken, taken)
     [reason] = seen["reasons"]
-    assert reason["message"].startswith("Database shop: ")
-    assert "An operation of Fabric failed: " in reason["message"]
-    assert "Fabric portal" in reason["remedy"]
+    assert reason["message"].startswith(f"Database shop: A Fabric connection called '{name}' exists that ")
+    assert "Share it with the app's identity as Owner, or rename or delete it." in reason["remedy"]
     assert "Traceback" not in str(seen)
+    assert connection_of(operator, server) == ""
+    assert somebody.call("DELETE", f"/connections/{held}").ok  # it was left alone
 
-    refuse_the_next_change(operator, mirror["mirrored_database"], status=429, code="RequestBlocked", retry_after=6)
+    [mirror] = mirrored(operator, server)["mirrors"]
+    make_the_next_change_wait(operator, mirror["mirrored_database"], seconds=6)
     started = time.monotonic()
     mirrored(operator, server, ORDERS)  # a pause of Fabric's is no refusal: it is waited out
     assert time.monotonic() - started > 6
 
-    app = Caller(operator.topology, APP)
     assert app.call("DELETE", f"/connections/{connection_of(operator, server)}").ok
     [mirror] = mirrored(operator, server)["mirrors"]
     assert app.call("GET", f"/connections/{connection_of(operator, server)}").ok

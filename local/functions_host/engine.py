@@ -1,0 +1,53 @@
+"""The face that both Durable engines show to the rest of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import durabletask.internal.orchestrator_service_pb2 as pb
+import grpc  # type: ignore[import-untyped]
+from aiohttp import web
+
+type Meet = Callable[[str], None]
+"""Is told where the app's durable clients find the engine: the host and the port of its gRPC service."""
+
+
+class Refused(Exception):
+    """The engine says no to a call of the host: a gRPC status code and its reason."""
+
+    def __init__(self, code: grpc.StatusCode, details: str):
+        super().__init__(details)
+        self.code, self.details = code, details
+
+
+class Engine(Protocol):
+    """Runs orchestrations and entities, and has the app's functions called for them."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is an engine to ask."""
+
+    def start(self, meet: Meet) -> None:
+        """Take work from now on. `meet` is called whenever the engine has another address."""
+
+    async def stop(self) -> None:
+        """Take no more work."""
+
+    async def ask(self, method: str, message: Any) -> Any:
+        """The answer of a method of Durable Task's gRPC service. Raises `Refused`."""
+
+    async def history(self, instance_id: str) -> list[pb.HistoryEvent]:
+        """The events of an orchestration so far. Raises `Refused`."""
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer what the engine itself asks of the host, under `WORKER_PATH`."""
+
+
+WORKER_PATH = "/.worker/"
+
+
+async def find(engine: Engine, instance_id: str) -> pb.OrchestrationState | None:
+    """The state of an orchestration with its input and output, or None where there is none of this id."""
+    answer = await engine.ask("GetInstance", pb.GetInstanceRequest(instanceId=instance_id, getInputsAndOutputs=True))
+    return answer.orchestrationState if answer.exists else None
