@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from shared.decisions.health import SEVERITY
 from shared.desired.intent import RESTART_POLICIES
 from shared.platform.settings import variables
 from shared.source import tables
-from tests import bicep, source
+from tests import source, templates
 from tests.source import ROOT
 
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -35,12 +34,22 @@ RUN = {
     "make package": ("tests/component/test_package.py", "package.build("),
     "make screenshot": ("Makefile", "screenshot:"),
     "make setup": (".ci/run", "make setup"),
+    "make snapshots": ("tests/component/test_templates.py", 'run("snapshots")'),
     "make start": ("tests/e2e/test_start_and_stop.py", '"start"'),
     "make stop": ("tests/e2e/test_start_and_stop.py", '"stop"'),
     "make test": (".ci/run", "make test"),
     "make test-all": (".github/workflows/ci.yml", "make test-all"),
     "make test-unit": ("tests/unit/test_repository.py", '"test-unit"'),
+    # The hooks' commands, by which the documents' own are written.
+    "az eventgrid system-topic delete": (
+        "tests/unit/test_infra_scripts.py",
+        '"eventgrid", "system-topic", "event-subscription", "delete"',
+    ),
+    "az monitor metrics alert delete": ("tests/unit/test_infra_scripts.py", '"monitor", "metrics", "alert", "delete"'),
+    "azd hooks run postdeploy": ("tests/unit/test_infra_scripts.py", '"subscribe.sh"'),
     # These need Azure: the workflow that deploys runs them.
+    "az login": (".github/workflows/deploy.yml", "azure/login@"),
+    "azd auth login": (".github/workflows/deploy.yml", "azd auth login"),
     "azd up": (".github/workflows/deploy.yml", "azd up"),
     "azd provision": (".github/workflows/deploy.yml", "azd up"),
     "azd deploy": (".github/workflows/deploy.yml", "azd up"),
@@ -74,8 +83,8 @@ def defaults() -> dict[str, str]:
     for field in variables():
         default: Any = "" if field.required else field.default
         found[field.encode_name] = str(default).lower() if isinstance(default, bool) else str(default)
-    declaration = bicep.variable(bicep.parse(ROOT / "infra/modules/app.bicep"), "schedules")
-    return found | dict(re.findall(r"(\w+): options\.\?\w+ \?\? '([^']+)'", bicep.text(declaration)))
+    settings = templates.app_settings()
+    return found | {name: settings[name] for name in source.schedules()}
 
 
 def test_the_settings_table_has_every_setting_with_its_default() -> None:
@@ -143,8 +152,10 @@ def test_the_tags_and_their_values_are_explained() -> None:
 
 
 def test_every_alert_is_explained() -> None:
-    rules = set(re.findall(r"name: '([a-z-]+)'\n\s+query:", (ROOT / "infra/modules/alerts.bicep").read_text()))
-    rules |= set(re.findall(r"name: '([a-z-]+)-\$\{name\}'", (ROOT / "infra/modules/system_topic.bicep").read_text()))
+    queries = templates.resources("subscribed", "Microsoft.Insights/scheduledQueryRules")
+    metrics = templates.resources("subscribed", "Microsoft.Insights/metricAlerts")
+    rules = {one["name"].removesuffix("-prod") for one in queries}
+    rules |= {one["name"].partition("-func-")[0] for one in metrics}
     assert {cells[0].strip("`") for cells in rows(section(OPERATIONS, "Alerts"))} == rules
 
 
@@ -237,6 +248,3 @@ def test_the_variables_that_azd_is_told_are_those_of_the_parameters() -> None:
     for path in DOCUMENTS:
         for name in re.findall(r"azd env set (\w+)", path.read_text()):
             assert f"${{{name}" in parameters, name
-    workflow = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text())["jobs"]["deploy"]["env"]
-    signing_in = {"AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID"}
-    assert all(f"${{{name}" in parameters for name in set(workflow) - signing_in)
