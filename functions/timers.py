@@ -27,7 +27,7 @@ async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunct
     """Start a sweep, unless the last one is still running. A sweep that does not end is ended for the next one."""
     last = await client.get_orchestration_state(SWEEP, fetch_payloads=False)
     if last and last.runtime_status in signals.ALIVE:
-        from shared.platform import telemetry
+        from shared.steps import measurements
 
         age = datetime.now(UTC) - last.created_at.replace(tzinfo=UTC)
         if age > TIMES_AS_LONG * timedelta(minutes=settings().health.sweep_minutes):
@@ -35,7 +35,7 @@ async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunct
             await signals.end(client, SWEEP)
         else:
             log.warning("The last health sweep is still running; this one is left out.")
-        telemetry.skipped()
+        measurements.count_skipped()
         return
     await client.purge_orchestration(SWEEP)
     await client.schedule_new_orchestration(

@@ -1,1 +1,1 @@
-"""What people and portals look at: lists of mirrors and servers, and the pages that show them."""
+"""Lists of mirrors and servers for portals, and pages that show them to people."""

@@ -1,4 +1,4 @@
-"""The page of one mirror: how it is and why, its history as charts, and the tables that fail."""
+"""The page of one mirror: its level with the reasons, its history as charts, and the tables that fail."""
 
 from __future__ import annotations
 
@@ -21,49 +21,51 @@ NOT_KNOWN = "not known"
 
 
 class Change(msgspec.Struct, frozen=True):
-    """From `at` on, a mirror was seen at another level than before."""
+    """A change of a mirror's level."""
 
     at: datetime
+    """When the app first saw the new level."""
     before: str
     level: str
 
 
 class Detail(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page shows. `history` is oldest first; `recorded` is the database's own row, None once released.
-
-    `hours` are shown, and at most `most_hours` can be.
-    """
+    """What the page shows."""
 
     row: HealthRow
     recorded: MirrorRow | None
+    """The database's own row; None after the release."""
     now: datetime
     hours: int
+    """How many hours of the history the page shows."""
     most_hours: int
+    """How many hours it can show."""
     history: tuple[Observation, ...]
+    """The oldest first."""
 
     @property
     def ranges(self) -> dict[int, str]:
-        """The ranges to choose from: hours and names."""
+        """The ranges that a person can choose: hours and names."""
         return {hours: name for hours, name in RANGES.items() if hours <= self.most_hours}
 
     @property
     def changes(self) -> list[Change]:
-        """The last changes of level, newest first."""
-        found = [
-            Change(here.updated_at, before.level, here.level)
-            for before, here in pairwise(self.history)
-            if before.level != here.level
+        """The last changes of level, the newest first."""
+        changes = [
+            Change(after.updated_at, before.level, after.level)
+            for before, after in pairwise(self.history)
+            if before.level != after.level
         ]
-        return found[: -MOST_CHANGES - 1 : -1]
+        return changes[: -MOST_CHANGES - 1 : -1]
 
 
 async def look(workspace: str, mirrored_database: str, parameters: Mapping[str, str]) -> Detail:
-    """The mirror that an address names. Raises `NotFound`, and `InvalidInput` naming the parameter that is wrong."""
+    """The mirror that an address names. Raises `NotFound`, or `InvalidInput`, which names the wrong parameter."""
     row = await listing.read(workspace, mirrored_database)
     most_hours = listing.most_hours()
     hours = queries.count(parameters, "hours", listing.HOURS, most_hours)
     now = datetime.now(UTC)
-    history = [seen async for seen in glance.observations(row.item, now - timedelta(hours=hours))]
+    history = [observation async for observation in glance.observations(row.item, now - timedelta(hours=hours))]
     return Detail(
         row=row,
         recorded=await store.read_mirror(row.server, row.database),
@@ -75,47 +77,49 @@ async def look(workspace: str, mirrored_database: str, parameters: Mapping[str, 
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One chart with its labels: `ends` are the figures at the top and the foot of the scale, `now` the last one."""
+    """One chart with its labels."""
 
     title: str
     now: str
+    """The last figure."""
     ends: tuple[str, str]
+    """The figures at the top and at the foot of the scale."""
     svg: str
 
 
-def figures(found: Detail) -> list[Figure]:
-    """Latency, retained WAL and rows over time. Those of which nothing is known are left out."""
-    span = span_of(found)
-    over = f"over the last {range_name(found.hours)}"
-    drawn: list[tuple[str, str, Callable[[float], str], bool]] = [
+def figures(shown: Detail) -> list[Figure]:
+    """Charts of latency, retained WAL and rows over time, without those that have no known figure."""
+    span = span_of(shown)
+    over = f"over the last {range_name(shown.hours)}"
+    charted: list[tuple[str, str, Callable[[float], str], bool]] = [
         ("Latency", "latency_seconds", words.duration, True),
         ("WAL retained for the mirror", "retained_wal_bytes", words.size, True),
         ("Rows replicated", "rows", words.number, False),
     ]
-    made = []
-    for title, name, say, from_zero in drawn:
-        points = [(seen.updated_at, getattr(seen, name)) for seen in found.history]
-        known = [value for _, value in points if value is not None]
-        if known:
-            low, high, last = (0.0 if from_zero else min(known)), max(known), points[-1][1]
+    drawn = []
+    for title, name, say, from_zero in charted:
+        points = [(observation.updated_at, getattr(observation, name)) for observation in shown.history]
+        values = [value for _, value in points if value is not None]
+        if values:
+            low, high, last = (0.0 if from_zero else min(values)), max(values), points[-1][1]
             now = NOT_KNOWN if last is None else say(last)
-            label = f"{title} {over}: {say(min(known))} at least, {say(high)} at most, {now} at the end."
+            label = f"{title} {over}: {say(min(values))} at least, {say(high)} at most, now {now}."
             svg = charts.line(points, span, (low, high), label)
-            made.append(Figure(title, now, (say(high), say(low)), svg))
-    return made
+            drawn.append(Figure(title, now, (say(high), say(low)), svg))
+    return drawn
 
 
-def levels(found: Detail) -> str:
+def levels(shown: Detail) -> str:
     """The levels over time as a band."""
-    seen = [(row.updated_at, row.level) for row in found.history]
-    changes = words.plural(len(found.changes), "change")
-    label = f"Level over the last {range_name(found.hours)}: {changes}, {found.row.level} at the end."
-    return charts.band(seen, span_of(found), label)
+    history = [(observation.updated_at, observation.level) for observation in shown.history]
+    changes = words.plural(len(shown.changes), "change")
+    label = f"Level over the last {range_name(shown.hours)}: {changes}, now {shown.row.level}."
+    return charts.band(history, span_of(shown), label)
 
 
-def span_of(found: Detail) -> Span:
-    """The time that the charts cover."""
-    return Span(found.now - timedelta(hours=found.hours), found.now)
+def span_of(shown: Detail) -> Span:
+    """The time that the charts show."""
+    return Span(shown.now - timedelta(hours=shown.hours), shown.now)
 
 
 def range_name(hours: int) -> str:

@@ -1,4 +1,7 @@
-"""Mirrors and servers as portals get them: lists, filtered and paged, and one mirror with its history."""
+"""Mirrors and servers for portals: filtered lists in pages, and one mirror with its history.
+
+The docstrings of the types are their descriptions in the API's OpenAPI document, so they explain the fields too.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,17 @@ from shared.records.glance import MirrorGlance, Observation, ServerGlance
 from shared.records.rows import HealthRow
 
 PHASES = ("Waiting", "Blocked", "Preparing", "Releasing", "New", "Mirrored")
-"""Of a server, in the order in which they want attention."""
+"""The phases of a server, in the order in which they need attention."""
 LIMIT, MOST = 100, 500
 OBSERVATIONS, MOST_OBSERVATIONS = 1000, 10_000
 HOURS = 24
 
 
 class Mirror(msgspec.Struct, frozen=True, kw_only=True):
-    """One mirrored database as it was last seen, at `observed_at`. None: not known.
+    """The last observation of one mirror. A figure is null where it is not known.
 
-    `since` is when its level was first seen, `tables_at` when its tables were last seen. `failing` names tables that
-    don't replicate, a few of `tables_failing`.
+    `status` is Fabric's word. `since` is when the app first saw the level, `tables_at` when it last saw the tables.
+    `failing` has some of the tables that do not replicate, each with Fabric's error; `tables_failing` counts them all.
     """
 
     workspace: str
@@ -58,9 +61,10 @@ class Mirror(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mirrors(msgspec.Struct, frozen=True, kw_only=True):
-    """Some mirrors, worst first. `total`: how many were asked for; `counts`: by level, whatever level was asked for.
+    """One page of a list of mirrors, the worst first.
 
-    `continuation` is handed back to get those that follow; empty: these were the last.
+    `total` counts the mirrors that fit the query. `counts` has the number of mirrors of each level that fit the rest of
+    the query. `continuation` is a parameter that asks for the next page; it is empty on the last page.
     """
 
     value: tuple[Mirror, ...]
@@ -70,7 +74,7 @@ class Mirrors(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MirrorObservation(msgspec.Struct, frozen=True, kw_only=True):
-    """How a mirror was at a moment. None: not known then."""
+    """One observation of a mirror. A figure is null where it was not known then."""
 
     at: datetime
     level: str
@@ -83,9 +87,10 @@ class MirrorObservation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MirrorHistory(msgspec.Struct, frozen=True, kw_only=True):
-    """A mirror as it was last seen, and its history, newest first. `continuation` as in `Mirrors`.
+    """A mirror with its history, the newest observation first. `continuation` is as in `Mirrors`.
 
-    `mirrored_database_name` is what Fabric shows; empty: not made yet, or released.
+    `mirrored_database_name` is the name that Fabric shows. It is empty before the app creates the mirrored database and
+    after the release.
     """
 
     latest: Mirror
@@ -95,7 +100,10 @@ class MirrorHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """A known server. `run` is the last run's instance id; `progress` how far it is, while it is under way."""
+    """A server that somebody wants mirrored, or wanted.
+
+    `run` is the instance id of its last run; `progress` is the progress of that run while it lasts.
+    """
 
     server: str
     phase: str
@@ -106,7 +114,11 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Servers(msgspec.Struct, frozen=True, kw_only=True):
-    """Some servers, by phase and name. `total`, `counts` (by phase) and `continuation` as in `Mirrors`."""
+    """One page of a list of servers, in order of phase and name.
+
+    `total` and `continuation` are as in `Mirrors`. `counts` has the number of servers of each phase that fit the rest
+    of the query.
+    """
 
     value: tuple[Server, ...]
     total: int
@@ -115,7 +127,7 @@ class Servers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def mirrors(parameters: Mapping[str, str]) -> Mirrors:
-    """The mirrors that an address asks for. Raises `InvalidInput` naming the parameter that is wrong."""
+    """The mirrors that an address asks for. Raises `InvalidInput`, which names the wrong parameter."""
     query, limit = queries.read(parameters), queries.count(parameters, "limit", LIMIT, MOST)
     chosen = queries.choose(query, await glance.mirrors(query.workspace or None))
     shown, continuation = queries.after(chosen.mirrors, queries.place, parameters.get("continuation", ""), limit)
@@ -133,93 +145,93 @@ async def mirror(workspace: str, mirrored_database: str, parameters: Mapping[str
     hours = queries.count(parameters, "hours", HOURS, most_hours())
     limit = queries.count(parameters, "limit", OBSERVATIONS, MOST_OBSERVATIONS)
     before = _moment(parameters.get("continuation", ""))
-    found: list[Observation] = []
+    observations: list[Observation] = []
     continuation = ""
     async for observation in glance.observations(row.item, datetime.now(UTC) - timedelta(hours=hours), before):
-        if len(found) == limit:
-            continuation = msgspec.to_builtins(found[-1].updated_at)
+        if len(observations) == limit:
+            continuation = msgspec.to_builtins(observations[-1].updated_at)
             break
-        found.append(observation)
+        observations.append(observation)
     recorded = await store.read_mirror(row.server, row.database)
     return MirrorHistory(
         latest=of_row(row),
         mirrored_database_name=recorded.item_name if recorded else "",
-        history=_history(found),
+        history=_history(observations),
         continuation=continuation,
     )
 
 
 async def servers(parameters: Mapping[str, str]) -> Servers:
-    """The known servers that an address asks for, without their progress. Raises `InvalidInput`."""
-    phase = parameters.get("phase", "").strip()
-    wanted = next((known for known in PHASES if known.lower() == phase.lower()), "")
-    if phase and not wanted:
-        raise queries.refuse("phase", phase, f"one of {', '.join(PHASES)}")
+    """The servers that an address asks for, without their progress. Raises `InvalidInput`."""
+    text = parameters.get("phase", "").strip()
+    chosen_phase = next((phase for phase in PHASES if phase.lower() == text.lower()), "")
+    if text and not chosen_phase:
+        raise queries.refuse("phase", text, f"one of {', '.join(PHASES)}")
     words = parameters.get("search", "").lower().split()
     limit = queries.count(parameters, "limit", LIMIT, MOST)
-    known = [row for row in await known_servers() if all(word in str(row.id).lower() for word in words)]
-    chosen = [row for row in known if wanted in ("", row.phase)]
+    named = [row for row in await all_servers() if all(word in str(row.id).lower() for word in words)]
+    chosen = [row for row in named if chosen_phase in ("", row.phase)]
     shown, continuation = queries.after(chosen, _standing, parameters.get("continuation", ""), limit)
     return Servers(
         value=tuple(map(of_server, shown)),
         total=len(chosen),
-        counts={phase: sum(row.phase == phase for row in known) for phase in PHASES},
+        counts={phase: sum(row.phase == phase for row in named) for phase in PHASES},
         continuation=continuation,
     )
 
 
-def with_progress(found: Servers, progress: Mapping[str, Status]) -> Servers:
-    """The same, with how far the runs are, by instance id."""
-    value = (msgspec.structs.replace(server, progress=progress.get(server.run)) for server in found.value)
-    return msgspec.structs.replace(found, value=tuple(value))
+def with_progress(servers: Servers, progress: Mapping[str, Status]) -> Servers:
+    """The same list, with the progress of the runs. `progress` has it by instance id."""
+    value = (msgspec.structs.replace(server, progress=progress.get(server.run)) for server in servers.value)
+    return msgspec.structs.replace(servers, value=tuple(value))
 
 
-async def known_servers(without_phase: str = "") -> list[ServerGlance]:
-    """The servers that somebody asked for, but those in one phase; by phase and name."""
+async def all_servers(without_phase: str = "") -> list[ServerGlance]:
+    """Every server that the app has a row of, except those in one phase, in order of phase and name."""
     return sorted(await glance.servers(settings().scope.subscriptions, without_phase), key=_standing)
 
 
 async def read(workspace: str, mirrored_database: str) -> HealthRow:
-    """The latest observation of one mirror. Raises `NotFound` for one that was never looked at, and `InvalidInput`."""
+    """The latest observation of one mirror. Raises `NotFound` where the app has no observation, and `InvalidInput`."""
     row = await store.read_health(
         queries.guid("workspace", workspace), queries.guid("mirrored database", mirrored_database)
     )
     if row is None:
         raise NotFound(
-            f"There is no mirror {mirrored_database} in workspace {workspace}, or it was never looked at.",
+            f"There is no mirror {mirrored_database} in workspace {workspace}, or no sweep has looked at it yet.",
             code="MirrorNotFound",
-            remedy="GET /api/mirrors lists the known ones.",
+            remedy="GET /api/mirrors lists the mirrors.",
         )
     return row
 
 
 async def in_full(mirrors: Sequence[MirrorGlance]) -> list[HealthRow]:
-    """The rows of these mirrors, read by their keys. One that has gone meanwhile is left out."""
+    """The rows of these mirrors, read by their keys, without the rows that are gone by now."""
     rows = await asyncio.gather(*(store.read_health(mirror.workspace, mirror.item) for mirror in mirrors))
     return [row for row in rows if row is not None]
 
 
 def most_hours() -> int:
-    """How far back there is a history."""
+    """How many hours of history the app keeps."""
     return 24 * settings().health.history_days
 
 
 def of_row(row: HealthRow) -> Mirror:
-    """A row as it is shown."""
-    kept = {name: getattr(row, name) for name in Mirror.__struct_fields__ if hasattr(row, name)}
-    return Mirror(**kept | {"mirrored_database": row.item, "server": str(row.server), "observed_at": row.updated_at})
+    """A row in the form for portals."""
+    values = {name: getattr(row, name) for name in Mirror.__struct_fields__ if hasattr(row, name)}
+    return Mirror(**values | {"mirrored_database": row.item, "server": str(row.server), "observed_at": row.updated_at})
 
 
 def of_server(row: ServerGlance) -> Server:
-    """A row as it is shown."""
+    """A row in the form for portals."""
     return Server(server=str(row.id), phase=row.phase, reasons=row.reasons, run=row.run, updated_at=row.updated_at)
 
 
-def _history(found: Sequence[Observation]) -> tuple[MirrorObservation, ...]:
-    def kept(row: Observation) -> dict[str, Any]:
+def _history(observations: Sequence[Observation]) -> tuple[MirrorObservation, ...]:
+    def values(row: Observation) -> dict[str, Any]:
         return {name: getattr(row, name) for name in MirrorObservation.__struct_fields__ if name != "at"}
 
-    return tuple(MirrorObservation(at=row.updated_at, **kept(row)) for row in found)
+    return tuple(MirrorObservation(at=row.updated_at, **values(row)) for row in observations)
 
 
 def _standing(row: ServerGlance) -> Key:
@@ -232,9 +244,9 @@ def _moment(continuation: str) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(continuation)
-        given = moment.tzinfo is not None and moment.astimezone(UTC) <= datetime.now(UTC)
+        is_valid = moment.tzinfo is not None and moment.astimezone(UTC) <= datetime.now(UTC)
     except (ValueError, OverflowError):
-        given = False
-    if not given:
-        raise queries.refuse("continuation", continuation, "what the last answer gave as its continuation")
+        is_valid = False
+    if not is_valid:
+        raise queries.refuse("continuation", continuation, queries.CONTINUATION)
     return moment

@@ -1,4 +1,4 @@
-"""The page that an operator keeps open: how many mirrors are how, which servers need somebody, and the list."""
+"""The page that an operator keeps open: the number of mirrors by level, the servers that need somebody, the list."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ PAGE = 25
 MOST_PAGES = 10_000
 TREND = timedelta(hours=24)
 MOST_SERVERS = 8
-"""Servers that are shown of each kind; they are all counted."""
+"""How many servers of each kind the page shows; it counts them all."""
 MOST_SUGGESTED = 300
+"""How many names of servers the page suggests."""
 REMEMBERED = 1000
+"""How many lines the process remembers."""
 MIRRORED = "Mirrored"
-"""The phase of servers that need nobody: the page leaves them out."""
+"""The phase of servers that need nobody: the page does not show them."""
 AT_WORK = ("Preparing", "Releasing", "New")
 
 
@@ -39,40 +41,44 @@ class Line(msgspec.Struct, frozen=True):
 
     @property
     def points(self) -> list[Point]:
-        return [(seen.updated_at, seen.latency_seconds) for seen in self.trend]
+        """The latency as points of a chart."""
+        return [(observation.updated_at, observation.latency_seconds) for observation in self.trend]
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page shows. `counts` by level; `page` of `pages`; `total`: mirrors that fit the query.
-
-    `waiting`, `blocked` and `working` are servers, the first few of `servers` counted by phase. `mirrored_servers`
-    counts those of the mirrors in `counts`; `names` and `workspaces` (names by id) are offered to choose from,
-    whatever is asked for.
-    """
+    """What the page shows."""
 
     query: Query
     now: datetime
     counts: dict[str, int]
+    """How many mirrors of each level fit the rest of the query."""
     total: int
+    """How many mirrors fit the query."""
     lines: tuple[Line, ...]
     page: int
+    """The number of this page, from 1 to `pages`."""
     pages: int
     servers: dict[str, int]
+    """How many servers are in each phase, without the phase `MIRRORED`."""
     mirrored_servers: int
+    """How many servers the mirrors in `counts` have."""
     waiting: tuple[Server, ...]
+    """The first `MOST_SERVERS` servers, like the next two."""
     blocked: tuple[Server, ...]
     working: tuple[Server, ...]
     names: tuple[str, ...]
+    """The names of servers that the page suggests, whatever the query is."""
     workspaces: dict[str, str]
+    """The names of the workspaces that a person can choose, by id, whatever the query is."""
 
     @property
     def at_work(self) -> int:
-        """How many servers are being prepared or released, or are about to be."""
+        """How many servers the app prepares or releases, now or soon."""
         return sum(self.servers[phase] for phase in AT_WORK)
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """The runs of the shown servers that may be under way."""
+        """The instance ids of the runs of the shown servers, as far as they may still last."""
         return tuple(server.run for server in (*self.waiting, *self.working) if server.run)
 
 
@@ -80,10 +86,10 @@ _remembered: dict[tuple[str, str], tuple[str, Line]] = {}
 
 
 async def look(parameters: Mapping[str, str]) -> Overview:
-    """What an address asks for. Raises `InvalidInput` naming the parameter that is wrong."""
+    """The page that an address asks for. Raises `InvalidInput`, which names the wrong parameter."""
     query, page = queries.read(parameters), queries.count(parameters, "page", 1, MOST_PAGES)
-    everything, known = await asyncio.gather(glance.mirrors(), listing.known_servers(MIRRORED))
-    chosen = queries.choose(query, everything)
+    mirrors, servers = await asyncio.gather(glance.mirrors(), listing.all_servers(MIRRORED))
+    chosen = queries.choose(query, mirrors)
     pages = max(1, math.ceil(len(chosen.mirrors) / PAGE))
     page = min(page, pages)
     shown = chosen.mirrors[(page - 1) * PAGE : page * PAGE]
@@ -91,7 +97,7 @@ async def look(parameters: Mapping[str, str]) -> Overview:
     lines = await asyncio.gather(*(_line(mirror, now) for mirror in shown))
 
     def of_phase(*phases: str) -> tuple[Server, ...]:
-        return tuple(listing.of_server(row) for row in known if row.phase in phases)[:MOST_SERVERS]
+        return tuple(listing.of_server(row) for row in servers if row.phase in phases)[:MOST_SERVERS]
 
     return Overview(
         query=query,
@@ -101,26 +107,36 @@ async def look(parameters: Mapping[str, str]) -> Overview:
         lines=tuple(line for line in lines if line),
         page=page,
         pages=pages,
-        servers={phase: sum(row.phase == phase for row in known) for phase in listing.PHASES if phase != MIRRORED},
+        servers={phase: sum(row.phase == phase for row in servers) for phase in listing.PHASES if phase != MIRRORED},
         mirrored_servers=chosen.servers,
         waiting=of_phase("Waiting"),
         blocked=of_phase("Blocked"),
         working=of_phase(*AT_WORK),
-        names=tuple(sorted({mirror.server_name for mirror in everything})[:MOST_SUGGESTED]),
-        workspaces=_workspaces(everything),
+        names=tuple(sorted({mirror.server_name for mirror in mirrors})[:MOST_SUGGESTED]),
+        workspaces=_workspaces(mirrors),
     )
 
 
 def _workspaces(mirrors: Iterable[MirrorGlance]) -> dict[str, str]:
-    """The allowed workspaces and those with mirrors, by name; one without mirrors is known by its id alone."""
+    """The names of the allowed workspaces and of those with mirrors, by id, in order of name.
+
+    The id of a workspace without mirrors stands for its name, which the app does not know.
+    """
     names = dict.fromkeys(settings().scope.workspaces, "")
     for mirror in mirrors:
         names[mirror.workspace] = mirror.workspace_name or names.get(mirror.workspace, "")
-    return {id: name or id for id, name in sorted(names.items(), key=lambda one: (not one[1], one[1].lower(), one[0]))}
+    return {
+        id: name or id
+        for id, name in sorted(names.items(), key=lambda entry: (not entry[1], entry[1].lower(), entry[0]))
+    }
 
 
 async def _line(mirror: MirrorGlance, now: datetime) -> Line | None:
-    """A mirror in full. It is read again when its row was written since: most looks lie between two sweeps."""
+    """The line of a mirror; None when its row is gone.
+
+    The process remembers lines, since people look at the page more often than a sweep writes. It reads a line again
+    when the mirror's row has another ETag.
+    """
     place = (mirror.workspace, mirror.item)
     etag, line = _remembered.get(place, ("", None))
     if line is None or etag != mirror.etag:

@@ -1,7 +1,7 @@
-"""The pages as HTML, and the headers that keep them to themselves.
+"""The pages as HTML, and their headers.
 
-Everything is escaped by Jinja. A page loads nothing: its style sheet and its script stand in it, and the
-Content-Security-Policy allows these two, by their hashes, and no other.
+Jinja escapes every value. A page loads nothing: it contains its style sheet and its script, and the
+Content-Security-Policy allows only these two, by their hashes.
 """
 
 from __future__ import annotations
@@ -78,34 +78,37 @@ _templates.globals.update(
 )
 
 
-def overview(found: Overview, progress: Mapping[str, Status], links: Links, api: str) -> str:
-    """The list. `progress`: how far the runs are, by instance id. `api`: the address of the folder of all doors."""
+def overview(shown: Overview, progress: Mapping[str, Status], links: Links, api: str) -> str:
+    """The list of mirrors.
+
+    `progress` has the progress of the runs by instance id. `api` is the address of the folder of all doors.
+    """
     return _render(
         "overview.html",
         links=links,
-        found=found,
+        shown=shown,
         progress=progress,
         most_servers=MOST_SERVERS,
-        span=charts.Span(found.now - TREND, found.now),
+        span=charts.Span(shown.now - TREND, shown.now),
         decision=lambda server: f"{api}{_door(server)}/restart-decision",
     )
 
 
-def mirror(found: Detail, links: Links) -> str:
-    """One mirror."""
+def mirror(shown: Detail, links: Links) -> str:
+    """The page of one mirror."""
     return _render(
         "mirror.html",
         links=links,
-        found=found,
-        figures=detail.figures(found),
-        band=detail.levels(found),
-        ticks=detail.span_of(found).ticks(3),
-        range_name=detail.range_name(found.hours),
+        shown=shown,
+        figures=detail.figures(shown),
+        band=detail.levels(shown),
+        ticks=detail.span_of(shown).ticks(3),
+        range_name=detail.range_name(shown.hours),
     )
 
 
 def problem(title: str, error: MirrorError, links: Links) -> str:
-    """What went wrong, for a person."""
+    """The page that shows an error to a person."""
     return _render("problem.html", links=links, title=title, error=error)
 
 

@@ -23,13 +23,13 @@ def duration(seconds: float | None) -> str:
 
 
 def age(moment: datetime, now: datetime) -> str:
-    """How long ago a moment was: `just now`, `4 min ago`. One that is not quite here yet is `just now`, too."""
+    """The time since a moment: `just now`, `4 min ago`. A moment in the near future is `just now`, too."""
     seconds = (now - moment).total_seconds()
     return "just now" if seconds < 5 else f"{duration(int(seconds))} ago"
 
 
 def until(moment: datetime, now: datetime) -> str:
-    """How long it is until a moment: `in 3 h`, `now`."""
+    """The time until a moment: `in 3 h`, `now`."""
     seconds = (moment - now).total_seconds()
     return f"in {duration(int(seconds))}" if seconds >= 1 else "now"
 
@@ -55,6 +55,6 @@ def moment(at: datetime) -> str:
     return f"{at.day} {at:%b %Y, %H:%M:%S} UTC"
 
 
-def plural(count: int, one: str, many: str = "") -> str:
-    """`1 mirror`, `1,200 mirrors`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """A number with its noun: `1 mirror`, `1,200 mirrors`."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"

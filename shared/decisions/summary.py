@@ -6,13 +6,29 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from shared.platform.telemetry import Sweep
+import msgspec
+
 from shared.records.columns import Swept
 
 ENDANGERING = frozenset({"WalRetained", "SlotAtRisk", "SlotLost"})
 """Codes of reasons that concern the server's disk, or WAL that a slot may lose: one notice of them is not enough."""
 MOST_WARNED_OF = 20
 """Mirrors that the log of one sweep warns of."""
+
+
+class Sweep(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sweep measures."""
+
+    levels: dict[str, int]
+    """Mirrors by level of health. A level without mirrors may be missing."""
+    seconds: float
+    """How long the sweep took."""
+    calls: int
+    """Calls to Fabric."""
+    retained_wal: int
+    """The most bytes of WAL that the slot of one mirror retains."""
+    oldest: float
+    """Age in seconds of the oldest observation."""
 
 
 def sum_up(rows: Sequence[Swept], begun: datetime, now: datetime, calls: int) -> Sweep:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
 from shared.desired.server_id import ServerId
 from shared.fabric.client import pages, read, write
-from shared.fabric.credentials import Basic, Credentials, ServicePrincipal, WorkspaceIdentity
+from shared.fabric.credentials import LOGIN_REMEDY, Basic, Credentials, details, login_of, type_of
 from shared.platform.errors import Blocked, Conflict, MirrorError, NotAllowed, NotFound
 
 PREFERENCE = ("azurepostgresql", "postgresql")
@@ -165,7 +164,7 @@ async def ensure(
             if error.code != NAME_TAKEN or not (existing := await _named(name)):
                 raise _explained(error, name, host, credentials, gateway) from error
     _require_same(existing, name, host, database, gateway)
-    if renewed or existing.id != recorded or existing.credential_details.credential_type != _type_of(credentials):
+    if renewed or existing.id != recorded or existing.credential_details.credential_type != type_of(credentials):
         await update_credentials(existing.id, credentials, host=host)
     return ConnectionResult(existing.id, created=False)
 
@@ -173,7 +172,7 @@ async def ensure(
 async def update_credentials(id: str, credentials: Credentials, *, host: str) -> None:
     """Give the connection these credentials, after Fabric has tested them. Raises like `ensure`."""
     connection = await read(_Connection, f"/connections/{id}")
-    body = {"connectivityType": connection.connectivity_type, "credentialDetails": _details(credentials)}
+    body = {"connectivityType": connection.connectivity_type, "credentialDetails": details(credentials)}
     gateway = connection.connectivity_type if connection.connectivity_type != "ShareableCloud" else ""
     try:
         await write(msgspec.Raw, "PATCH", f"/connections/{id}", body, repeatable=True)
@@ -231,35 +230,6 @@ async def remove_unused(server: ServerId, database: str, host: str) -> None:
 
 
 _CLOUD = {"connectivityType": "ShareableCloud"}
-_LOGIN_REMEDY: dict[type[Credentials], str] = {
-    Basic: "Check that password authentication is enabled on the server and that the role may log in.",
-    ServicePrincipal: "Check that FABRIC_ROLE is the service principal's display name, that FABRIC_PRINCIPAL_OBJECT_ID "
-    "is the object id of its enterprise application, and that the secret in Key Vault is its current one.",
-    WorkspaceIdentity: "Check that FABRIC_ROLE is the name of the workspace.",
-}
-
-
-def _type_of(credentials: Credentials) -> str:
-    return type(credentials).__name__
-
-
-def _login_of(credentials: Credentials) -> str:
-    """The name of what Fabric logs in as, for a message."""
-    match credentials:
-        case Basic(username=role):
-            return repr(role)
-        case ServicePrincipal(service_principal_client_id=client):
-            return f"the service principal {client}"
-    return "the workspace's identity"
-
-
-def _details(credentials: Credentials) -> dict[str, Any]:
-    return {
-        "singleSignOnType": "None",
-        "connectionEncryption": "Encrypted",
-        "skipTestConnection": isinstance(credentials, WorkspaceIdentity),
-        "credentials": msgspec.to_builtins(credentials),
-    }
 
 
 def _server_and_database(method: _Method) -> tuple[str, str] | None:
@@ -273,7 +243,7 @@ def _server_and_database(method: _Method) -> tuple[str, str] | None:
 
 
 async def _create(name: str, host: str, database: str, credentials: Credentials, gateway: str) -> str:
-    kind = await discover(gateway, _type_of(credentials))
+    kind = await discover(gateway, type_of(credentials))
     body = {
         "displayName": name,
         "connectionDetails": {
@@ -285,7 +255,7 @@ async def _create(name: str, host: str, database: str, credentials: Credentials,
             ],
         },
         "privacyLevel": "Organizational",
-        "credentialDetails": _details(credentials),
+        "credentialDetails": details(credentials),
         **({"connectivityType": "VirtualNetworkGateway", "gatewayId": gateway} if gateway else _CLOUD),
     }
     return (await write(_Connection, "POST", "/connections", body)).id
@@ -330,9 +300,9 @@ def _explained(error: MirrorError, name: str, host: str, credentials: Credential
         )
     if error.code == "IncorrectCredentials":
         return Blocked(
-            f"Fabric could not log in to {host} as {_login_of(credentials)}. {error.message}",
+            f"Fabric could not log in to {host} as {login_of(credentials)}. {error.message}",
             code="IncorrectCredentials",
-            remedy=_LOGIN_REMEDY[type(credentials)],
+            remedy=LOGIN_REMEDY[type(credentials)],
         )
     if error.code in _UNREACHABLE:
         remedy = (

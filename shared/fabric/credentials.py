@@ -1,6 +1,8 @@
-"""What Fabric's connections log in with, in the form of Fabric's API. None shows its secret when it is printed."""
+"""What Fabric logs in to a server with, and the form of it in a request."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 
@@ -35,3 +37,36 @@ class WorkspaceIdentity(msgspec.Struct, frozen=True, tag_field="credentialType")
 
 
 type Credentials = Basic | ServicePrincipal | WorkspaceIdentity
+
+
+LOGIN_REMEDY: dict[type[Credentials], str] = {
+    Basic: "Check that password authentication is enabled on the server and that the role may log in.",
+    ServicePrincipal: "Check that FABRIC_ROLE is the service principal's display name, that FABRIC_PRINCIPAL_OBJECT_ID "
+    "is the object id of its enterprise application, and that the secret in Key Vault is its current one.",
+    WorkspaceIdentity: "Check that FABRIC_ROLE is the name of the workspace.",
+}
+
+
+def type_of(credentials: Credentials) -> str:
+    """Fabric's name for the type of the credentials."""
+    return type(credentials).__name__
+
+
+def login_of(credentials: Credentials) -> str:
+    """The name of what Fabric logs in as, for a message."""
+    match credentials:
+        case Basic(username=role):
+            return repr(role)
+        case ServicePrincipal(service_principal_client_id=client):
+            return f"the service principal {client}"
+    return "the workspace's identity"
+
+
+def details(credentials: Credentials) -> dict[str, Any]:
+    """The credentials in the form of a request."""
+    return {
+        "singleSignOnType": "None",
+        "connectionEncryption": "Encrypted",
+        "skipTestConnection": isinstance(credentials, WorkspaceIdentity),
+        "credentials": msgspec.to_builtins(credentials),
+    }

@@ -1,4 +1,4 @@
-"""What the app's own services (Table Storage, Key Vault) refuse, in the errors of this system."""
+"""Translates the refusals of the app's own services, Table Storage and Key Vault, into the errors of this system."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from shared.platform.errors import NotAllowed, Unavailable
 
 @contextmanager
 def translated(service: str, at: str, remedy: str) -> Iterator[None]:
-    """What azure-core has retried in vain is raised as ours: `NotAllowed` with the remedy, or `Unavailable`.
+    """Raise azure-core's errors as errors of this system: `NotAllowed` with the remedy, or `Unavailable`.
 
-    `at` says what of the service it is about: "table Servers".
+    azure-core has retried the call by then. `at` names the part of the service: "table Servers".
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""The process's credential and SDK clients: one of each, created on first use.
+"""The credential and the SDK clients of the process: one of each, created when the app first uses it.
 
-Clients belong to the event loop that first used them. The Functions worker has one loop, which ends with its process;
-whoever ends a loop earlier, as tests do, calls `close` first.
+A client belongs to the event loop that first used it. The Functions worker has one loop, which ends with its process.
+A program that ends a loop earlier, such as a benchmark or a test, calls `close` first.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from shared.platform.settings import settings
 from shared.platform.version import VERSION
 
 USER_AGENT = f"fabric-mirror/{VERSION}"
-"""How services know this app and its version."""
+"""Tells a service which app calls, and in which version."""
 
 
-_made: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]] = WeakKeyDictionary()
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]] = WeakKeyDictionary()
 
 
 def once[T](name: str, make: Callable[[], T]) -> T:
-    """The client called `name` of the running event loop; made by `make` when there is none yet."""
-    clients = _made.setdefault(asyncio.get_running_loop(), {})
+    """The client called `name` of the running event loop. `make` creates it when there is none yet."""
+    clients = _clients.setdefault(asyncio.get_running_loop(), {})
     if name not in clients:
         clients[name] = make()
-    found: T = clients[name]
-    return found
+    client: T = clients[name]
+    return client
 
 
 async def close() -> None:
     """Close every client of the running event loop."""
-    clients = _made.pop(asyncio.get_running_loop(), {})
+    clients = _clients.pop(asyncio.get_running_loop(), {})
     for client in reversed(clients.values()):
         await client.close()
 
@@ -71,7 +71,7 @@ def management(subscription: str) -> PostgreSQLManagementClient:
 
 
 def tables() -> TableServiceClient:
-    """Table Storage, opened as the app's identity."""
+    """The client of Table Storage."""
     return once(
         "tables",
         lambda: TableServiceClient(settings().services.tables, credential=credential(), user_agent=USER_AGENT),
@@ -79,12 +79,12 @@ def tables() -> TableServiceClient:
 
 
 def vault() -> SecretClient:
-    """The app's Key Vault."""
+    """The client of the app's Key Vault."""
     return once("vault", lambda: SecretClient(settings().services.key_vault, credential(), user_agent=USER_AGENT))
 
 
 def publisher() -> EventGridPublisherClient:
-    """The topic of the notices."""
+    """The client that publishes to the app's Event Grid topic."""
     return once(
         "publisher",
         lambda: EventGridPublisherClient(

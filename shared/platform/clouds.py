@@ -1,7 +1,7 @@
-"""Endpoints and token scopes of the Azure cloud in use.
+"""Endpoints and token scopes of the Azure clouds.
 
-Source: azure-identity's `AzureAuthorityHosts` and "National clouds" in the Microsoft identity platform docs. Fabric has
-one address in every cloud where it is offered.
+Source: "National clouds" in the docs of the Microsoft identity platform. Fabric has the same address in every cloud
+that offers it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Cloud(msgspec.Struct, frozen=True):
-    """One Azure cloud. Scopes are what `get_token` is asked for."""
+    """One Azure cloud: base URLs, and the scopes for `get_token`."""
 
     management: str
     management_scope: str

@@ -1,4 +1,4 @@
-"""The errors of this system: what stands in the way, as a stable code, a message for people, and what to do."""
+"""The errors of this system. Each has a stable code, a message for people, and a remedy."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from typing import ClassVar
 
 
 class MirrorError(Exception):
-    """The root of all errors here.
-
-    `code` is stable and documented; `message` names the value and what was expected; `remedy` says what to do.
-    `retryable` tells whether the same call may succeed later without anybody doing anything, `retry_after` how
-    long to wait at least (seconds), when the service said so; `patience` how long to go on trying since it was first
-    answered so (seconds), where that differs from the usual.
-    """
+    """The root of all errors of this system."""
 
     code: str = "InternalError"
+    """Stable and documented."""
     retryable: ClassVar[bool] = False
+    """Whether the same call may succeed later although nobody does anything."""
 
     def __init__(
         self,
@@ -28,15 +24,19 @@ class MirrorError(Exception):
     ):
         super().__init__(message)
         self.message = message
+        """Names the value, and what was expected."""
         self.remedy = remedy
+        """Says what to do; empty where nothing has to be done, or where the message says it."""
         if code:
             self.code = code
         self.retry_after = retry_after
+        """Seconds to wait before the next try, where the service says so."""
         self.patience = patience
+        """Seconds for which to try since this error first occurred, where that differs from the usual time."""
 
 
 class InvalidInput(MirrorError):
-    """Something that a person wrote (a tag, a body, an address) is malformed."""
+    """A tag, a body or an address that somebody wrote is malformed."""
 
     code = "InvalidInput"
 
@@ -48,19 +48,19 @@ class InvalidSetting(MirrorError):
 
 
 class NotAllowed(MirrorError):
-    """The settings of this app don't allow it (subscription, workspace), or a service refused its identity."""
+    """The app's settings do not allow this subscription or workspace, or a service refused the app's identity."""
 
     code = "NotAllowed"
 
 
 class NotFound(MirrorError):
-    """What was named does not exist, or this app can't see it."""
+    """Something does not exist, or the app can't see it."""
 
     code = "NotFound"
 
 
 class Conflict(MirrorError):
-    """It contradicts what somebody else asked for, or what is there."""
+    """A request contradicts the request of somebody else, or something that exists."""
 
     code = "Conflict"
 
@@ -72,7 +72,7 @@ class Blocked(MirrorError):
 
 
 class Unavailable(MirrorError):
-    """A service is busy, throttles or is out of reach for now."""
+    """A service is busy, throttles the app, or is out of reach for now."""
 
     code = "Unavailable"
     retryable = True

@@ -1,4 +1,4 @@
-"""Log lines that say which server and which run they are about: at their end, and as attributes of the record."""
+"""Log lines that name what they are about, such as a server and a run, in the text and in the record's attributes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _about: ContextVar[Mapping[str, str]] = ContextVar("logs_about", default=Mapping
 
 @contextmanager
 def about(**what: str) -> Iterator[None]:
-    """What lines are about that are logged within, and in tasks started within: `server="…", run="…"`. Empty: not."""
+    """Add names to all log lines within, also in tasks started within: `server="…", run="…"`. Empty values add none."""
     token = _about.set({**_about.get(), **{name: value for name, value in what.items() if value}})
     try:
         yield
@@ -39,9 +39,9 @@ def logger(name: str) -> logging.LoggerAdapter[logging.Logger]:
 
 class _Logger(logging.LoggerAdapter[logging.Logger]):
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        found = _about.get()
-        if not found:
+        names = _about.get()
+        if not names:
             return msg, kwargs
-        kwargs["extra"] = {**found, **(kwargs.get("extra") or {})}
-        told = " ".join(f"{name}={value}" for name, value in found.items())
-        return f"{msg} [{told.replace('%', '%%')}]", kwargs
+        kwargs["extra"] = {**names, **(kwargs.get("extra") or {})}
+        suffix = " ".join(f"{name}={value}" for name, value in names.items())
+        return f"{msg} [{suffix.replace('%', '%%')}]", kwargs

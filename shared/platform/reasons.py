@@ -1,4 +1,7 @@
-"""Why something is as it is, in a form that is kept, shown and searched for."""
+"""The reason for a state, in a form that the app records and shows, and that people search for.
+
+The docstring of the type is its description in the API's document and in the schema of the notices.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from shared.platform.errors import MirrorError
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """A stable `code`, what is the matter in words, and what to do about it (empty: nothing, or it is in the words)."""
+    """A stable `code`, a sentence, and what to do (`remedy` is empty where there is nothing to do)."""
 
     code: str
     message: str
@@ -16,5 +19,5 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 def of(error: MirrorError) -> Reason:
-    """The reason that an error gives."""
+    """An error as a reason."""
     return Reason(error.code, error.message, error.remedy)

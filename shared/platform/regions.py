@@ -1,6 +1,6 @@
-"""The local time of Azure's regions, by IANA time zone: what Azure calls "your server region's time".
+"""The IANA time zones of Azure's regions, for what Azure calls "your server region's time".
 
-Source: "List of Azure regions" (the physical location of each).
+Source: "List of Azure regions", which names the physical location of each region.
 """
 
 from __future__ import annotations
@@ -52,6 +52,6 @@ ZONES = {region: zone for zone, regions in _ZONES.items() for region in regions.
 
 
 def time_zone(region: str) -> tzinfo | None:
-    """The time zone of a region (`westeurope` or `West Europe`); None for one that this version does not know."""
+    """The time zone of a region (`westeurope` or `West Europe`); None for a region that this version does not know."""
     zone = ZONES.get(region.lower().replace(" ", ""))
     return ZoneInfo(zone) if zone else None

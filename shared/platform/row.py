@@ -1,4 +1,4 @@
-"""What a table of Table Storage holds, and what is read of it: frozen structs."""
+"""Rows of Table Storage, and selections of their columns, as frozen structs."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ import msgspec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH = 100
-"""Rows of one partition that one transaction writes at most."""
+"""The most rows that one transaction writes, all of one partition."""
 
 
 class Columns(msgspec.Struct, frozen=True, kw_only=True):
-    """Columns of a table that are read together. A field named `etag` gets the row's ETag, which is not a column."""
+    """Columns that the app reads together. A field named `etag` gets the row's ETag, which is not a column."""
 
     texts: ClassVar[Mapping[type, Callable[[str], Any]]] = {}
-    """Types that the table keeps as `str` writes them, and the function that reads the text. Other structs and lists
-    are kept as JSON."""
+    """Types whose values the table holds as `str` writes them, each with the function that reads the text. The table
+    holds other structs and lists as JSON."""
 
 
 class Row(Columns, frozen=True, kw_only=True):
-    """A whole row of a table, which can be written too."""
+    """A whole row, which the app can also write."""
+
+    remedy_when_too_large: ClassVar[str] = ""
+    """What to do when a row has more data than Table Storage takes."""
 
     updated_at: datetime = EPOCH
     """When the row was last written."""
     etag: str = ""
-    """Guards the next write."""
+    """The version of the row: a guarded write fails when the row has another version by then."""
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -37,7 +40,7 @@ class Row(Columns, frozen=True, kw_only=True):
 
 
 def key(text: str) -> str:
-    """Any text as a key: letters, digits and `_ . - ~ : ( )` stay, the rest becomes `=` and hexadecimal UTF-8."""
+    """Any text as a key. Letters, digits and `_ . - ~ : ( )` stay; the rest becomes `=` and hexadecimal UTF-8."""
     return quote(text, safe=":()").replace("%", "=")
 
 

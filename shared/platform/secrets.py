@@ -1,7 +1,7 @@
-"""Passwords: made here, kept in Key Vault, never returned to an orchestrator.
+"""Passwords in Key Vault. This module generates them, and no orchestrator ever gets them.
 
-A password is written to Key Vault before it is set on a server, so a run that is cut off in between finds it there.
-Where Key Vault can't be used, `NotAllowed` or `Unavailable` is raised, never with a value in it.
+The app writes a password to Key Vault before it sets it on a server, so that a run that ends in between finds it there.
+Where the app can't use Key Vault, the functions raise `NotAllowed` or `Unavailable`, and no message contains a value.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ from shared.platform.settings import settings
 
 PASSWORD_LENGTH = 40
 ROTATION = "rotation"
-"""The tag that says for which rotation a password was made."""
+"""The tag of a secret that holds the number of the rotation for which the app generated the password."""
 _ALPHABET = string.ascii_letters + string.digits
 
 
 class Secret(msgspec.Struct, frozen=True):
-    """A secret's current value, its version in Key Vault, and for which rotation the app made it (0: for none)."""
+    """The current version of a secret."""
 
     value: str
     version: str
+    """The id of the version in Key Vault."""
     rotation: int = 0
+    """The rotation for which the app generated the value; 0 for none."""
 
     def __repr__(self) -> str:
         return f"Secret({self.version})"
 
 
 async def read(name: str) -> Secret | None:
-    """The current version of the secret `name`, or None."""
+    """The current version of the secret called `name`, or None."""
     with _translated(name):
         try:
             return _secret(await vault().get_secret(name))
@@ -46,11 +48,14 @@ async def read(name: str) -> Secret | None:
 
 
 async def ensure(name: str, tags: dict[str, str], rotation: int = 0) -> Secret:
-    """The password kept as `name`; a new one when there is none, or none that was made for this rotation or a later
-    one: so a rotation that is cut off and begun again makes one password. `tags` say what it is for."""
-    found = await read(name)
-    if found and found.rotation >= rotation:
-        return found
+    """The password in the secret called `name`.
+
+    The function generates a password when there is none, or none for this rotation or a later one. So a rotation that
+    starts a second time, after an interruption, generates no second password. `tags` are written with the password.
+    """
+    secret = await read(name)
+    if secret and secret.rotation >= rotation:
+        return secret
     password = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH))
     with _translated(name):
         try:
@@ -63,7 +68,7 @@ async def ensure(name: str, tags: dict[str, str], rotation: int = 0) -> Secret:
 
 
 async def delete(name: str) -> None:
-    """Delete the secret; one that is gone already is fine. Key Vault keeps it recoverable for its retention time."""
+    """Delete the secret, unless it is gone already. Key Vault can recover it for its retention time."""
     with _translated(name):
         try:
             await vault().delete_secret(name)
@@ -76,13 +81,13 @@ async def _write(name: str, password: str, tags: dict[str, str], rotation: int) 
     return _secret(await vault().set_secret(name, password, content_type="PostgreSQL role password", tags=tags))
 
 
-def _secret(found: KeyVaultSecret) -> Secret:
-    rotation = (found.properties.tags or {}).get(ROTATION, "")
-    return Secret(found.value or "", found.properties.version or "", int(rotation) if rotation.isdecimal() else 0)
+def _secret(secret: KeyVaultSecret) -> Secret:
+    rotation = (secret.properties.tags or {}).get(ROTATION, "")
+    return Secret(secret.value or "", secret.properties.version or "", int(rotation) if rotation.isdecimal() else 0)
 
 
 async def _recover(name: str) -> None:
-    """A secret deleted earlier still holds its name: bring it back, so that a new version can be written."""
+    """Recover a deleted secret, since it still occupies the name: afterwards the app can write a new version."""
     try:
         await vault().recover_deleted_secret(name)
     except ResourceNotFoundError:

@@ -32,16 +32,19 @@ from shared.platform.errors import Blocked, Unavailable
 from shared.platform.row import BATCH, Columns, Row, text
 
 PAGE = 1000
+"""Rows that the app deletes before it reads more."""
 BATCH_BYTES = 4 * 2**20
 ENTITY_BYTES = 2**20
 AROUND_ENTITY = 4096
-"""Bytes that a transaction takes for an entity besides its JSON: address, headers, types. It is less in fact."""
+"""Bytes that an entity takes in a transaction in addition to its JSON: address, headers, types. In fact it is less."""
 PIECE = 16 * 1024
 """Characters of one property: at most 64 KiB in UTF-16, also where each character takes two units."""
 WRITERS = 16
+"""Transactions that the app sends at the same time."""
 ATTEMPTS = 10
+"""How often the app tries a guarded write."""
 PIECES = 4
-"""Properties that a view reads of a column that is kept as JSON: 64 Ki characters."""
+"""How many properties a view reads of a column in JSON: 64 Ki characters."""
 
 _NATIVE: tuple[Any, ...] = (str, bool, float, datetime, str | None, bool | None, float | None, datetime | None)
 _INTEGER: tuple[Any, ...] = (int, int | None)
@@ -49,7 +52,7 @@ _created: WeakSet[TableClient] = WeakSet()
 
 
 def encode(row: Row) -> dict[str, Any]:
-    """The entity of a row. Long texts are cut into pieces. Raises `Blocked` when it is larger than an entity may be."""
+    """The entity of a row. A long text becomes several properties. Raises `Blocked` when the entity is too large."""
     partition, row_key = row.keys
     entity: dict[str, Any] = {"PartitionKey": partition, "RowKey": row_key}
     for name, kind in _hints(type(row)).items():
@@ -68,14 +71,14 @@ def encode(row: Row) -> dict[str, Any]:
     if size > ENTITY_BYTES:
         raise Blocked(
             f"The record of {text(row_key)!r} takes {size:,} bytes; Table Storage keeps at most {ENTITY_BYTES:,}.",
-            remedy="Name fewer tables for this database, so that less has to be recorded.",
+            remedy=row.remedy_when_too_large,
             code="RecordTooLarge",
         )
     return entity
 
 
 def decode[C: Columns](kind: type[C], entity: Mapping[str, Any]) -> C:
-    """What an entity says, as this kind of struct. Properties that this version doesn't know are left out."""
+    """The struct of an entity. The function ignores properties that this version does not know."""
     values: dict[str, Any] = {}
     for name, hint in _hints(kind).items():
         value = entity.get(name)
@@ -98,7 +101,7 @@ def decode[C: Columns](kind: type[C], entity: Mapping[str, Any]) -> C:
 
 
 def _value(kind: type[Columns], name: str, hint: Any, written: str) -> Any:
-    """What a property that is kept as text says. Raises `Blocked` for a word that another version wrote."""
+    """The value of a property that the table holds as text. Raises `Blocked` for a word of another version."""
     if hint in kind.texts:
         return kind.texts[hint](written)
     if get_origin(hint) is not Literal:
@@ -114,14 +117,14 @@ def _value(kind: type[Columns], name: str, hint: Any, written: str) -> Any:
 
 
 class View[C: Columns]:
-    """Some columns of one table, for reading. Errors of the service are raised as this system's own."""
+    """Some columns of one table, for reading. Raises the service's errors as errors of this system."""
 
     def __init__(self, name: str, kind: type[C]):
         self.name, self.kind = name, kind
         self._select: list[str] | None = [column for name in _hints(kind) for column in _columns(kind, name)]
 
     async def query(self, filter: str = "", **parameters: Any) -> AsyncIterator[C]:
-        """The rows that an OData filter finds, in the order of their keys. `@name` in it stands for a parameter."""
+        """The rows that an OData filter selects, in the order of their keys. `@name` stands for a parameter."""
         async for entity in self._entities(filter, self._select, **parameters):
             yield decode(self.kind, entity)
 
@@ -134,7 +137,7 @@ class View[C: Columns]:
                 yield entity
 
     async def _open(self) -> TableClient:
-        """The client of the table, which is created on first use."""
+        """The client of the table. The first call creates the table."""
         client = once(f"table {self.name}", lambda: tables().get_table_client(self.name))
         if client not in _created:
             with _translated(self.name):
@@ -148,7 +151,7 @@ class Table[R: Row](View[R]):
 
     def __init__(self, name: str, kind: type[R]):
         super().__init__(name, kind)
-        self._select = None  # all of them, also the pieces of long texts
+        self._select = None  # all properties, also those that continue a long text
 
     async def read(self, partition: str, row_key: str) -> R | None:
         """The row, or None."""
@@ -160,56 +163,57 @@ class Table[R: Row](View[R]):
                 return None
 
     async def update(self, new: R, change: Callable[[R], R]) -> R:
-        """Read, change, write, guarded by the ETag; again when somebody else wrote in between.
+        """Read the row, change it and write it. Try again when somebody else wrote it in between, by its ETag.
 
-        `new` is what `change` is given when there is no such row. A change that changes nothing writes nothing.
+        `change` gets `new` when there is no such row. When it changes nothing, nothing is written. Returns the row as
+        it is then. Raises `Unavailable` when somebody else wrote the row at each of `ATTEMPTS` tries.
         """
         client = await self._open()
         for attempt in range(ATTEMPTS):
-            found = await self.read(*new.keys)
-            present = found or new
-            changed = change(present)
-            if changed == present:
-                return present
+            stored = await self.read(*new.keys)
+            before = stored or new
+            changed = change(before)
+            if changed == before:
+                return before
             changed = msgspec.structs.replace(changed, updated_at=datetime.now(UTC))
             with _translated(self.name):
                 try:
-                    return msgspec.structs.replace(changed, etag=await _write_guarded(client, changed, found))
+                    return msgspec.structs.replace(changed, etag=await _write_guarded(client, changed, stored))
                 except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
                     await asyncio.sleep(0.01 * attempt)
-        raise Unavailable(f"The record of {text(new.keys[1])!r} in {self.name} is being written by many at once.")
+        raise Unavailable(f"Many write the record of {text(new.keys[1])!r} in {self.name} at the same time.")
 
     async def put(self, rows: Iterable[R]) -> None:
-        """Write rows whatever is there, up to 100 of one partition at a time. Of equal keys the last one counts."""
+        """Write rows, whatever the table has, up to 100 of one partition at a time. The last of equal keys counts."""
         entities = {row.keys: encode(row) for row in rows}
         await self._submit("upsert", [entities[keys] for keys in sorted(entities)])
 
     async def delete(self, partition: str, row_key: str) -> None:
-        """Delete the row; one that is gone already is fine."""
+        """Delete the row, unless it is gone already."""
         client = await self._open()
         with _translated(self.name):
             await client.delete_entity(partition, row_key)
 
     async def delete_where(self, filter: str, *, most: int, **parameters: Any) -> int:
-        """Delete the first `most` rows that a filter finds, up to 100 of one partition at a time. Returns how many."""
-        count, found = 0, list[dict[str, Any]]()
+        """Delete the first `most` rows of a filter, up to 100 of one partition at a time. Returns their number."""
+        count, entities = 0, list[dict[str, Any]]()
         async for entity in self._entities(filter, ["PartitionKey", "RowKey"], **parameters):
-            found.append(dict(entity))
-            if len(found) == min(PAGE, most - count):
-                count += await self._submit("delete", found)
-                found = []
+            entities.append(dict(entity))
+            if len(entities) == min(PAGE, most - count):
+                count += await self._submit("delete", entities)
+                entities = []
             if count == most:
                 return count
-        return count + await self._submit("delete", found)
+        return count + await self._submit("delete", entities)
 
-    async def _submit(self, what: Literal["upsert", "delete"], entities: list[dict[str, Any]]) -> int:
-        client, gate = await self._open(), asyncio.Semaphore(WRITERS)
+    async def _submit(self, operation: Literal["upsert", "delete"], entities: list[dict[str, Any]]) -> int:
+        client, writers = await self._open(), asyncio.Semaphore(WRITERS)
 
         async def submit(batch: list[dict[str, Any]]) -> None:
-            options = {"mode": UpdateMode.REPLACE} if what == "upsert" else {}
-            async with gate:
+            options = {"mode": UpdateMode.REPLACE} if operation == "upsert" else {}
+            async with writers:
                 with _translated(self.name):
-                    await client.submit_transaction([(what, entity, options) for entity in batch])
+                    await client.submit_transaction([(operation, entity, options) for entity in batch])
 
         partitions = groupby(entities, key=lambda entity: entity["PartitionKey"])
         await asyncio.gather(*(submit(batch) for _, partition in partitions for batch in _batches(partition)))
@@ -217,7 +221,7 @@ class Table[R: Row](View[R]):
 
 
 def _batches(entities: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """As many at a time as one transaction takes, by their number and their size."""
+    """The entities in batches that one transaction takes, by their number and their size."""
     batch, size = list[dict[str, Any]](), 0
     for entity in entities:
         sent = AROUND_ENTITY + len(json.dumps(entity, default=str))
@@ -230,11 +234,12 @@ def _batches(entities: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]
         yield batch
 
 
-async def _write_guarded(client: TableClient, row: Row, found: Row | None) -> str:
-    if found is None:
+async def _write_guarded(client: TableClient, row: Row, stored: Row | None) -> str:
+    """Write a row, unless somebody else wrote it after it was read. Returns its new ETag."""
+    if stored is None:
         return str((await client.create_entity(encode(row)))["etag"])
     answer = await client.update_entity(
-        encode(row), mode=UpdateMode.REPLACE, etag=found.etag, match_condition=MatchConditions.IfNotModified
+        encode(row), mode=UpdateMode.REPLACE, etag=stored.etag, match_condition=MatchConditions.IfNotModified
     )
     return str(answer["etag"])
 
@@ -250,7 +255,7 @@ def _hints(kind: type[Columns]) -> dict[str, Any]:
 
 
 def _columns(kind: type[Columns], name: str) -> Iterator[str]:
-    """The properties that have a field's value: of JSON several. A short value lacks the later pieces."""
+    """The properties that hold a field's value: several for JSON, of which a short value has only the first."""
     hint = _hints(kind)[name]
     if name == "etag":
         return

@@ -67,6 +67,8 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
 class MirrorRow(_OfServer, frozen=True, kw_only=True):
     """One database of a server, and its mirrored database."""
 
+    remedy_when_too_large: ClassVar[str] = "Choose fewer tables of this database, so that the record takes less space."
+
     server: ServerId
     database: str
     phase: MirrorPhase = "New"

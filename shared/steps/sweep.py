@@ -13,12 +13,12 @@ from shared.decisions import sweep as planning
 from shared.decisions.heirs import Succession
 from shared.decisions.sweep import Probed, Timetable
 from shared.fabric.quota import background
-from shared.platform import logs, telemetry
+from shared.platform import logs
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.columns import Swept, Watched
 from shared.records.rows import LastLook
-from shared.steps import announce
+from shared.steps import announce, measurements
 from shared.steps.observe import observe
 from shared.steps.record_health import record
 
@@ -81,7 +81,7 @@ async def conclude(begun: datetime, calls: int, failed: int) -> dict[str, int]:
     """
     rows = await _all(store.swept())
     measured = summary.sum_up(rows, begun, datetime.now(UTC), calls)
-    telemetry.swept(measured)
+    measurements.measure(measured)
     log.info("Health sweep: %s", msgspec.json.encode(measured).decode())
     for row in summary.endangering(rows):
         _warn(row)

@@ -58,13 +58,13 @@ def test_searching_filters_while_one_types_and_leaves_the_caret(app: Seeded, tab
     page.get_by_label("Search").focus()
     page.keyboard.type("pg-shop pay")
     expect(page.locator("tbody tr")).to_have_count(1)
-    expect(page.locator("#found")).to_contain_text("1 mirror, with “pg-shop pay”")
+    expect(page.locator("#matches")).to_contain_text("1 mirror, with “pg-shop pay”")
     expect(page.get_by_label("Search")).to_be_focused()
     assert "search=pg-shop+pay" in page.url
     assert "code=" in page.url
     page.keyboard.press("Control+A")
     page.keyboard.type("nothing like it")
-    expect(page.locator(".empty")).to_contain_text("No mirror fits.")
+    expect(page.locator(".empty")).to_contain_text("No mirror fits the filter.")
     page.locator("#all").click()
     assert len(databases(page)) > 1
 
@@ -72,7 +72,7 @@ def test_searching_filters_while_one_types_and_leaves_the_caret(app: Seeded, tab
 def test_server_and_workspace_are_chosen(app: Seeded, tab: Watched, large: str):
     page = tab.open()
     page.get_by_label("Workspace").select_option(label=f"Workspace {large[:4]}")
-    expect(page.locator("#found")).to_contain_text("60 mirrors")
+    expect(page.locator("#matches")).to_contain_text("60 mirrors")
     expect(page.locator("tbody tr").first).to_contain_text(f"in workspace Workspace {large[:4]}")
     page.get_by_role("combobox", name="Server").fill("pg-0003")
     page.get_by_role("combobox", name="Server").press("Enter")
@@ -112,7 +112,7 @@ def test_the_page_of_a_mirror(app: Seeded, tab: Watched):
     expect(page.locator("#failing")).to_contain_text("1 table fails of 18")
     expect(page.locator("#failing")).to_contain_text("ReplicaIdentityChanged")
     for name in (
-        r"^Level over the last 24 hours: 1 change, Degraded at the end",
+        r"^Level over the last 24 hours: 1 change, now Degraded",
         r"^Latency over",
         r"^WAL retained",
         "^Rows",
@@ -228,7 +228,7 @@ def test_when_it_cannot_refresh_it_says_so_and_recovers(app: Seeded, tab: Watche
     page = tab.open()
     page.route("**/api/dashboard?*", lambda route: route.fulfill(status=503, body="busy"))
     page.clock.fast_forward(16_000)
-    expect(page.locator("#state")).to_have_text("Not up to date: the app answered 503. It is tried again.")
+    expect(page.locator("#state")).to_have_text("Not up to date: the app answered 503. The page tries again.")
     expect(page.locator("#state")).to_be_in_viewport(ratio=1)
     page.unroute("**/api/dashboard?*")
     page.clock.fast_forward(16_000)
@@ -237,7 +237,7 @@ def test_when_it_cannot_refresh_it_says_so_and_recovers(app: Seeded, tab: Watche
     with page.expect_request("**/api/dashboard?*"):
         page.clock.fast_forward(16_000)
     page.clock.fast_forward(31_000)
-    expect(page.locator("#state")).to_have_text("Not up to date: too late. It is tried again.")
+    expect(page.locator("#state")).to_have_text("Not up to date: too late. The page tries again.")
     page.unroute("**/api/dashboard?*")
     page.clock.fast_forward(16_000)
     expect(page.locator("#state")).to_have_text("")
@@ -319,13 +319,15 @@ def test_a_filter_that_is_wrong_is_told_why_and_not_tried_again(app: Seeded, tab
     server = page.get_by_role("combobox", name="Server")
     server.fill("/subscriptions/mine")
     server.press("Enter")
-    expect(page.locator("#found")).to_contain_text("'/subscriptions/mine' is not the resource id of a flexible server")
+    expect(page.locator("#matches")).to_contain_text(
+        "'/subscriptions/mine' is not the resource id of a flexible server"
+    )
     expect(page.locator("#state")).to_have_text("Not up to date: the filter can't be understood.")
     asked = len(tab.requests)
     page.clock.fast_forward(16_000)
     server.fill("pg-shop")
     server.press("Tab")
-    expect(page.locator("#found")).to_have_text("2 mirrors, of server pg-shop")
+    expect(page.locator("#matches")).to_have_text("2 mirrors, of server pg-shop")
     expect(page.locator("#state")).to_have_text("")
     assert len(tab.requests) == asked + 1
     assert all("400" in complaint for complaint in tab.complaints)

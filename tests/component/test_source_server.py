@@ -154,8 +154,8 @@ async def test_the_planned_parameters_are_set_and_one_restart_applies_them(stack
     assert found["wal_level"].value == "replica"
     planned = server_parameters.plan(found, ["shop"])
     assert planned.problems == ()
-    for wanted in planned.changes:
-        await carry_out(id, SetParameter(wanted.name, wanted.wanted))
+    for planned_change in planned.changes:
+        await carry_out(id, SetParameter(planned_change.name, planned_change.needed))
     found = await server.parameters(id)
     assert server_parameters.plan(found, ["shop"], baseline=planned.baseline_worker_processes).changes == ()
     assert "wal_level" in server_parameters.pending_restart(found)

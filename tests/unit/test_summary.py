@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.decisions.summary import MOST_WARNED_OF, endangering, sum_up
+from shared.decisions.summary import MOST_WARNED_OF, Sweep, endangering, sum_up
 from shared.platform.reasons import Reason
-from shared.platform.telemetry import Sweep
 from shared.records.columns import Swept
 from tests.unit.facts import SERVER
 

@@ -20,9 +20,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from functions.corridor import Activity
+from shared.decisions.summary import Sweep
 from shared.desired.server_id import ServerId
-from shared.platform import errors, logs, telemetry
-from shared.platform.telemetry import Sweep
+from shared.platform import errors, logs
+from shared.steps import measurements
 from tests.source import ROOT
 
 SERVER = {"subscription": "s", "resource_group": "rg", "name": "pg-1"}
@@ -86,9 +87,9 @@ def measured(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
 
 def test_a_sweep_is_measured(reader: InMemoryMetricReader) -> None:
     first = Sweep(levels={"Healthy": 7, "Degraded": 2}, seconds=12.5, calls=11, retained_wal=2**31, oldest=900.0)
-    telemetry.swept(first)
-    telemetry.swept(Sweep(levels={"Healthy": 9}, seconds=7.5, calls=9, retained_wal=5, oldest=300.0))
-    telemetry.skipped()
+    measurements.measure(first)
+    measurements.measure(Sweep(levels={"Healthy": 9}, seconds=7.5, calls=9, retained_wal=5, oldest=300.0))
+    measurements.count_skipped()
     found = measured(reader)
     levels = {point.attributes["level"]: point.value for point in found["fabric_mirror.mirrors"]}
     assert levels == {"Healthy": 9, "Unknown": 0, "Stopped": 0, "Degraded": 0, "Unhealthy": 0}
@@ -153,8 +154,8 @@ async def test_lines_of_steps_at_the_same_time_are_told_apart(lines: pytest.LogC
 
 
 def test_every_measurement_is_described(reader: InMemoryMetricReader) -> None:
-    telemetry.swept(Sweep(levels={}, seconds=1, calls=1, retained_wal=1, oldest=1))
-    telemetry.skipped()
+    measurements.measure(Sweep(levels={}, seconds=1, calls=1, retained_wal=1, oldest=1))
+    measurements.count_skipped()
     section = (ROOT / "docs/operations.md").read_text().partition("## Measurements\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)) == set(measured(reader))
 

@@ -1,18 +1,18 @@
-// The page works without this. With it, it keeps itself up to date and filters while one types.
+// The page works without this script. With it, the page keeps itself up to date and filters while a person types.
 "use strict";
 (() => {
   const seconds = Number(document.body.dataset.refresh);
-  const asset = (page, id) => page.getElementById(id)?.textContent; // extensions put in styles and scripts of theirs
+  const asset = (page, id) => page.getElementById(id)?.textContent; // browser extensions add elements of their own
   const own = ["style", "script"].map((id) => [id, asset(document, id)]);
   const form = document.getElementById("filters");
-  const found = document.getElementById("found");
+  const matches = document.getElementById("matches");
   const state = document.getElementById("state");
   let waiting = 0;
   let latest = 0;
   let asked = Date.now();
 
-  // Make `old` what `now` is. What has an id is found by it, all else by its place, and nothing is touched that stays the
-  // same: neither focus nor what was opened or selected is lost, nor where a screen reader is.
+  // Change the element `old` into `now`. Children are matched by their id, or else by their place. A part that is the same
+  // is not touched, so that focus, selection, opened details and the position of a screen reader stay.
   function renew(old, now) {
     if (old.isEqualNode(now)) return;
     if (old.nodeType !== Node.ELEMENT_NODE) {
@@ -26,24 +26,24 @@
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
     const named = new Map([...old.children].map((child) => [child.id, child]));
-    const kept = new Set();
+    const current = new Set();
     let at = old.firstChild;
-    for (const wanted of [...now.childNodes]) {
-      let child = wanted.id ? named.get(wanted.id) : at && !at.id && at;
-      if (child && child.nodeName === wanted.nodeName) renew(child, wanted);
-      else child = wanted;
-      const follows = child === at || (at && at.nextElementSibling === child); // what lies between goes, or moves later
+    for (const fresh of [...now.childNodes]) {
+      let child = fresh.id ? named.get(fresh.id) : at && !at.id && at;
+      if (child && child.nodeName === fresh.nodeName) renew(child, fresh);
+      else child = fresh;
+      const follows = child === at || (at && at.nextElementSibling === child); // what lies between goes or moves later
       if (!follows) old.insertBefore(child, at);
-      kept.add(child);
+      current.add(child);
       at = child.nextSibling;
     }
-    for (const child of [...old.childNodes]) if (!kept.has(child)) child.remove();
+    for (const child of [...old.childNodes]) if (!current.has(child)) child.remove();
   }
 
-  // Put what is new into the page, and leave the reader where they are: most of what they see does not move.
+  // Update the page, and scroll so that most of what the reader sees does not move.
   function show(fresh) {
     const focused = document.activeElement && document.activeElement.id;
-    const seen = [...document.querySelectorAll("[data-place]")]
+    const visible = [...document.querySelectorAll("[data-place]")]
       .map((place) => [place, place.getBoundingClientRect()])
       .filter(([, { top, bottom }]) => bottom > 0 && top < window.innerHeight);
     for (const old of document.querySelectorAll("[data-live]")) {
@@ -51,10 +51,10 @@
       if (now) renew(old, now);
     }
     document.title = fresh.title;
-    const shifts = seen
+    const shifts = visible
       .filter(([place]) => place.getClientRects().length)
       .map(([place, { top }]) => place.getBoundingClientRect().top - top)
-      .sort((one, other) => one - other);
+      .sort((first, second) => first - second);
     if (shifts.length && window.scrollY > 0) window.scrollBy(0, shifts[shifts.length >> 1]);
     const again = focused && document.getElementById(focused);
     if (again && again !== document.activeElement) again.focus({ preventScroll: true });
@@ -65,10 +65,10 @@
     state.classList.toggle("late", late);
   }
 
-  // What is wrong with the filter, in the words of the app; the next answer takes its place.
+  // Show the app's message about a wrong filter, until the next answer replaces it.
   function refuse(problem) {
-    found.textContent = [...problem.querySelectorAll("main .message, main .remedy")].map((e) => e.textContent).join(" ");
-    found.classList.add("late");
+    matches.textContent = [...problem.querySelectorAll("main .message, main .remedy")].map((e) => e.textContent).join(" ");
+    matches.classList.add("late");
     say("Not up to date: the filter can't be understood.", true);
   }
 
@@ -86,24 +86,24 @@
       const answer = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store", signal });
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       if (mine !== latest) return;
-      if (answer.status === 400 && found) return refuse(fresh);
+      if (answer.status === 400 && matches) return refuse(fresh);
       if (!answer.ok) throw new Error(`the app answered ${answer.status}`);
       if (own.some(([id, text]) => asset(fresh, id) !== text)) return location.reload(); // another version of the app
       show(fresh);
       say("", false);
     } catch (error) {
-      if (mine === latest) say(`Not up to date: ${error.message}. It is tried again.`, true);
+      if (mine === latest) say(`Not up to date: ${error.message}. The page tries again.`, true);
     }
     if (mine === latest) wait();
   }
 
-  // Out of sight only the title is read.
+  // A hidden page refreshes once a minute, for its title.
   function wait() {
     clearTimeout(waiting);
     if (seconds) waiting = setTimeout(refresh, 1000 * (document.hidden ? 60 : seconds));
   }
 
-  // Whoever selects text wants to copy it; some forget that they did.
+  // Do not refresh while a person selects text, perhaps to copy it; but do so after two minutes.
   function refresh() {
     if (!reading() || Date.now() - asked >= 120_000) return load(location.href);
     say("Paused while text is selected.", false);
@@ -111,9 +111,9 @@
   }
 
   function filter() {
-    const wanted = new URLSearchParams([...new FormData(form)].filter(([, value]) => value !== ""));
+    const parameters = new URLSearchParams([...new FormData(form)].filter(([, value]) => value !== ""));
     const address = new URL(form.action);
-    address.search = wanted;
+    address.search = parameters;
     history.replaceState(null, "", address);
     load(address);
   }
