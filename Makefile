@@ -55,6 +55,10 @@ lint: $(PYTHON_READY) ## Check style, format, types and which module may import 
 bench: $(PYTHON_READY) $(NODE_READY) ## Run the benchmarks
 	@if [ -f bench/__main__.py ]; then $(PYTHON) -m bench; else echo "There are no benchmarks yet: bench/ is empty."; fi
 
+.PHONY: histories
+histories: $(PYTHON_READY) $(NODE_READY) ## Record the histories of orchestrations that tests replay (needs durable-host)
+	@$(PYTHON) -m local.histories
+
 .PHONY: screenshot
 screenshot: $(PYTHON_READY) $(NODE_READY) ## Take the pictures of the page for the documents anew
 	@$(PYTHON) -m local.chromium

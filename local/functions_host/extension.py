@@ -8,7 +8,11 @@ and start again, at another address, while this host goes on.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 import durabletask.internal.orchestrator_service_pb2 as pb
@@ -31,6 +35,8 @@ LOOK_SECONDS = 0.1
 ANSWER_SECONDS = 30.0
 LARGEST_MESSAGE_BYTES = 4 * 2**20
 """Of gRPC: the extension's own limit where host.json sets none."""
+RECORD_VARIABLE = "LOCAL_HISTORIES"
+"""A folder in which the last message to each orchestration is kept, with its answer (see `local/histories.py`)."""
 KINDS = {"orchestrators": "orchestrationTrigger", "activities": "activityTrigger", "entities": "entityTrigger"}
 
 
@@ -87,7 +93,11 @@ class Extension:
         function = functions.get(name) or functions.get(name.lower())
         if function is None:
             return _failed("LookupError", f"The app has no function '{name}' among its {kind}.")
-        return await self._run(function, await request.text())
+        given = await request.text()
+        answer = await self._run(function, given)
+        if RECORD_VARIABLE in os.environ and kind == "orchestrators":
+            _record(Path(os.environ[RECORD_VARIABLE]), name, given, str(answer.text))
+        return answer
 
     async def _run(self, function: Function, given: str) -> web.Response:
         try:
@@ -123,6 +133,12 @@ class Extension:
         if self.channel is None:
             raise Refused(grpc.StatusCode.UNAVAILABLE, "The Durable extension has not started yet.")
         return stubs.TaskHubSidecarServiceStub(self.channel)
+
+
+def _record(folder: Path, orchestrator: str, message: str, answer: str) -> None:
+    instance = pb.OrchestratorRequest.FromString(base64.b64decode(message)).instanceId
+    path = folder / f"{hashlib.sha256(instance.encode()).hexdigest()}.json"
+    topology.write_whole(path, {"orchestrator": orchestrator, "message": message, "answer": answer})
 
 
 def _failed(error_type: str, message: str, stack: str = "") -> web.Response:
