@@ -115,7 +115,7 @@ class Host:
         if (request.method, request.path) == ("GET", "/.control/ready"):
             if not self.engine.is_ready:
                 return web.json_response({"error": "the Durable extension is not there yet"}, status=503)
-            return web.json_response({"part": "host"})
+            return web.json_response({"part": "host", "engine": self.engine.address})
         name = request.path.removeprefix("/.control/")
         return web.json_response({"error": f"host has no control {request.method} {name}"}, status=404)
 

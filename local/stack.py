@@ -158,6 +158,8 @@ class Stack:
             os.killpg(process.pid, signal.SIGKILL)
         for process in processes:
             process.wait()
+        if "engine" in parts:
+            self.topology.engine_file(1).unlink(missing_ok=True)
 
     def crash(self, function: str, when: str, host: bool = False) -> None:
         """Order that the host's process dies at a point of a function (see `functions_host/crashes.py`)."""
@@ -249,7 +251,7 @@ class Stack:
 
     def _is_ready(self, part: str) -> bool:
         if part == "engine":
-            return self.topology.engine_file(1).exists()
+            return self._is_engine_met()
         try:
             self.control(part, "GET", "ready")
         except urllib.error.HTTPError:
@@ -257,6 +259,17 @@ class Stack:
         except OSError:
             return False
         return True
+
+    def _is_engine_met(self) -> bool:
+        """Whether the extension is up, and the host knows where. A host that is not up will read it."""
+        file = self.topology.engine_file(1)
+        if not file.exists() or "host" not in self.processes:
+            return file.exists()
+        try:
+            known = self.control("host", "GET", "ready")
+        except OSError:
+            return False
+        return isinstance(known, dict) and known["engine"] == json.loads(file.read_bytes())["address"]
 
     def _subscribe(self) -> None:
         wanted = SERVER_CHANGED | {"endpoint": self.topology.webhook("server_changed")}

@@ -49,6 +49,7 @@ class Extension:
         self.metadata = (("taskhub", hub),)
         self.url = f"{address}{WORKER_PATH}{stack.worker_key}"
         self.functions = {kind: functions_by_kind(app, trigger) for kind, trigger in KINDS.items()}
+        self.address = ""
         self.channel: grpc.aio.Channel | None = None
         self.watching: asyncio.Task[None] | None = None
 
@@ -114,18 +115,19 @@ class Extension:
             try:
                 changed = file.stat().st_mtime_ns
             except FileNotFoundError:  # the extension is about to start, or to start again
-                changed = last
+                changed = 0
             if changed != last:
                 last = changed
-                await self._connect(msgspec.json.decode(file.read_bytes())["address"])
-                meet(str(msgspec.json.decode(file.read_bytes())["address"]))
+                address = str(msgspec.json.decode(file.read_bytes())["address"]) if changed else ""
+                await self._connect(address)
+                meet(address)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _connect(self, address: str) -> None:
-        log.info("The Durable extension is at %s", address)
+        log.info("The Durable extension is %s", f"at {address}" if address else "away")
         old, size = self.channel, LARGEST_MESSAGE_BYTES
         options = [("grpc.max_receive_message_length", size), ("grpc.max_send_message_length", size)]
-        self.channel = grpc.aio.insecure_channel(address, options=options)
+        self.address, self.channel = address, grpc.aio.insecure_channel(address, options=options) if address else None
         if old:
             await old.close()
 
