@@ -61,6 +61,7 @@ EXTENSION_NEEDS = ("identity", "azurite", *EXTENSION_MODULES)
 PART_FOLDERS = ("azurite", "logs", "servers")
 PRINCIPALS = (APP, "operator", "azure", SERVICE_PRINCIPAL, WORKSPACE_IDENTITY)
 START_SECONDS = 60.0
+FREE_SECONDS = 10.0
 LOCATION = "westeurope"
 # What the app asks Event Grid for in Azure: changes of flexible servers and of their tags.
 SERVER_CHANGED = {
@@ -186,7 +187,7 @@ class Stack:
         for part in parts:
             with contextlib.ExitStack() as handed_over:
                 ports = [self.topology.ports[name] for name in self._port_names(part)]
-                self._spawn(part, [handed_over.enter_context(_bind(port)) for port in ports])
+                self._spawn(part, [handed_over.enter_context(_bind_again(port)) for port in ports])
         for part in parts:
             self._wait_until_ready(part)
 
@@ -331,6 +332,18 @@ def _bind(port: int = 0, listen: bool = True) -> socket.socket:
     if listen:
         bound.listen(128)
     return bound
+
+
+def _bind_again(port: int) -> socket.socket:
+    """A socket on a port whose last owner was killed: the kernel closes it only when all its processes are gone."""
+    end = time.monotonic() + FREE_SECONDS
+    while True:
+        try:
+            return _bind(port)
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 def _principal(name: str) -> Principal:

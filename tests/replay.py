@@ -5,10 +5,11 @@ It prints what the orchestrator answers to the recorded message, as JSON: for ea
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import azure.durable_functions as df
 import durabletask.internal.orchestrator_service_pb2 as pb
 
 
-def orchestrators() -> dict[str, Callable[[Any], str]]:
+def orchestrators() -> dict[str, Callable[[Any], Coroutine[Any, Any, str]]]:
     """What the Functions host calls for each orchestration of the app, by name."""
     from functions import orchestrations, suborchestrations, sweeps
 
@@ -28,6 +29,7 @@ def orchestrators() -> dict[str, Callable[[Any], str]]:
         function.get_function_name(): function.get_user_function()
         for function in app.get_functions()
         if function.get_trigger().get_binding_name() == "orchestrationTrigger"
+        and not function.get_function_name().startswith("BuiltIn__")  # the SDK's own
     }
 
 
@@ -35,7 +37,7 @@ def answer(path: Path) -> list[str]:
     """The actions that today's orchestrator answers with."""
     recorded = json.loads(path.read_bytes())
     orchestrate = orchestrators()[recorded["orchestrator"]]
-    return actions(orchestrate(SimpleNamespace(body=recorded["message"])))
+    return actions(asyncio.run(orchestrate(SimpleNamespace(body=recorded["message"]))))
 
 
 def actions(message: str) -> list[str]:
