@@ -20,8 +20,18 @@ from tests.conftest import StackFactory
 HERE = Path(__file__).parent
 RECORDED = json.loads((HERE / "host_answers.json").read_text())
 HEADERS = ("www-authenticate", "webhook-allowed-origin", "webhook-allowed-rate", "retry-after")
+RECORDED_CHARACTERS = 1200
+"""Of each body: no more was recorded."""
 ECHOED = ("function", "url", "method", "query", "params")
-OTHERWISE: dict[str, str] = {}
+FROM_CUSTOM_HANDLER = "the recorded echo was a custom handler's, whose form of this is not the Python worker's"
+OTHERWISE = {
+    "query a=": FROM_CUSTOM_HANDLER,
+    "query a": FROM_CUSTOM_HANDLER,
+    "function: none": FROM_CUSTOM_HANDLER,
+    "parameter a%2525b": "the real host decodes the address that it hands on once more than the parameters",
+    "durable: another hub": "the local host has one task hub, and does not look at the name",
+    "durable: restart wait1": "the in-memory engine restarts only what has ended",
+}
 """What the local host answers otherwise, and why."""
 
 
@@ -64,7 +74,7 @@ def asked(host: Host, call: dict[str, Any]) -> dict[str, Any]:
 def seen(answer: dict[str, Any]) -> dict[str, Any]:
     """What is compared of an answer."""
     try:
-        body = json.loads(answer["body"])
+        body = json.loads(answer["body"]) if len(answer["body"]) < RECORDED_CHARACTERS else None
     except ValueError:
         body = None
     echo = {name: body.get(name) for name in ECHOED} if isinstance(body, dict) and "function" in body else None
