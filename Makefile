@@ -61,6 +61,10 @@ snapshots: $(PYTHON_READY) ## Record what the Bicep templates deploy, in tests/s
 bench: $(PYTHON_READY) $(NODE_READY) ## Run the benchmarks
 	@if [ -f bench/__main__.py ]; then $(PYTHON) -m bench; else echo "There are no benchmarks yet: bench/ is empty."; fi
 
+.PHONY: histories
+histories: $(PYTHON_READY) $(NODE_READY) ## Record the histories of orchestrations that tests replay (needs durable-host)
+	@$(PYTHON) -m local.histories
+
 .PHONY: screenshot
 screenshot: $(PYTHON_READY) $(NODE_READY) ## Take the pictures of the page for the documents anew
 	@$(PYTHON) -m local.chromium

@@ -33,6 +33,7 @@ RUN = {
     "make lock": (".github/workflows/ci.yml", "make lock"),
     "make package": ("tests/component/test_package.py", "package.build("),
     "make screenshot": ("Makefile", "screenshot:"),
+    "make histories": ("Makefile", "histories:"),
     "make setup": (".ci/run", "make setup"),
     "make snapshots": ("tests/component/test_templates.py", 'run("snapshots")'),
     "make start": ("tests/e2e/test_start_and_stop.py", '"start"'),
