@@ -95,7 +95,7 @@ class MirrorHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """A known server. `run` is the last run's instance id; `progress` how far it is, while it is on."""
+    """A known server. `run` is the last run's instance id; `progress` how far it is, while it is under way."""
 
     server: str
     phase: str

@@ -72,7 +72,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """The runs of the shown servers that may be on."""
+        """The runs of the shown servers that may be under way."""
         return tuple(server.run for server in (*self.waiting, *self.working) if server.run)
 
 

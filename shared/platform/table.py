@@ -35,7 +35,7 @@ PAGE = 1000
 BATCH_BYTES = 4 * 2**20
 ENTITY_BYTES = 2**20
 AROUND_ENTITY = 4096
-"""Bytes that a transaction takes for an entity beside its JSON: address, headers, types. It is less in fact."""
+"""Bytes that a transaction takes for an entity besides its JSON: address, headers, types. It is less in fact."""
 PIECE = 16 * 1024
 """Characters of one property: at most 64 KiB in UTF-16, also where each character takes two units."""
 WRITERS = 16

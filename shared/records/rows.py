@@ -103,7 +103,7 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
 
 
 class LastLook(_OfServer, frozen=True, kw_only=True):
-    """When a mirror was looked at last, and what counted then: a sweep is planned by these columns."""
+    """When a mirror was looked at last, and what counted then. A sweep is planned by these columns."""
 
     workspace: str
     item: str

@@ -7,7 +7,7 @@ import msgspec
 from shared.decisions.login import PasswordLogin, PrincipalLogin, WorkspaceLogin, login_of, password_name
 from shared.desired.server_id import ServerId
 from shared.fabric import workspace as fabric_workspace
-from shared.fabric.connection import Basic, Credentials, ServicePrincipal, WorkspaceIdentity
+from shared.fabric.credentials import Basic, Credentials, ServicePrincipal, WorkspaceIdentity
 from shared.fabric.facts import CLIENT_REMEDY
 from shared.platform import secrets
 from shared.platform.errors import Blocked, Unavailable

@@ -112,7 +112,7 @@ async def rotate(id: ServerId) -> None:
 
 
 async def reseed(workspace: str, item: str) -> ServerId:
-    """Note that a mirror is to be stopped and started anew, which copies every table again; the server it belongs to.
+    """Note that a mirror is to be stopped and started again, which copies every table. Returns its server.
 
     Both are GUIDs in lower case.
     """
@@ -134,7 +134,7 @@ def _restart_problem(server: ServerId, workspace: str) -> Reason | None:
 
 
 async def describe(id: ServerId, running: bool) -> ServerState:
-    """What is known of a server. `running`: whether a run is on. Raises `NotFound` when nobody asked for it yet."""
+    """What is known of a server. `running`: whether a run is under way. Raises `NotFound` for an unknown one."""
     row = await store.read_server(id)
     if row is None and not running:
         raise _unknown(id)

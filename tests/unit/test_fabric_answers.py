@@ -10,6 +10,7 @@ import pytest
 from azure.core.rest import HttpRequest
 
 from shared.fabric import client, connection, mirror
+from shared.fabric.credentials import Basic
 from shared.platform import errors
 from shared.platform.reasons import Reason
 from tests.virtual_time import in_virtual_time, now
@@ -192,7 +193,7 @@ async def test_a_connection_of_others_may_leave_things_out(fabric: Callable[...,
     both = [one | {"connectivityType": "ShareableCloud", "gatewayId": None} for one in (foreign, ours)]
     fabric(200, msgspec.json.encode({"value": both, "continuationToken": None}))
     with pytest.raises(errors.Conflict, match="The Fabric connection 'ours' \\(2\\) leads to 'h;d'"):
-        await connection.ensure("ours", "elsewhere", "d", connection.Basic("role", "password"))
+        await connection.ensure("ours", "elsewhere", "d", Basic("role", "password"))
 
 
 async def test_a_mirror_in_a_status_that_is_not_known_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:

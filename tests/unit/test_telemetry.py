@@ -163,7 +163,8 @@ def test_libraries_log_warnings_alone_and_the_app_says_what_it_does() -> None:
     """Also a logger that a library makes below its own, whatever the host has set for the root."""
     code = (
         "import logging; logging.basicConfig(level=logging.INFO, format='%(name)s'); import function_app\n"
-        "for name in ('azure.core.pipeline.policies.http_logging_policy', 'azure.identity.aio', 'durabletask.serialization',\n"
+        "for name in ('azure.core.pipeline.policies.http_logging_policy', 'azure.identity.aio',\n"
+        "             'durabletask.serialization',\n"
         "             'durabletask.client', 'shared.steps.decide', 'functions.corridor'):\n"
         "    logging.getLogger(name).info('said')"
     )

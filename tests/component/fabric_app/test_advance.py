@@ -14,7 +14,7 @@ from shared.decisions import start
 from shared.desired.server_id import ServerId
 from shared.fabric import connection
 from shared.fabric import mirror as mirrored_database
-from shared.fabric.connection import Basic
+from shared.fabric.credentials import Basic
 from shared.fabric.definition import definition
 from shared.platform import errors, reasons
 from shared.platform.reasons import Reason

@@ -11,7 +11,7 @@ from psycopg import sql
 from local.topology import SERVICE_PRINCIPAL, Topology
 from shared.desired.server_id import ServerId
 from shared.fabric import connection
-from shared.fabric.connection import Basic, ServicePrincipal, WorkspaceIdentity
+from shared.fabric.credentials import Basic, ServicePrincipal, WorkspaceIdentity
 from shared.platform import errors
 from tests.component.fabric.callers import Caller, Control, connection_body
 from tests.component.fabric.source import PASSWORD, ROLE, Source

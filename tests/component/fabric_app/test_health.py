@@ -20,7 +20,7 @@ from local.topology import Topology
 from shared.decisions.observation import FabricSide, Observation, SourceSide
 from shared.desired.server_id import ServerId
 from shared.fabric import connection, mirror
-from shared.fabric.connection import Basic
+from shared.fabric.credentials import Basic
 from shared.fabric.definition import definition
 from shared.platform import clients
 from shared.platform.reasons import Reason

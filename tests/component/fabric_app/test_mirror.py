@@ -10,7 +10,7 @@ import pytest
 from local.topology import Topology
 from shared.desired.server_id import ServerId
 from shared.fabric import client, connection, mirror
-from shared.fabric.connection import Basic
+from shared.fabric.credentials import Basic
 from shared.fabric.definition import Definition, definition
 from shared.platform import errors
 from tests.component.fabric.callers import Caller, Control

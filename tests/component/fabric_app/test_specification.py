@@ -19,7 +19,7 @@ from local.cloud.fabric.__main__ import Fabric
 from local.topology import SERVICE_PRINCIPAL, Topology
 from shared.desired.server_id import ServerId
 from shared.fabric import client, connection, mirror, workspace
-from shared.fabric.connection import Basic, ServicePrincipal, WorkspaceIdentity
+from shared.fabric.credentials import Basic, ServicePrincipal, WorkspaceIdentity
 from shared.fabric.definition import definition
 from shared.platform import errors
 from shared.platform.settings import settings

@@ -57,7 +57,7 @@ def status(operator: Operator, workspace: str, item: str) -> str:
 
 
 def starts(operator: Operator, item: str) -> int:
-    """How often the mirrored database was started: each time seeds every table anew."""
+    """How often the mirrored database was started: each time copies every table."""
     found = operator.control("fabric", "calls")
     return sum(call["operation"] == STARTS and item in call["path"] for call in found)
 
