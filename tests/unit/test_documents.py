@@ -51,6 +51,7 @@ RUN = {
     # These need Azure: the workflow that deploys runs them.
     "az login": (".github/workflows/deploy.yml", "azure/login@"),
     "azd auth login": (".github/workflows/deploy.yml", "azd auth login"),
+    "azd down": ("tests/unit/test_infra_scripts.py", '"unsubscribe.sh"'),
     "azd up": (".github/workflows/deploy.yml", "azd up"),
     "azd provision": (".github/workflows/deploy.yml", "azd up"),
     "azd deploy": (".github/workflows/deploy.yml", "azd up"),
