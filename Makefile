@@ -44,12 +44,18 @@ test-all: $(PYTHON_READY) $(NODE_READY) ## Run the tests in full: every PostgreS
 	@$(PYTHON) -m pytest -n $(WORKERS) -m "" $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: $(PYTHON_READY) ## Check style, format, types and which module may import which
+lint: $(PYTHON_READY) $(NODE_READY) ## Check style, format, types, which module may import which, templates and queries
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy --strict functions shared function_app.py
 	@$(PYTHON) -m mypy local infra bench
 	@.venv/bin/lint-imports --no-logo
+	@node infra/check_queries.cjs infra/queries/*.kql
+	@$(PYTHON) -m infra.templates check
+
+.PHONY: snapshots
+snapshots: $(PYTHON_READY) ## Record what the Bicep templates deploy, in tests/snapshots, with the real compiler
+	@$(PYTHON) -m infra.templates snapshots
 
 .PHONY: bench
 bench: $(PYTHON_READY) $(NODE_READY) ## Run the benchmarks

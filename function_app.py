@@ -1,4 +1,4 @@
-"""The function app: registers the doors of functions/ and has telemetry sent, nothing else."""
+"""The function app: registers the doors of functions/ has libraries log little and telemetry sent, nothing else."""
 
 import os
 
@@ -17,8 +17,9 @@ from functions import (
     sweeps,
     timers,
 )
-from shared.platform import export
+from shared.platform import export, logs
 
+logs.quiet_libraries()
 export.start(os.environ)
 app = df.DFApp()
 for module in (events, servers, mirrors, dashboard, openapi, timers):

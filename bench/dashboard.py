@@ -58,7 +58,7 @@ def _fill(stack: Stack) -> None:
 async def _measure() -> int:
     from shared.dashboard import links, overview, page
     from shared.platform import clients
-    from shared.records import store
+    from shared.platform.table import View
     from shared.records.rows import HealthRow
 
     at = links.of("https://app/api/dashboard", {}, 0)
@@ -68,7 +68,7 @@ async def _measure() -> int:
             pass
 
     async def rows_decoded() -> None:
-        async for _ in store.latest(columns=set(HealthRow.__struct_fields__) - {"etag"}):
+        async for _ in View("MirrorHealth", HealthRow).query():
             pass
 
     async def first_look() -> None:

@@ -27,14 +27,14 @@ class Accepted(msgspec.Struct):
 
 
 class Mirroring(ServerState, frozen=True, kw_only=True):
-    """A server as `ServerState` says, whether a run is on, and how far it is."""
+    """A server as `ServerState` says, whether a run is under way, and how far it is."""
 
     running: bool
     progress: Status | None
 
 
 class Reseed(msgspec.Struct):
-    """That every table of a mirror is to be copied anew; only `true` is taken."""
+    """That every table of a mirror is to be copied again; only `true` is taken."""
 
     reseed: bool
 
@@ -180,8 +180,8 @@ DOORS = (
     ),
     Door(
         id="restartMirror", method="post", path=f"{MIRROR}/restart", tag="mirrors", body=Reseed, answer=Asked,
-        status=202, problems=(400, 404), summary="Stop a mirror and start it anew",
-        description="Every table is copied anew; until that is done, readers see the old state.",
+        status=202, problems=(400, 404), summary="Stop a mirror and start it again",
+        description="Every table is copied again; until that is done, readers see the old state.",
     ),
     Door(
         id="getDashboard", method="get", path="/dashboard", tag="pages", answer=HTML, problems=(400,),

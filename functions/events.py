@@ -6,6 +6,7 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from functions import signals
+from shared.decisions import allowed
 from shared.desired import events
 from shared.platform import logs
 from shared.platform.settings import settings
@@ -20,11 +21,11 @@ async def server_changed(event: func.EventGridEvent, client: df.DurableFunctions
     """Event Grid events and CloudEvents of the watched subscriptions."""
     # The binding gives a CloudEvent, which calls its type otherwise, where the subscription delivers such.
     event_type = getattr(event, "event_type", None) or getattr(event, "type", None)
-    seen = events.read(event_type, event.subject, event.get_json(), settings().identity_object_id)
+    seen = events.read(event_type, event.subject, event.get_json(), settings().identity.object_id)
     if isinstance(seen, events.Ignored):
         log.info("Event %s ignored: %s.", event.id, seen.reason)
-    elif seen.server.subscription not in settings().allowed_subscriptions:
-        log.warning("Event %s ignored: subscription %s is not allowed.", event.id, seen.server.subscription)
+    elif problem := allowed.server_problem(seen.server, settings()):
+        log.warning("Event %s ignored: %s", event.id, problem.message)
     else:
         with logs.about(server=seen.server.key):
             log.info("Event %s: %s.", event.id, type(seen).__name__.lower())

@@ -8,12 +8,12 @@ import msgspec
 
 from shared.decisions.outcome import Outcome
 from shared.decisions.restart import Verdict
-from shared.decisions.run import Asked, Limits
+from shared.decisions.run import Asked
 from shared.desired.changes import Change
-from shared.desired.intent import RestartPolicy
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import TableName
 from shared.platform.reasons import Reason
+from shared.platform.settings import Limits, RestartPolicy
 
 
 class OfServer(msgspec.Struct, frozen=True, kw_only=True):

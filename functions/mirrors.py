@@ -37,7 +37,7 @@ async def get_mirror(req: func.HttpRequest) -> func.HttpResponse:
 @blueprint.durable_client_input(client_name="client")
 @told
 async def post_restart(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
-    """Stop a mirror and start it anew, which seeds its tables again; the body has to confirm that."""
+    """Stop a mirror and start it again, which copies its tables again; the body has to confirm that."""
     from shared.dashboard.query import guid
     from shared.steps import requests
 
@@ -45,7 +45,7 @@ async def post_restart(req: func.HttpRequest, client: df.DurableFunctionsClient)
     mirror = guid("mirrored database", req.route_params["mirror"])
     if bodies.said(req.get_body(), "reseed") is not True:
         raise InvalidInput(
-            "Restarting a mirror copies every table anew; until that is done, readers see the old state.",
+            "Restarting a mirror copies every table again; until that is done, readers see the old state.",
             code="ReseedNotConfirmed",
             remedy='Send {"reseed": true} as the body if that is meant.',
         )

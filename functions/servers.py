@@ -9,6 +9,7 @@ import msgspec
 from functions import bodies, signals
 from functions.messages import RestartDecision
 from functions.problems import answer, told
+from shared.decisions import allowed
 from shared.desired import server_id
 from shared.desired.server_id import ServerId
 from shared.platform.errors import Conflict, InvalidInput, NotAllowed
@@ -116,12 +117,8 @@ def _server(req: func.HttpRequest) -> ServerId:
     """The server that the address names. Raises `InvalidInput`, and `NotAllowed` for a foreign subscription."""
     parts = req.route_params
     server = server_id.of(parts["subscription"], parts["resource_group"], parts["server"])
-    if server.subscription not in settings().allowed_subscriptions:
-        raise NotAllowed(
-            f"Subscription {server.subscription} is not allowed.",
-            code="SubscriptionNotAllowed",
-            remedy="Have it added to ALLOWED_SUBSCRIPTIONS.",
-        )
+    if problem := allowed.server_problem(server, settings()):
+        raise NotAllowed(problem.message, code=problem.code, remedy=problem.remedy)
     return server
 
 

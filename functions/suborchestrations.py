@@ -12,9 +12,9 @@ from functions import activities, corridor, messages
 from functions.corridor import Context, Event, Flow
 from functions.flow import Refused, call, reason_of
 from functions.messages import DatabaseOutcome, MirrorDatabase, OperationOutcome, OperationUntil, StepDone, Target
-from shared.decisions.run import Limits
 from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
+from shared.platform.settings import Limits
 
 blueprint = df.Blueprint()
 

@@ -12,6 +12,8 @@ from durabletask import task
 from functions import corridor
 from functions.corridor import Context, Flow, Value
 from functions.flow import call
+from shared.decisions.sweep import Probed, Timetable
+from shared.records.columns import Watched
 
 blueprint = df.Blueprint()
 
@@ -28,7 +30,7 @@ class ProbeMirrors(msgspec.Struct, frozen=True):
     """Look at these mirrors, for the sweep that has begun then (UTC)."""
 
     begun: datetime
-    mirrors: tuple[dict[str, object], ...]
+    mirrors: tuple[Watched, ...]
 
 
 class ConcludeSweep(msgspec.Struct, frozen=True):
@@ -39,33 +41,18 @@ class ConcludeSweep(msgspec.Struct, frozen=True):
     failed: int
 
 
-class Chunk(msgspec.Struct, frozen=True):
-    after: float
-    mirrors: tuple[dict[str, object], ...]
-
-
-class Timetable(msgspec.Struct, frozen=True):
-    chunks: tuple[Chunk, ...]
-    left: int
-
-
-class Probed(msgspec.Struct, frozen=True):
-    mirrors: int
-    calls: int
-
-
 @corridor.activity(blueprint)
 async def plan_sweep(_: PlanSweep) -> Timetable:
     from shared.steps import sweep
 
-    return msgspec.convert(await sweep.plan(), Timetable)
+    return await sweep.plan()
 
 
 @corridor.activity(blueprint)
 async def probe_mirrors(request: ProbeMirrors) -> Probed:
     from shared.steps import sweep
 
-    return msgspec.convert(await sweep.probe(request.mirrors, _utc(request.begun)), Probed, from_attributes=True)
+    return await sweep.probe(request.mirrors, _utc(request.begun))
 
 
 @corridor.activity(blueprint)

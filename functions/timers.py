@@ -24,17 +24,17 @@ TIMES_AS_LONG = 12
 @blueprint.timer_trigger(schedule="%HEALTH_SCHEDULE%", arg_name="timer")
 @blueprint.durable_client_input(client_name="client")
 async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
-    """Start a sweep, unless the last one is still on. One that does not end is ended, so that the next one starts."""
+    """Start a sweep, unless the last one is still running. A sweep that does not end is ended for the next one."""
     last = await client.get_orchestration_state(SWEEP, fetch_payloads=False)
     if last and last.runtime_status in signals.ALIVE:
         from shared.platform import telemetry
 
         age = datetime.now(UTC) - last.created_at.replace(tzinfo=UTC)
-        if age > TIMES_AS_LONG * timedelta(minutes=settings().sweep_minutes):
-            log.error("The last health sweep has been on for %s; it is ended, and the next one begins anew.", age)
+        if age > TIMES_AS_LONG * timedelta(minutes=settings().health.sweep_minutes):
+            log.error("The last health sweep has been running for %s; it is ended for the next one.", age)
             await signals.end(client, SWEEP)
         else:
-            log.warning("The last health sweep is still on; this one is left out.")
+            log.warning("The last health sweep is still running; this one is left out.")
         telemetry.skipped()
         return
     await client.purge_orchestration(SWEEP)
@@ -65,5 +65,5 @@ async def prune_history(timer: func.TimerRequest, client: df.DurableFunctionsCli
     from shared.steps import sweep
 
     await sweep.prune()
-    oldest = datetime.now(UTC) - timedelta(days=settings().history_days)
+    oldest = datetime.now(UTC) - timedelta(days=settings().health.history_days)
     await client.purge_orchestrations_by(created_time_to=oldest, runtime_status=list(signals.ENDED))

@@ -40,7 +40,6 @@ LONGEST_STOP_SECONDS = 1.5
 WELCOME = "<!DOCTYPE html><title>Your Azure Function App is up and running.</title>"
 WEBHOOKS, NOBODYS_KEY = "/runtime/webhooks/", "system"
 LARGEST_BODY_BYTES = 100 * 2**20
-QUIET = ("azure.functions", "azure.durable_functions", "durabletask", "grpc")
 
 
 class Host:
@@ -163,8 +162,6 @@ def _stop_on_signal() -> asyncio.Event:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
     repository = Path(__file__).parent.parent
     try:
         asyncio.run(main(Path(os.environ.get("FUNCTIONS_APP_DIRECTORY") or repository).absolute()))

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -34,9 +35,13 @@ from local.stack import ROOT, Stack, clean
 from local.topology import ENGINES, EXTENSION, IN_MEMORY
 from tests import real_parts
 
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")  # a busy machine makes no test fail: speed is measured by bench/
+
 type StackFactory = Callable[..., Stack]
 
 TOGETHER = {
+    "tests/e2e/lifecycle/test_patience.py": "a stack of its own",
     "tests/e2e/engine/": "the stack with the Durable extension",
     "tests/e2e/lifecycle/": "the lives of servers, told at once",
     "tests/e2e/test_documents.py": "the prepared server",

@@ -69,7 +69,7 @@ def _constants(tree: ast.Module) -> dict[str, str]:
     }  # fmt: skip
 
 
-_MAKERS = {"Reason", "Problem", "_Impossible", "judge", "judged", "fixed"}
+_MAKERS = {"Reason", "Problem", "pass_or_fail", "pass_or_fix", "_capacity"}
 _CODE = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-zA-Z]*)*")
 
 
@@ -85,10 +85,6 @@ def _codes(node: ast.AST) -> Iterator[str]:
             value for key, value in zip(node.keys, node.values, strict=True)
             if isinstance(key, ast.Constant) and key.value == "code"
         ]  # fmt: skip
-    elif isinstance(node, (ast.For, ast.comprehension)) and isinstance(node.target, ast.Tuple):
-        names = [getattr(name, "id", "") for name in node.target.elts]
-        rows = [row.elts for row in ast.walk(node.iter) if isinstance(row, ast.Tuple) and len(row.elts) == len(names)]
-        places += [row[names.index("id")] for row in rows if "id" in names]
     elif isinstance(node, (ast.Assign, ast.AnnAssign)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if node.value and any(isinstance(target, ast.Name) and target.id == "code" for target in targets):

@@ -1,14 +1,15 @@
-// Alerts on what the app logs. Those on dead letters stand with the system topics.
+// Alerts on what the app logs. Those on dead letters stand with the event subscriptions.
 param name string
 param location string
 param tags object
 param insightsId string
 param actionGroupId string
+param deployedAt string
 
 var rules = [
   {
     name: 'sweep-failing'
-    query: loadTextContent('../queries/sweep_failing.kql')
+    query: replace(loadTextContent('../queries/sweep_failing.kql'), '2000-01-01T00:00:00Z', deployedAt)
     description: 'The health of the mirrors is not being recorded. docs/operations.md: Alerts.'
     severity: 1
     window: 'PT30M'

@@ -1,6 +1,4 @@
 // The function app on a Flex Consumption plan, its settings, and who may call it.
-import { Options } from '../settings.bicep'
-
 param name string
 param location string
 param tags object
@@ -18,10 +16,12 @@ param schedulerConnection string
 @description('Subnet of the app; empty: it is in no virtual network.')
 param subnetId string
 param authClientId string
+param authAllowedApplications string[]
+param authAllowedPrincipals string[]
 param allowedSubscriptions string[]
 param allowedWorkspaces string[]
 param defaultWorkspace string
-param options Options
+param options object
 param maximumInstanceCount int
 param instanceMemoryMB int
 
@@ -94,10 +94,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     serverFarmId: plan.id
     httpsOnly: true
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
-    siteConfig: {
-      minTlsVersion: '1.2'
-      ftpsState: 'Disabled'
-    }
+    siteConfig: { minTlsVersion: '1.2' } // newer regions refuse most others, such as ftpsState (51021): there is no FTP
     functionAppConfig: {
       deployment: {
         storage: {
@@ -122,15 +119,11 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     properties: union(options, schedules, appSettings, hostSettings, schedulerSettings)
   }
 
-  // No publishing by user name and password.
+  // No publishing by user name and password. One child of a site is written after another: two at once are a conflict.
   resource scm 'basicPublishingCredentialsPolicies' = {
     name: 'scm'
     properties: { allow: false }
-  }
-
-  resource ftp 'basicPublishingCredentialsPolicies' = {
-    name: 'ftp'
-    properties: { allow: false }
+    dependsOn: [settings]
   }
 
   // Easy Auth. Event Grid and the health probe have no token for it; the webhook asks for a key of its own.
@@ -150,12 +143,19 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
             clientId: authClientId
             openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
           }
-          validation: { allowedAudiences: [authClientId, 'api://${authClientId}'] }
+          validation: {
+            allowedAudiences: [authClientId, 'api://${authClientId}']
+            defaultAuthorizationPolicy: {
+              allowedApplications: empty(authAllowedApplications) ? null : authAllowedApplications
+              allowedPrincipals: empty(authAllowedPrincipals) ? null : { identities: authAllowedPrincipals }
+            }
+          }
         }
       }
       httpSettings: { requireHttps: true }
       login: { tokenStore: { enabled: false } }
     }
+    dependsOn: [scm]
   }
 }
 

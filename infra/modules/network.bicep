@@ -39,7 +39,11 @@ var targets = [
   { part: 'blob', id: storageId, zone: 'privatelink.blob.${suffix}' }
   { part: 'queue', id: storageId, zone: 'privatelink.queue.${suffix}' }
   { part: 'table', id: storageId, zone: 'privatelink.table.${suffix}' }
-  { part: 'vault', id: vaultId, zone: 'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}' }
+  {
+    part: 'vault'
+    id: vaultId
+    zone: 'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}'
+  }
 ]
 
 resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [

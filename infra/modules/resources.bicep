@@ -1,6 +1,4 @@
 // The app and everything of its own, in one resource group.
-import { Options } from '../settings.bicep'
-
 param name string
 param token string
 param location string
@@ -8,12 +6,15 @@ param tags object
 param allowedSubscriptions string[]
 param allowedWorkspaces string[]
 param defaultWorkspace string
-param options Options
+param options object
+param recoverVault bool
 param durableBackend string
 param storageRedundancy string
 param privateNetwork bool
 param addressSpace string
 param authClientId string
+param authAllowedApplications string[]
+param authAllowedPrincipals string[]
 param alertEmail string
 param maximumInstanceCount int
 param instanceMemoryMB int
@@ -66,6 +67,7 @@ module vault 'vault.bicep' = {
     principalId: identity.properties.principalId
     privateNetwork: privateNetwork
     workspaceId: monitoring.outputs.workspaceId
+    recover: recoverVault
   }
 }
 
@@ -121,23 +123,14 @@ module app 'app.bicep' = {
       : ''
     subnetId: privateNetwork ? network!.outputs.appSubnetId : ''
     authClientId: authClientId
+    authAllowedApplications: authAllowedApplications
+    authAllowedPrincipals: authAllowedPrincipals
     allowedSubscriptions: allowedSubscriptions
     allowedWorkspaces: allowedWorkspaces
     defaultWorkspace: defaultWorkspace
     options: options
     maximumInstanceCount: maximumInstanceCount
     instanceMemoryMB: instanceMemoryMB
-  }
-}
-
-module alerts 'alerts.bicep' = {
-  name: 'alerts'
-  params: {
-    name: name
-    location: location
-    tags: tags
-    insightsId: monitoring.outputs.insightsId
-    actionGroupId: monitoring.outputs.actionGroupId
   }
 }
 
@@ -161,4 +154,5 @@ output deadLettersId string = deadLetters.outputs.id
 output vaultId string = vault.outputs.id
 output noticeTopicId string = notices.outputs.id
 output schedulerId string = durableBackend == 'DurableTaskScheduler' ? scheduler!.outputs.id : ''
+output insightsId string = monitoring.outputs.insightsId
 output actionGroupId string = monitoring.outputs.actionGroupId

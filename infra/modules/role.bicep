@@ -2,6 +2,8 @@
 targetScope = 'subscription'
 
 param name string
+@description('The names of custom roles are unique in the tenant.')
+param token string
 param subscriptions string[]
 
 var role = loadJsonContent('../role.json')
@@ -9,7 +11,7 @@ var role = loadJsonContent('../role.json')
 resource definition 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(subscription().id, name, 'flexible-server-mirroring')
   properties: {
-    roleName: 'Flexible server mirroring (${name})'
+    roleName: 'Flexible server mirroring (${name}-${token})'
     description: role.description
     type: 'CustomRole'
     permissions: [{ actions: role.actions }]

@@ -5,12 +5,15 @@ param tags object
 param principalId string
 param privateNetwork bool
 param workspaceId string
+@description('Recover the vault that was deleted under this name: purge protection keeps the name for 90 days.')
+param recover bool
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   name: name
   location: location
   tags: tags
   properties: {
+    createMode: recover ? 'recover' : 'default'
     tenantId: tenant().tenantId
     sku: { family: 'A', name: 'standard' }
     enableRbacAuthorization: true

@@ -9,7 +9,6 @@ var panels = [
   { title: 'Health sweep: failures', chart: 'table', query: loadTextContent('../queries/sweep_failing.kql') }
   { title: 'Steps that failed unexpectedly', chart: 'table', query: loadTextContent('../queries/steps_failing.kql') }
   { title: 'Functions', chart: 'table', query: loadTextContent('../queries/runs.kql') }
-  { title: 'Throttled calls', chart: 'timechart', query: loadTextContent('../queries/throttled.kql') }
 ]
 
 var items = [

@@ -20,7 +20,7 @@ LONGEST_SLEEP_SECONDS = 60.0  # then the clock is read again: it may have been s
 
 
 class Timer:
-    """One timer trigger. Its status is kept in memory: a host that starts anew has missed nothing."""
+    """One timer trigger. Its status is kept in memory: a host that starts again has missed nothing."""
 
     def __init__(self, app: App, function: Function):
         self.app, self.function = app, function
@@ -35,7 +35,7 @@ class Timer:
         self.alone = asyncio.Lock()
 
     async def run(self) -> None:
-        """Fire by the schedule, for ever."""
+        """Fire by the schedule, without end."""
         if self.at_startup:
             await self._fire(past_due=False)
         due, past_due = self.schedule.after(datetime.now(UTC)), False
@@ -48,7 +48,7 @@ class Timer:
             due, past_due = self.schedule.following(due, datetime.now(UTC))
 
     async def fire_by_hand(self) -> None:
-        """Once, now, beside the schedule, whose status it neither gets nor changes."""
+        """Once, now, besides the schedule, whose status it neither gets nor changes."""
         reason = "This function was programmatically called via the host APIs."
         await self._invoke(_payload(status=None, past_due=False), reason)
 

@@ -99,7 +99,7 @@ def figures(found: Detail) -> list[Figure]:
         if known:
             low, high, last = (0.0 if from_zero else min(known)), max(known), points[-1][1]
             now = NOT_KNOWN if last is None else say(last)
-            label = f"{title} {over}: {say(min(known))} at least, {say(high)} at most, {now} at last."
+            label = f"{title} {over}: {say(min(known))} at least, {say(high)} at most, {now} at the end."
             svg = charts.line(points, span, (low, high), label)
             made.append(Figure(title, now, (say(high), say(low)), svg))
     return made
@@ -109,7 +109,7 @@ def levels(found: Detail) -> str:
     """The levels over time as a band."""
     seen = [(row.updated_at, row.level) for row in found.history]
     changes = words.plural(len(found.changes), "change")
-    label = f"Level over the last {range_name(found.hours)}: {changes}, {found.row.level} at last."
+    label = f"Level over the last {range_name(found.hours)}: {changes}, {found.row.level} at the end."
     return charts.band(seen, span_of(found), label)
 
 

@@ -21,7 +21,7 @@ class Links(msgspec.Struct, frozen=True):
     carried: dict[str, str]
 
     def overview(self, **changes: str | int | None) -> str:
-        """The list of mirrors. A change replaces what is carried, None takes it out; each but `page` begins anew."""
+        """The list of mirrors. A change replaces what is carried, None removes it. Each but `page` leads to page 1."""
         return f"{self.root}dashboard{self._query({'page': None, 'hours': None} | changes)}"
 
     def mirror(self, workspace: str, mirrored_database: str, **changes: str | int | None) -> str:

@@ -95,7 +95,7 @@ class MirrorHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """A known server. `run` is the last run's instance id; `progress` how far it is, while it is on."""
+    """A known server. `run` is the last run's instance id; `progress` how far it is, while it is under way."""
 
     server: str
     phase: str
@@ -176,7 +176,7 @@ def with_progress(found: Servers, progress: Mapping[str, Status]) -> Servers:
 
 async def known_servers(without_phase: str = "") -> list[ServerGlance]:
     """The servers that somebody asked for, but those in one phase; by phase and name."""
-    return sorted(await glance.servers(settings().allowed_subscriptions, without_phase), key=_standing)
+    return sorted(await glance.servers(settings().scope.subscriptions, without_phase), key=_standing)
 
 
 async def read(workspace: str, mirrored_database: str) -> HealthRow:
@@ -201,7 +201,7 @@ async def in_full(mirrors: Sequence[MirrorGlance]) -> list[HealthRow]:
 
 def most_hours() -> int:
     """How far back there is a history."""
-    return 24 * settings().history_days
+    return 24 * settings().health.history_days
 
 
 def of_row(row: HealthRow) -> Mirror:

@@ -72,7 +72,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """The runs of the shown servers that may be on."""
+        """The runs of the shown servers that may be under way."""
         return tuple(server.run for server in (*self.waiting, *self.working) if server.run)
 
 
@@ -113,7 +113,7 @@ async def look(parameters: Mapping[str, str]) -> Overview:
 
 def _workspaces(mirrors: Iterable[MirrorGlance]) -> dict[str, str]:
     """The allowed workspaces and those with mirrors, by name; one without mirrors is known by its id alone."""
-    names = dict.fromkeys(settings().allowed_workspaces, "")
+    names = dict.fromkeys(settings().scope.workspaces, "")
     for mirror in mirrors:
         names[mirror.workspace] = mirror.workspace_name or names.get(mirror.workspace, "")
     return {id: name or id for id, name in sorted(names.items(), key=lambda one: (not one[1], one[1].lower(), one[0]))}

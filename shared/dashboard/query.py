@@ -10,10 +10,11 @@ from uuid import UUID
 
 import msgspec
 
-from shared.decisions.health import SEVERITY, Level
+from shared.decisions.health import SEVERITY
 from shared.desired import server_id
 from shared.platform.errors import InvalidInput
 from shared.records.glance import MirrorGlance
+from shared.records.rows import Level
 
 LEVELS: tuple[Level, ...] = SEVERITY[::-1]
 """Worst first, as they are shown."""

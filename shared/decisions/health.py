@@ -1,64 +1,43 @@
 """What an observation means: a level, and the reasons for it, the weightiest first. Pure.
 
-| code | level | when |
-| --- | --- | --- |
-| MirrorMissing | Unhealthy | the mirrored database is gone from the workspace |
-| MirroringError | Unhealthy | Fabric reports an error of the mirror |
-| MirrorPaused | Unhealthy | paused with its capacity: it does not resume by itself |
-| MirrorStopped | Stopped | Stopped, Stopping or never started |
-| StartIsSlow | Degraded | still Initializing or Starting after the grace time |
-| StatusUnknown | Unknown | a status that this version doesn't know |
-| TablesFailing | Unhealthy, Degraded | all tables fail, or some |
-| NoTables | Degraded | running without a single table |
-| LatencyHigh | Degraded | a table's latency is over the limit |
-| SyncStalled | Degraded | changes wait, and nothing was synced for longer than the limit |
-| SlotMissing | Unhealthy | running, but its slot is gone |
-| SlotLost | Unhealthy | the server gave up the WAL that the slot needs |
-| SlotAtRisk | Unhealthy | the next checkpoint may give it up |
-| WalRetained | Unhealthy, Degraded | the slot retains WAL over a limit (GiB, or % of the storage), critical or first |
-| SlotInactive | Degraded | running, but nobody reads its slot |
-| PublicationInactive | Degraded | running, but its publication is not shipped |
-| TablesNotOwned | Degraded | tables that the fabric role does not own, so that PostgreSQL does not publish them |
-| TablesGone | Degraded | tables that Fabric mirrors, and that the database does not have any more |
-| TablesNotEligible | Healthy | a note: tables that the service does not mirror, by its own rules |
-| FabricUnknown, SourceUnknown | Unknown | that side, or a part of it, could not be seen |
-
-Within the grace time after it was last changed or started, a mirror is not blamed for what only starting explains.
+docs/operations.md lists the codes with their levels and remedies. Within the grace time after it was last changed or
+started, a mirror is not blamed for what only starting explains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Literal
 
 import msgspec
 
 from shared.decisions.observation import RUNNING, FabricSide, Observation, SourceSide
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings
-from shared.source.slots import Slot
-from shared.source.tables import TableStatus as SourceTable
+from shared.records.rows import Level, Remembered
+from shared.source.facts import Slot
+from shared.source.facts import TableStatus as SourceTable
 
-type Level = Literal["Healthy", "Unknown", "Stopped", "Degraded", "Unhealthy"]
 SEVERITY: tuple[Level, ...] = ("Healthy", "Unknown", "Stopped", "Degraded", "Unhealthy")
+"""The levels, the worst last."""
 
 STARTING = frozenset({"Initializing", "Starting"})
 STOPPED = frozenset({"Initialized", "Stopping", "Stopped"})
 AT_WORK = frozenset({"Initialized", "Snapshotting", "Replicating", "Reseeding"})
 """Statuses of a table that is fine."""
 NOTES = frozenset({"TablesNotEligible"})
-"""Reasons that go with any level."""
-ENDANGERING = frozenset({"WalRetained", "SlotAtRisk", "SlotLost"})
-"""Reasons that have to do with the server's disk, and with what its slot may lose: too urgent to be told only once."""
+"""Reasons that do not change the level."""
 GIB = 2**30
 MIB = 2**20
 NAMED = 5
+"""Tables that a reason names; it counts all of them."""
 LONGEST = 300
 """Characters of what Fabric says of one table."""
 MOST = 2500
-"""Characters of any text of a reason: room for `NAMED` tables, and for what is said of each."""
+"""Characters of any text of a reason: room for `NAMED` tables, and for what Fabric says of each."""
+COPY_AGAIN = "Restart the mirror: Fabric then copies every table again."
+LOOK_AGAIN = "Have the server looked at again: PUT its mirroring, or change its tag."
 
 type Finding = tuple[Level, Reason]
 
@@ -71,8 +50,8 @@ class Assessment(msgspec.Struct, frozen=True):
 
 
 def classify(observation: Observation, settings: Settings) -> Assessment:
-    """What the observation means under these thresholds."""
-    young = observation.at - observation.mirror.changed_at < timedelta(minutes=settings.health_grace_minutes)
+    """What the observation means with the thresholds of these settings."""
+    young = observation.at - observation.mirror.changed_at < timedelta(minutes=settings.health.grace_minutes)
     findings = [*_fabric(observation, settings, young), *_source(observation, settings, young)]
     if not young:
         findings += _both(observation, settings)
@@ -80,17 +59,25 @@ def classify(observation: Observation, settings: Settings) -> Assessment:
     return Assessment(findings[0][0] if findings else "Healthy", tuple(_cut(reason) for _, reason in findings))
 
 
-def with_notes(seen: Assessment, observation: Observation, before: tuple[Reason, ...]) -> Assessment:
-    """What is seen, and the notes from before where this look left out what they are about: the database's tables."""
+def is_suspect(glance: Observation, settings: Settings) -> bool:
+    """Whether a glance, which asks neither for the status nor for the tables of the database, calls for the rest."""
+    slot = glance.source.slot if isinstance(glance.source, SourceSide) else None
+    behind = slot is not None and slot.lag_bytes > settings.health.lag_warn_mib * MIB
+    return behind or classify(glance, settings).level != "Healthy"
+
+
+def with_notes(assessment: Assessment, observation: Observation, previous: Remembered | None) -> Assessment:
+    """The assessment, with the notes of the previous one if this look left out the tables of the database, which the
+    notes are about."""
     source = observation.source
-    if isinstance(source, Reason) or source.tables is not None:
-        return seen
-    notes = tuple(reason for reason in before if reason.code in NOTES)
-    return msgspec.structs.replace(seen, reasons=(*seen.reasons, *notes))
+    if previous is None or isinstance(source, Reason) or source.tables is not None:
+        return assessment
+    notes = tuple(reason for reason in previous.reasons if reason.code in NOTES)
+    return msgspec.structs.replace(assessment, reasons=(*assessment.reasons, *notes))
 
 
 def failing_tables(tables: tuple[TableStatus, ...]) -> tuple[Reason, ...]:
-    """The tables that don't replicate, by name, each with the beginning of what Fabric says of it."""
+    """The tables that don't replicate, in order of name, each with the beginning of what Fabric says of it."""
     failing = sorted((t for t in tables if t.status not in AT_WORK), key=_name)
     return tuple(
         Reason(
@@ -112,7 +99,7 @@ def _fabric(observation: Observation, settings: Settings, young: bool) -> Iterat
             Reason(
                 "MirrorMissing",
                 f"The mirrored database {observation.mirror.item_name!r} is gone from the workspace.",
-                "Let the server be looked at again (change its tag, or PUT its mirroring): it is made anew.",
+                f"{LOOK_AGAIN} The app then makes another one.",
             ),
         )
     if isinstance(side, FabricSide) and side.status:
@@ -149,7 +136,7 @@ def _tables(
     if not tables and not young:
         remedy = "Give the database a table that can be mirrored, or release it."
         yield "Degraded", Reason("NoTables", "The mirror runs without a single table.", remedy)
-    limit = timedelta(minutes=settings.latency_warn_minutes)
+    limit = timedelta(minutes=settings.health.latency_warn_minutes)
     slow = [t for t in tables if t.status in AT_WORK and (t.latency_seconds or 0) > limit.total_seconds()]
     if slow:
         worst = max(slow, key=lambda t: t.latency_seconds or 0)
@@ -159,7 +146,7 @@ def _tables(
         yield "Degraded", Reason("LatencyHigh", message)
     synced = max((t.last_sync_at for t in tables if t.last_sync_at), default=None)
     slot = observation.source.slot if isinstance(observation.source, SourceSide) else None
-    if synced and slot and slot.lag_bytes > settings.lag_warn_mib * MIB and observation.at - synced > limit:
+    if synced and slot and slot.lag_bytes > settings.health.lag_warn_mib * MIB and observation.at - synced > limit:
         message = f"{_size(slot.lag_bytes)} of WAL wait, and the last sync was at {synced:%Y-%m-%d %H:%M:%S} UTC."
         yield "Degraded", Reason("SyncStalled", message)
 
@@ -176,8 +163,7 @@ def _source(observation: Observation, settings: Settings, young: bool) -> Iterat
     if not (isinstance(fabric, FabricSide) and fabric.runs) or young:
         return
     if side.slot is None:
-        remedy = "Restart the mirror; that seeds its tables anew."
-        yield "Unhealthy", Reason("SlotMissing", "The mirror's replication slot is gone from the server.", remedy)
+        yield "Unhealthy", Reason("SlotMissing", "The mirror's replication slot is gone from the server.", COPY_AGAIN)
     elif not side.slot.active and side.slot.wal_status != "lost":
         yield "Degraded", Reason("SlotInactive", f"Nobody reads the replication slot {side.slot.name!r}.")
     if side.publication and not side.publication.active:
@@ -187,8 +173,7 @@ def _source(observation: Observation, settings: Settings, young: bool) -> Iterat
 
 def _retained(slot: Slot, storage_gib: int | None, settings: Settings) -> Iterator[Finding]:
     if slot.wal_status == "lost":
-        remedy = "Restart the mirror; that seeds its tables anew."
-        yield "Unhealthy", Reason("SlotLost", f"The server gave up WAL that the slot {slot.name!r} needs.", remedy)
+        yield "Unhealthy", Reason("SlotLost", f"The server gave up WAL that the slot {slot.name!r} needs.", COPY_AGAIN)
         return
     if slot.wal_status == "unreserved":
         message = f"The next checkpoint may remove WAL that the slot {slot.name!r} needs."
@@ -196,8 +181,8 @@ def _retained(slot: Slot, storage_gib: int | None, settings: Settings) -> Iterat
     retained = slot.retained_bytes / GIB
     percent = 100 * retained / storage_gib if storage_gib else 0
     limits: tuple[tuple[Level, float, float], ...] = (
-        ("Unhealthy", settings.wal_critical_gib, settings.wal_critical_percent),
-        ("Degraded", settings.wal_warn_gib, settings.wal_warn_percent),
+        ("Unhealthy", settings.health.wal_critical_gib, settings.health.wal_critical_percent),
+        ("Degraded", settings.health.wal_warn_gib, settings.health.wal_warn_percent),
     )
     for level, most_gib, most_percent in limits:
         if retained >= most_gib or percent >= most_percent:
@@ -214,31 +199,30 @@ def _retained(slot: Slot, storage_gib: int | None, settings: Settings) -> Iterat
 
 
 def _both(observation: Observation, settings: Settings) -> Iterator[Finding]:
-    """What the tables of the database tell beside those that Fabric mirrors."""
+    """What the tables of the database say, compared with those that Fabric mirrors."""
     fabric, source = observation.fabric, observation.source
     if not isinstance(fabric, FabricSide) or not fabric.runs or not fabric.tables:
         return
     if not isinstance(source, SourceSide) or source.tables is None:
         return
-    there = {_name(table): table for table in source.tables}
+    in_database = {_name(table): table for table in source.tables}
     mirrored = {_name(table) for table in fabric.tables}
-    wanted = [table for name, table in there.items() if observation.mirror.everything or name in mirrored]
-    foreign = [_name(t) for t in wanted if t.status != "ERROR" and t.owner != settings.fabric_role]
+    concerned = [table for name, table in in_database.items() if observation.mirror.everything or name in mirrored]
+    foreign = [_name(t) for t in concerned if t.status != "ERROR" and t.owner != settings.login.role]
     if foreign:
-        message = f"Role {settings.fabric_role!r} does not own {_counted(foreign)}."
-        remedy = "Let the server be looked at again (PUT its mirroring, or change its tag): it takes them."
-        yield "Degraded", Reason("TablesNotOwned", message, remedy)
-    gone = sorted(mirrored - there.keys())
+        message = f"Role {settings.login.role!r} does not own {_counted(foreign)}."
+        yield "Degraded", Reason("TablesNotOwned", message, f"{LOOK_AGAIN} The role then takes them.")
+    gone = sorted(mirrored - in_database.keys())
     if gone:
-        remedy = "Restart the mirror if they are gone for good, or choose its tables anew."
+        remedy = "If they are gone for good, restart the mirror, or choose other tables for it."
         yield "Degraded", Reason("TablesGone", f"The database does not have any more: {_counted(gone)}.", remedy)
-    unfit = [f"{_name(t)} ({', '.join(t.codes)})" for t in wanted if t.status == "ERROR"]
+    unfit = [f"{_name(t)} ({', '.join(t.codes)})" for t in concerned if t.status == "ERROR"]
     if unfit:
         yield "Healthy", Reason("TablesNotEligible", f"The service does not mirror {_counted(unfit)}.")
 
 
 def _cut(reason: Reason) -> Reason:
-    """What services say may be of any length, and a row is not."""
+    """The reason, short enough for a row: the texts of services have any length."""
     return Reason(reason.code, reason.message[:MOST], reason.remedy[:MOST])
 
 

@@ -9,12 +9,11 @@ import msgspec
 
 from shared.decisions.run import Asked, wanted
 from shared.decisions.start import is_restart_due
-from shared.desired.intent import RestartPolicy
 from shared.desired.server_id import ServerId
 from shared.platform.errors import InvalidInput
 from shared.platform.reasons import Reason
 from shared.platform.regions import time_zone
-from shared.platform.settings import Settings
+from shared.platform.settings import RestartPolicy, Settings
 from shared.records.rows import APPROVAL_REQUIRED, MirrorRow, ServerRow
 from shared.source.facts import MaintenanceWindow, ServerFacts
 
@@ -48,7 +47,7 @@ def judge(
     """The verdict of a policy. `now` is in UTC. A window that nobody can tell is replaced by a decision."""
     names = ", ".join(waiting)
     if policy == "auto":
-        grace = timedelta(hours=settings.restart_grace_hours)
+        grace = timedelta(hours=settings.restart.grace_hours)
         young = server.created_at is not None and now - server.created_at < grace
         policy = "now" if young else "approval"
     if policy == "now":
@@ -56,8 +55,8 @@ def judge(
     refused = Reason(
         "RestartRefused",
         f"The restart of server {server.id.name!r} was refused. It works as before; {names} wait for a restart.",
-        f"Request mirroring again when a restart is acceptable, or set the tag {settings.tag_prefix}-restart to now "
-        "or window.",
+        "Request mirroring again when a restart is acceptable, or set the tag "
+        f"{settings.scope.tag_prefix}-restart to now or window.",
     )
     opens = next_window(server.maintenance_window, time_zone(server.location), now)
     if policy == "window" and opens:
@@ -71,14 +70,14 @@ def judge(
             refused=refused,
         )
     return Verdict(
-        wait_until=now + timedelta(hours=settings.restart_decision_hours),
+        wait_until=now + timedelta(hours=settings.restart.decision_hours),
         since=now,
         waiting_for=APPROVAL,
         message=f"Waiting for a decision to restart server {server.id.name!r} for {names}",
         restart_then=False,
         too_late=Reason(
             "RestartNotDecided",
-            f"Nobody decided in {settings.restart_decision_hours:g} hours about the restart of server "
+            f"Nobody decided in {settings.restart.decision_hours:g} hours about the restart of server "
             f"{server.id.name!r}. It works as before; {names} wait for a restart.",
             "Decide with POST …/mirroring/restart-decision when it is asked for again: request mirroring again.",
         ),

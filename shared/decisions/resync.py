@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from shared.decisions import allowed
 from shared.decisions.run import UNTOUCHED
 from shared.desired import intent as desired
+from shared.desired.server_id import ServerId
 from shared.platform.errors import InvalidInput
 from shared.platform.settings import Settings
 from shared.records.rows import ServerRow
 
 
-def why_look(tags: Mapping[str, str] | None, row: ServerRow | None, settings: Settings) -> str:
-    """Why a server needs a look; empty: it is as it should be. `tags` is None: Azure does not list the server."""
+def why_look(id: ServerId, tags: Mapping[str, str] | None, row: ServerRow | None, settings: Settings) -> str:
+    """Why a server needs a look; empty: it is as it should be. `tags` is None: Azure does not list the server.
+
+    Only the servers of allowed subscriptions are listed, so that of others a missing list says nothing.
+    """
+    if problem := allowed.server_problem(id, settings):
+        says_so = row is None or row.phase in UNTOUCHED or any(reason.code == problem.code for reason in row.reasons)
+        return "" if says_so else "its subscription is not allowed any more, and its row does not say so"
     if tags is None:
         return "it is not listed any more" if row is not None and row.phase != "Deleted" else ""
     try:
-        tag_wish = desired.read_tags(tags, settings.tag_prefix)
+        tag_wish = desired.read_tags(tags, settings.scope.tag_prefix)
     except InvalidInput:
         return "its tags can't be understood, and its row does not say so" if _lacks_refusal(row) else ""
     if row is None:

@@ -10,16 +10,17 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from shared.decisions import readiness
+from shared.decisions import allowed, readiness
 from shared.decisions.start import is_restart_due
 from shared.desired import intent as desired
 from shared.desired.changes import Change, SetParameter
-from shared.desired.intent import MirrorIntent, RestartPolicy
+from shared.desired.intent import MirrorIntent
+from shared.desired.server_id import ServerId
 from shared.desired.takeover import TableName
 from shared.platform import reasons
 from shared.platform.errors import InvalidInput
 from shared.platform.reasons import Reason
-from shared.platform.settings import Settings
+from shared.platform.settings import Limits, RestartPolicy, Settings
 from shared.records.rows import MirrorRow, ServerPhase, ServerRow
 from shared.source.facts import ServerFacts
 
@@ -43,14 +44,6 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The databases whose mirrors are to be restarted."""
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """How long a run waits, and how often it looks. Orchestrations read no settings, so the decision brings them."""
-
-    operation_minutes: float
-    mirror_start_minutes: float
-    poll_seconds: float
-
-
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
     """Prepare the server, mirror the databases of `asked`, and release those that are `leaving`."""
 
@@ -69,6 +62,7 @@ class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
     restart: RestartPolicy
     fingerprint: str
     limits: Limits
+    """How long the run waits: orchestrations read no settings, so the decision brings them."""
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True, tag="release"):
@@ -116,8 +110,22 @@ type Decision = Prepare | Release | Forget | Refuse | Nothing
 
 def wanted(facts: ServerFacts, row: ServerRow | None, settings: Settings) -> MirrorIntent:
     """What is wanted for the server, by its tags and by the request in its row. Raises `InvalidInput`."""
-    tags = desired.read_tags(facts.tags, settings.tag_prefix)
+    tags = desired.read_tags(facts.tags, settings.scope.tag_prefix)
     return desired.combine(tags, row.request if row else None, settings)
+
+
+def if_not_allowed(id: ServerId, row: ServerRow | None, settings: Settings) -> Refuse | Nothing | None:
+    """What a run does for a server that the app may not touch: nothing, not even what was asked for. None: it may.
+
+    A server that was mirrored before its subscription was taken off the list says so. Nothing of it is given up, as
+    the app may be allowed again.
+    """
+    problem = allowed.server_problem(id, settings)
+    if problem is None:
+        return None
+    if row is None or row.phase in UNTOUCHED:
+        return Nothing(why=problem.message)
+    return Refuse(reasons=(problem,), asked=Asked())
 
 
 def look(
@@ -135,7 +143,7 @@ def look(
     try:
         intent = wanted(facts, row, settings)
     except InvalidInput as error:
-        asked = asked_for(facts, row, mirrors, [mirror.database for mirror in mirrors], rotate)
+        asked = asked_for(facts, row, mirrors, [mirror.database for mirror in mirrors], rotate, settings)
         return Refuse(reasons=(reasons.of(error),), asked=asked)
     if not intent.wanted and (row is None or (not mirrors and row.phase in UNTOUCHED)):
         return Nothing(why="Nobody wants the server mirrored, and nothing of the app is left on it.")
@@ -161,7 +169,7 @@ def after_report(
 ) -> Prepare | Refuse:
     """The second half, for a server that is wanted."""
     plan = report.plan
-    asked = asked_for(facts, row, mirrors, plan.databases, rotate)
+    asked = asked_for(facts, row, mirrors, plan.databases, rotate, settings)
     if report.failures:
         return Refuse(reasons=report.failures, asked=asked)
     return Prepare(
@@ -179,7 +187,7 @@ def after_report(
         gateway=readiness.gateway_of(intent, facts),
         restart=intent.restart,
         fingerprint=intent.fingerprint,
-        limits=Limits(settings.operation_limit_minutes, settings.mirror_start_limit_minutes, settings.poll_seconds),
+        limits=settings.limits,
     )
 
 
@@ -190,9 +198,15 @@ def phase_of_preparation(row: ServerRow | None, intent: MirrorIntent, report: re
 
 
 def asked_for(
-    facts: ServerFacts, row: ServerRow | None, mirrors: Iterable[MirrorRow], databases: Sequence[str], rotate: bool
+    facts: ServerFacts,
+    row: ServerRow | None,
+    mirrors: Iterable[MirrorRow],
+    databases: Sequence[str],
+    rotate: bool,
+    settings: Settings,
 ) -> Asked:
-    """What people asked for of the `databases` that stay. A server that is not Ready can do nothing of it now."""
+    """What people asked for of the `databases` that stay. A server that is not Ready can do nothing of it now, and a
+    mirror whose workspace is not allowed any more is not restarted, as that copies its tables there."""
     is_ready = facts.state == "Ready"
     return Asked(
         host=facts.host,
@@ -202,7 +216,10 @@ def asked_for(
         restarts=tuple(
             mirror.database
             for mirror in mirrors
-            if is_ready and mirror.database in databases and is_restart_due(mirror)
+            if is_ready
+            and mirror.database in databases
+            and is_restart_due(mirror)
+            and not allowed.workspace_problem(mirror.workspace, settings)
         ),
     )
 

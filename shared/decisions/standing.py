@@ -8,37 +8,34 @@ import msgspec
 
 from shared.decisions.health import Assessment
 from shared.platform.reasons import Reason
-from shared.records.rows import HealthRow
+from shared.records.rows import NEW, HealthRow, Level, Remembered
 
-NEW = "Healthy"
-"""What a mirror is taken to be before it is looked at: that is what the notice of its server said."""
-BEING_MADE = (
-    Reason(
-        "MirrorPending",
-        "The mirrored database is not there any more, and is made anew.",
-        "If it stays so, see its server: it says what stands in the way.",
-    ),
+BEING_MADE = Reason(
+    "MirrorPending",
+    "The mirrored database is not there any more; the app is making another one.",
+    "If it stays so, see its server: it says what stands in the way.",
 )
-"""Why a mirror is Unknown that is being made anew, or in another workspace."""
+"""Why a mirror is Unknown that is being made again, or in another workspace."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """The level that counts, why, and when it was first seen.
+    """The level that counts, and why."""
 
-    `pending`: observations in a row, the first at `pending_since`, that showed another level.
-    """
-
-    level: str
+    level: Level
     reasons: tuple[Reason, ...]
     since: datetime
+    """When the level was first seen."""
     pending: int = 0
+    """Observations in a row, up to the last one, that showed another level."""
     pending_since: datetime | None = None
+    """When the first of them was."""
 
 
-def settle(previous: HealthRow | None, seen: Assessment, at: datetime, confirmations: int) -> Standing:
-    """What counts after an observation: a change does after `confirmations` in a row. A new mirror was Healthy before.
+def settle(previous: Remembered | None, seen: Assessment, at: datetime, confirmations: int) -> Standing:
+    """What counts after an observation. Another level counts after `confirmations` observations in a row.
 
-    Levels that change from one observation to the next are one change: the last of them counts.
+    Before the first look, a mirror counts as `NEW`. Levels that change from one observation to the next are one
+    change: the last of them counts.
     """
     before = _before(previous) or Standing(level=NEW, reasons=(), since=at)
     if seen.level == before.level:
@@ -52,11 +49,16 @@ def settle(previous: HealthRow | None, seen: Assessment, at: datetime, confirmat
 
 
 def waiting(row: HealthRow, at: datetime) -> HealthRow:
-    """The row of a mirror that is being made anew. It is told of nothing: the next look is held against what was."""
-    since = row.since if row.reasons == BEING_MADE else at
-    return msgspec.structs.replace(row, level="Unknown", reasons=BEING_MADE, since=since, updated_at=at)
+    """The row of a mirror while the app is making it again. The app tells nobody of it, and compares the next look with
+    what it told last."""
+    since = row.since if _is_being_made(row) else at
+    return msgspec.structs.replace(row, level="Unknown", reasons=(BEING_MADE,), since=since, updated_at=at)
 
 
-def _before(row: HealthRow | None) -> HealthRow | None:
-    """What a look is held against: of a mirror that was made anew, the level that was told last."""
-    return msgspec.structs.replace(row, level=row.announced) if row and row.reasons == BEING_MADE else row
+def _before(row: Remembered | None) -> Remembered | None:
+    """What a look is compared with: the level that was told last, if the mirror was made again."""
+    return msgspec.structs.replace(row, level=row.announced) if row and _is_being_made(row) else row
+
+
+def _is_being_made(row: Remembered) -> bool:
+    return any(reason.code == BEING_MADE.code for reason in row.reasons)

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from shared.decisions.health import failing_tables
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.records.rows import MirrorRow
 

@@ -1,8 +1,8 @@
-"""Which mirrors a sweep looks at, in which order, and when: as many as Fabric's quota lets it in its time. Pure.
+"""Which mirrors a sweep looks at, in which order, and when: as many as Fabric's quota allows in its time. Pure.
 
-A look takes one call to Fabric, for the tables, whose figures tell most; and a second one, for the status of a mirror
-that is new, changed, not healthy, or whose status was not asked for long. The sweep is a timetable: each chunk has its
-own seconds of the quota, so that chunks never compete for it, whichever processes look at them.
+A look takes one call to Fabric, for the tables, whose figures tell most. It takes a second call, for the status, if the
+mirror is new, changed or not healthy, or if nobody has asked for its status for long. The sweep is a timetable: each
+chunk has its own seconds of the quota, so that chunks never compete for it, whichever processes look at them.
 """
 
 from __future__ import annotations
@@ -14,44 +14,60 @@ from itertools import batched, groupby
 import msgspec
 
 from shared.fabric.quota import for_background
-from shared.platform.row import EPOCH
+from shared.platform.row import BATCH, EPOCH
 from shared.platform.settings import Settings
-from shared.platform.table import BATCH
-from shared.records.rows import HealthRow, MirrorRow
+from shared.records.columns import Watched
+from shared.records.rows import LastLook
 
 SHARE_OF_THE_URGENT = 0.75
-"""Of the calls, while others wait: a healthy mirror that fails would otherwise never be seen."""
+"""Share of the calls for urgent mirrors while healthy ones wait: otherwise nobody would see a healthy mirror fail."""
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """Mirrors to be looked at together, `after` so many seconds. Those of one server stay together if they fit."""
+    """Mirrors that are looked at together. Those of one server are in one chunk if they fit."""
 
     after: float
-    mirrors: tuple[MirrorRow, ...]
+    """Seconds from the start of the sweep to the first look."""
+    mirrors: tuple[Watched, ...]
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """The timetable of a sweep. `left`: healthy mirrors, and others, that have to wait for the next one."""
+class Timetable(msgspec.Struct, frozen=True):
+    """When a sweep looks at which mirrors."""
 
     chunks: tuple[Chunk, ...]
     left: int
+    """How many mirrors wait for the next sweep, since this one has no time for them."""
 
 
-def plan(mirrors: Iterable[MirrorRow], latest: Mapping[str, HealthRow], now: datetime, settings: Settings) -> Plan:
-    """The timetable for these mirrors. `latest`: what was last seen of each, by its item."""
+class Probed(msgspec.Struct, frozen=True):
+    """What became of a chunk."""
 
-    def seen(mirror: MirrorRow) -> HealthRow | None:
+    mirrors: int
+    """How many observations the app wrote."""
+    calls: int
+    """How many calls to Fabric the looks took."""
+
+
+def plan(mirrors: Iterable[Watched], latest: Mapping[str, LastLook], now: datetime, settings: Settings) -> Timetable:
+    """The timetable of a sweep. `latest`: the last look at each mirror, by the id of the mirrored database.
+
+    Urgent mirrors come first, and among equals those whose last look is oldest. A mirror without a mirrored database,
+    or which the app is releasing, is not looked at.
+    """
+
+    def last_look(mirror: Watched) -> LastLook | None:
         return latest.get(mirror.item)
 
-    def calls(mirror: MirrorRow) -> int:
-        return 2 if needs_details(mirror, seen(mirror), now, settings) else 1
+    def calls(mirror: Watched) -> int:
+        return 2 if needs_details(mirror, last_look(mirror), now, settings) else 1
 
-    waiting = sorted(mirrors, key=lambda mirror: _age(seen(mirror)))
-    urgent = [mirror for mirror in waiting if is_urgent(mirror, seen(mirror))]
-    healthy = [mirror for mirror in waiting if not is_urgent(mirror, seen(mirror))]
-    pace = for_background(settings.fabric_calls_per_minute)
-    budget = pace * settings.sweep_minutes
-    first = _fitting([(m, calls(m)) for m in urgent], budget * SHARE_OF_THE_URGENT if healthy else budget)
+    in_use = (mirror for mirror in mirrors if mirror.item and mirror.phase != "Releasing")
+    waiting = sorted(in_use, key=lambda mirror: _seen_at(last_look(mirror)))
+    urgent = [mirror for mirror in waiting if is_urgent(mirror, last_look(mirror))]
+    healthy = [mirror for mirror in waiting if not is_urgent(mirror, last_look(mirror))]
+    pace = for_background(settings.fabric.calls_per_minute)
+    budget = pace * settings.health.sweep_minutes
+    first = _fitting([(m, calls(m)) for m in urgent], budget * SHARE_OF_THE_URGENT)
     budget -= sum(map(calls, first))
     then = _fitting([(m, calls(m)) for m in healthy], budget)
     budget -= sum(map(calls, then))
@@ -60,43 +76,51 @@ def plan(mirrors: Iterable[MirrorRow], latest: Mapping[str, HealthRow], now: dat
     for chunk in _chunks([*_by_server(first), *_by_server(then)]):
         chunks.append(Chunk(round(60 * spent / pace, 1), chunk))
         spent += sum(map(calls, chunk))
-    return Plan(tuple(chunks), len(waiting) - len(first) - len(then))
+    return Timetable(tuple(chunks), len(waiting) - len(first) - len(then))
 
 
-def is_urgent(mirror: MirrorRow, seen: HealthRow | None) -> bool:
-    """Whether a mirror is new, changed, not healthy, or about to be judged otherwise."""
-    return seen is None or seen.level != "Healthy" or seen.pending > 0 or mirror.changed_at > seen.updated_at
+def is_urgent(mirror: Watched, last: LastLook | None) -> bool:
+    """Whether a mirror is new, changed, not healthy, or about to get another level."""
+    return last is None or last.level != "Healthy" or last.pending > 0 or mirror.changed_at > last.updated_at
 
 
-def needs_details(mirror: MirrorRow, seen: HealthRow | None, now: datetime, settings: Settings) -> bool:
-    """Whether its status is to be asked for too, and the tables of its database looked at."""
-    if seen is None or is_urgent(mirror, seen):
+def needs_details(mirror: Watched, last: LastLook | None, now: datetime, settings: Settings) -> bool:
+    """Whether a look also asks for the mirror's status, and looks at the tables of its database."""
+    if last is None or is_urgent(mirror, last):
         return True
-    return now - (seen.details_at or EPOCH) >= timedelta(minutes=settings.details_minutes)
+    return now - (last.details_at or EPOCH) >= timedelta(minutes=settings.health.details_minutes)
 
 
-def _age(seen: HealthRow | None) -> datetime:
-    return seen.updated_at if seen else EPOCH
+def not_yet_seen(mirrors: Iterable[Watched], latest: Mapping[str, LastLook], begun: datetime) -> list[Watched]:
+    """The mirrors of a chunk that the sweep, which has `begun` then, has not looked at yet.
+
+    If the app crashes in the middle of a chunk, the chunk is probed again; one look must not count twice.
+    """
+    return [m for m in mirrors if m.item not in latest or latest[m.item].updated_at < begun]
 
 
-def _fitting(costs: Sequence[tuple[MirrorRow, int]], budget: float) -> list[MirrorRow]:
-    """As many of them, from the first on, as the calls last for."""
-    found = []
+def _seen_at(last: LastLook | None) -> datetime:
+    return last.updated_at if last else EPOCH
+
+
+def _fitting(costs: Sequence[tuple[Watched, int]], budget: float) -> list[Watched]:
+    """As many of the mirrors, from the first on, as the budget of calls lasts for."""
+    fitting = []
     for mirror, cost in costs:
         budget -= cost
         if budget < 0:
             break
-        found.append(mirror)
-    return found
+        fitting.append(mirror)
+    return fitting
 
 
-def _by_server(mirrors: Iterable[MirrorRow]) -> list[MirrorRow]:
+def _by_server(mirrors: Iterable[Watched]) -> list[Watched]:
     return sorted(mirrors, key=lambda mirror: (mirror.workspace, mirror.server, mirror.database))
 
 
-def _chunks(mirrors: Iterable[MirrorRow]) -> Iterator[tuple[MirrorRow, ...]]:
-    """As many as one transaction takes, without parting the mirrors of a server unless they are more than that."""
-    chunk: list[MirrorRow] = []
+def _chunks(mirrors: Iterable[Watched]) -> Iterator[tuple[Watched, ...]]:
+    """As many mirrors as one transaction writes. It parts those of one server only if they are more than that."""
+    chunk: list[Watched] = []
     for _, group in groupby(mirrors, key=lambda mirror: mirror.server):
         for part in batched(group, BATCH, strict=False):
             if len(chunk) + len(part) > BATCH:

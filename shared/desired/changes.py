@@ -1,4 +1,4 @@
-"""The changes that the app makes to a flexible server: their types alone, so that importing them costs nothing."""
+"""The changes that the app makes to a flexible server: the types alone, without any SDK."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import msgspec
 
 
 class EnableSystemIdentity(msgspec.Struct, frozen=True, tag=True):
-    """Give the server a system-assigned identity, beside the user-assigned ones that it has."""
+    """Give the server a system-assigned identity. The user-assigned identities that it has stay."""
 
 
 class EnableEntraAuthentication(msgspec.Struct, frozen=True, tag=True):
-    """Let Microsoft Entra principals log in, beside passwords if those are allowed."""
+    """Let Microsoft Entra principals log in. Whether passwords are allowed stays as it is."""
 
 
 class AddAdministrator(msgspec.Struct, frozen=True, tag=True):
@@ -36,8 +36,10 @@ Change = EnableSystemIdentity | EnableEntraAuthentication | AddAdministrator | S
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far an operation is. `retry_after`: seconds until the next look is welcome."""
+    """How far a long-running operation is."""
 
     done: bool
     token: str
+    """The SDK's continuation token, with which the next look goes on."""
     retry_after: float
+    """Seconds after which the service welcomes the next look."""

@@ -1,6 +1,7 @@
-"""What an event says: look at this server, this server was deleted, or nothing that concerns us, and why.
+"""What an event says: that a server changed, that a server was deleted, or nothing that concerns the app, and why.
 
-An event is a hint, never an instruction: what to do is decided later, from what is there. Its content is untrusted.
+An event is a hint, never an instruction: a run decides what to do later, from what is there. The content of an event is
+untrusted.
 Source: "Azure subscription as an Event Grid source" (schema of resource events).
 """
 
@@ -29,7 +30,7 @@ OPERATIONS = (
     "Microsoft.Resources/tags/write",
     "Microsoft.Resources/tags/delete",
 )
-"""The operations that are worth a look; the event subscription is filtered by them."""
+"""The operations after which the app looks at a server. The event subscription lets only these through."""
 
 _OBJECT_ID_CLAIM = "http://schemas.microsoft.com/identity/claims/objectidentifier"
 _DELETE = "microsoft.dbforpostgresql/flexibleservers/delete"
@@ -49,16 +50,17 @@ class Deleted(msgspec.Struct, frozen=True):
 
 
 class Ignored(msgspec.Struct, frozen=True):
-    """The event does not concern us. `reason` is for the log."""
+    """The event does not concern the app."""
 
     reason: str
+    """The sentence for the log."""
 
 
 def read(event_type: str | None, subject: str | None, data: Any, own_object_id: str) -> Changed | Deleted | Ignored:
     """Decide what one event means.
 
-    `event_type`, `subject` and `data` are those fields of an Event Grid event or a CloudEvent; `own_object_id` is
-    the object id of the app's identity, whose writes are nobody's wish.
+    `event_type`, `subject` and `data` are fields of an Event Grid event or of a CloudEvent. `own_object_id` is the
+    object id of the app's identity, in lower case: what the app writes itself is nobody's wish.
     """
     if event_type not in EVENT_TYPES:
         return Ignored(f"event type {event_type!r} is not one of a resource")
@@ -85,15 +87,15 @@ def _callers(data: Mapping[str, Any]) -> set[str]:
     claims = data.get("claims")
     authorization = data.get("authorization")
     evidence = authorization.get("evidence") if isinstance(authorization, Mapping) else None
-    found = [
+    object_ids = [
         claims.get(_OBJECT_ID_CLAIM) if isinstance(claims, Mapping) else None,
         evidence.get("principalId") if isinstance(evidence, Mapping) else None,
     ]
-    return {_dashed(value.lower()) for value in found if isinstance(value, str)}
+    return {_with_dashes(object_id.lower()) for object_id in object_ids if isinstance(object_id, str)}
 
 
-def _dashed(object_id: str) -> str:
-    """Evidence sometimes gives a GUID without its dashes."""
+def _with_dashes(object_id: str) -> str:
+    """The GUID as the settings have it: `evidence` sometimes leaves out the dashes."""
     if re.fullmatch(r"[0-9a-f]{32}", object_id):
         return re.sub(r"(.{8})(.{4})(.{4})(.{4})(.{12})", r"\1-\2-\3-\4-\5", object_id)
     return object_id

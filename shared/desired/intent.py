@@ -1,28 +1,32 @@
-"""What is wanted for a server: read from its tags and from the request kept for it, or the reasons why not.
+"""What is wanted for a server. Its tags and the request in its row each say a wish; both together make the intent.
 
-The tag decides whether a server is mirrored at all (`enabled`, `disabled`, or says nothing); where it is silent, the
+The tag decides whether a server is mirrored at all: `enabled` wants it, `disabled` forbids it. Without the tag, the
 request that somebody made over HTTP counts. Where both say something about the same thing, the tag wins.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
 
 from shared.platform.errors import Conflict, InvalidInput
-from shared.platform.settings import Settings
+from shared.platform.settings import RestartPolicy, Settings
 
-RestartPolicy = Literal["auto", "now", "window", "approval"]
-RESTART_POLICIES: tuple[RestartPolicy, ...] = ("auto", "now", "window", "approval")
+RESTART_POLICIES: tuple[RestartPolicy, ...] = get_args(RestartPolicy)
+type Source = Literal["tag", "request", "none"]
+
+MAX_NAME_BYTES = 63
+"""The longest identifier that PostgreSQL keeps (NAMEDATALEN - 1)."""
 
 _ON = frozenset({"enabled", "true", "on", "yes"})
 _OFF = frozenset({"disabled", "false", "off", "no"})
-MAX_NAME_BYTES = 63
-"""Longest identifier that PostgreSQL keeps (NAMEDATALEN - 1)."""
+_TAG_OPTIONS = ("databases", "workspace", "restart")
+"""The members of a wish that tags can say too: the tag `fabric-mirror-databases`, and so on."""
+_GUIDS = {"workspace": "a Fabric workspace", "gateway": "a virtual network data gateway"}
 
 
 class TableName(msgspec.Struct, frozen=True, order=True):
@@ -34,32 +38,34 @@ class TableName(msgspec.Struct, frozen=True, order=True):
 
 
 class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one source (the tags, or a request) says. Empty or None: it says nothing about that.
-
-    `databases`: names; empty: every user database. `tables`: of databases that are not mirrored whole.
-    `workspace`: GUID of a Fabric workspace. `gateway`: GUID of the virtual network data gateway by which Fabric comes
-    in. `restart`: the policy.
-    """
+    """What the tags, or a request, say. A member that is empty or None says nothing."""
 
     databases: tuple[str, ...] = ()
+    """Names of databases. Where nothing names any, every user database is mirrored."""
     tables: tuple[TableName, ...] = ()
+    """The tables of the databases that are not mirrored whole."""
     workspace: str | None = None
+    """GUID of a Fabric workspace."""
     restart: RestartPolicy | None = None
     gateway: str | None = None
+    """GUID of the virtual network data gateway by which Fabric reaches the server."""
 
 
 class TagWish(msgspec.Struct, frozen=True):
-    """What the tags say. `state`: True enabled, False disabled, None: no tag."""
+    """What the tags say."""
 
     state: bool | None = None
+    """True: enabled. False: disabled. None: there is no such tag."""
     wish: Wish = Wish()
 
 
 class MirrorIntent(msgspec.Struct, frozen=True):
-    """What is wanted in the end. `source` says who wants it: `tag`, `request` or nobody (`none`)."""
+    """What is wanted for a server, with every default filled in. The members are those of `Wish`."""
 
     wanted: bool
-    source: Literal["tag", "request", "none"]
+    """The server is to be mirrored."""
+    source: Source
+    """Who said so: the tag, the request, or nobody."""
     databases: tuple[str, ...]
     tables: tuple[TableName, ...]
     workspace: str
@@ -68,11 +74,11 @@ class MirrorIntent(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever something else is wanted. Twelve hexadecimal digits."""
+        """Twelve hexadecimal digits, which differ whenever something else is wanted."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
 
     def tables_of(self, database: str) -> tuple[TableName, ...]:
-        """The chosen tables of one database; none: all of them."""
+        """The chosen tables of one database. Empty: all of its tables."""
         return tuple(table for table in self.tables if table.database == database)
 
 
@@ -81,28 +87,28 @@ def read_tags(tags: Mapping[str, str], prefix: str) -> TagWish:
 
     Tag names have no letter case (source: "Use tags to organize your Azure resources").
     """
-    mine = {name.lower(): value.strip() for name, value in tags.items() if name.lower().startswith(prefix.lower())}
-    wrong: list[str] = []
-    state = _state(mine.get(prefix.lower(), ""), prefix, wrong)
+    texts = {name.lower(): value.strip() for name, value in tags.items()}
+    errors: list[str] = []
+    state = _state(texts.get(prefix.lower(), ""), prefix, errors)
     raw: dict[str, Any] = {}
-    if names := mine.get(f"{prefix}-databases".lower()):
+    if names := texts.get(f"{prefix}-databases".lower()):
         raw["databases"] = [name.strip() for name in names.split(",") if name.strip()]
     for option in ("workspace", "restart"):
-        if text := mine.get(f"{prefix}-{option}".lower()):
+        if text := texts.get(f"{prefix}-{option}".lower()):
             raw[option] = text.lower()
     try:
-        wish = _wish(raw, {key: f"tag {prefix}-{key}" for key in ("databases", "workspace", "restart")})
+        wish = _wish(raw, {option: f"tag {prefix}-{option}" for option in _TAG_OPTIONS})
     except InvalidInput as error:
-        wrong.append(error.message)
-    if wrong and state is not False:
+        errors.append(error.message)
+    if errors and state is not False:
         raise InvalidInput(
-            " ".join(wrong), code="InvalidTag", remedy="Correct the tag; docs/operations.md lists the values."
+            " ".join(errors), code="InvalidTag", remedy="Correct the tag; docs/operations.md lists the values."
         )
-    return TagWish(state, Wish() if wrong else wish)
+    return TagWish(state, Wish() if errors else wish)
 
 
 def read_body(body: bytes) -> Wish:
-    """The wish in the body of a request. An empty body wishes the defaults. Raises `InvalidInput`."""
+    """The wish in the body of a request. An empty body is a wish for the defaults. Raises `InvalidInput`."""
     if not body.strip():
         return Wish()
     try:
@@ -120,22 +126,22 @@ def read_body(body: bytes) -> Wish:
 
 
 def combine(tags: TagWish, request: Wish | None, settings: Settings) -> MirrorIntent:
-    """What is wanted in the end: the tag first, then the request, then the defaults."""
-    asked = request or Wish()
-    source: Literal["tag", "request", "none"] = "none"
+    """The intent: what the tags say comes first, then what the request says, then the defaults.
+
+    `request` is None where nobody made one, or somebody withdrew it.
+    """
+    source: Source = "request" if request is not None else "none"
     if tags.state is not None:
         source = "tag"
-    elif request is not None:
-        source = "request"
-    restart = tags.wish.restart or asked.restart or _policy(settings)
+    tag_wish, request_wish = tags.wish, request or Wish()
     return MirrorIntent(
-        wanted=tags.state is True or (tags.state is None and request is not None),
+        wanted=tags.state if tags.state is not None else request is not None,
         source=source,
-        databases=tuple(sorted(set(tags.wish.databases or asked.databases))),
-        tables=tuple(sorted(set(asked.tables))),
-        workspace=tags.wish.workspace or asked.workspace or settings.default_workspace,
-        gateway=asked.gateway or settings.fabric_gateway,
-        restart=restart,
+        databases=tuple(sorted(set(tag_wish.databases or request_wish.databases))),
+        tables=tuple(sorted(set(request_wish.tables))),
+        workspace=tag_wish.workspace or request_wish.workspace or settings.scope.default_workspace,
+        gateway=request_wish.gateway or settings.fabric.gateway,
+        restart=tag_wish.restart or request_wish.restart or settings.restart.policy,
     )
 
 
@@ -147,66 +153,75 @@ def check_request(request: Wish, tags: TagWish, prefix: str) -> None:
             code="ForbiddenByTag",
             remedy=f"Remove the tag {prefix} or set it to enabled.",
         )
-    for option in ("databases", "workspace", "restart"):
-        tagged, asked = getattr(tags.wish, option), getattr(request, option)
-        if option == "databases":
-            tagged, asked = tuple(sorted(set(tagged))), tuple(sorted(set(asked)))
-        if tagged and asked and tagged != asked:
+    for option in _TAG_OPTIONS:
+        tag_text, request_text = _text(tags.wish, option), _text(request, option)
+        if tag_text and request_text and tag_text != request_text:
             raise Conflict(
-                f"The request wants {option} {_show(asked)}, but the tag {prefix}-{option} says {_show(tagged)}.",
+                f"The request wants {option} {request_text}, but the tag {prefix}-{option} says {tag_text}.",
                 code="ContradictsTag",
                 remedy=f"Change the tag {prefix}-{option}, or leave {option} out of the request.",
             )
 
 
-def _show(value: object) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+def _text(wish: Wish, option: str) -> str:
+    """What the wish says about one option, whatever the order of names in it; '' for nothing."""
+    value = getattr(wish, option)
+    return ", ".join(sorted(set(value))) if isinstance(value, tuple) else value or ""
 
 
-def _policy(settings: Settings) -> RestartPolicy:
-    return next(policy for policy in RESTART_POLICIES if policy == settings.restart_policy)
-
-
-def _state(text: str, prefix: str, wrong: list[str]) -> bool | None:
+def _state(text: str, prefix: str, errors: list[str]) -> bool | None:
+    """What the tag itself says. A text that is neither of the two is an error, and says nothing."""
     if not text:
         return None
     if text.lower() in _ON:
         return True
     if text.lower() not in _OFF:
-        wrong.append(f"Tag {prefix} is {text!r}, but enabled or disabled was expected.")
+        errors.append(f"Tag {prefix} is {text!r}, but enabled or disabled was expected.")
         return None
     return False
 
 
-def _wish(raw: dict[str, Any], names: Mapping[str, str], code: str = "") -> Wish:
-    """A wish from JSON values, with every member checked. `names`: what to call a member in an error."""
+def _wish(raw: Mapping[str, Any], names: Mapping[str, str], code: str = "") -> Wish:
+    """The wish in JSON values, with every member checked. `names`: what an error calls a member."""
 
-    def refuse(member: str, found: object, expected: str) -> InvalidInput:
+    def refusal(member: str, value: object, expected: str) -> InvalidInput:
         subject = names.get(member, member)
-        return InvalidInput(f"{subject[0].upper()}{subject[1:]} is {found!r}, but {expected}.", code=code)
+        return InvalidInput(f"{subject[0].upper()}{subject[1:]} is {value!r}, but {expected} expected.", code=code)
 
-    for member, what in (("workspace", "a Fabric workspace"), ("gateway", "a virtual network data gateway")):
-        if member in raw:
+    values = dict(raw)
+    for member, thing in _GUIDS.items():
+        if member in values:
             try:
-                raw[member] = str(UUID(str(raw[member])))
+                values[member] = str(UUID(str(values[member])))
             except ValueError:
-                raise refuse(member, raw[member], f"the GUID of {what} was expected") from None
-    if "restart" in raw and raw["restart"] not in RESTART_POLICIES:
-        raise refuse("restart", raw["restart"], f"one of {', '.join(RESTART_POLICIES)} was expected")
+                raise refusal(member, values[member], f"the GUID of {thing} was") from None
+    if "restart" in values and values["restart"] not in RESTART_POLICIES:
+        raise refusal("restart", values["restart"], f"one of {', '.join(RESTART_POLICIES)} was")
     try:
-        wish = msgspec.convert(raw, Wish)
+        wish = msgspec.convert(values, Wish)
     except msgspec.ValidationError as error:
         raise InvalidInput(
             f"The wish is malformed: {error}. Expected were databases (names), tables (objects with database, schema "
             "and table), workspace and gateway (GUIDs) and restart (a policy).",
             code=code,
         ) from None
-    for name in (*wish.databases, *(part for table in wish.tables for part in msgspec.structs.astuple(table))):
+    for name in _names(wish):
         if not name or len(name.encode()) > MAX_NAME_BYTES or "\0" in name:
-            raise refuse("databases", name, f"names of 1 to {MAX_NAME_BYTES} bytes were expected")
-    outside = sorted({table.database for table in wish.tables} - set(wish.databases)) if wish.databases else []
-    if outside:
-        raise refuse(
-            "tables", outside[0], f"tables of the chosen databases ({', '.join(wish.databases)}) were expected"
-        )
+            raise refusal("databases", name, f"names of 1 to {MAX_NAME_BYTES} bytes were")
+    if outside := _not_chosen(wish):
+        raise refusal("tables", outside, f"tables of the chosen databases ({', '.join(wish.databases)}) were")
     return wish
+
+
+def _names(wish: Wish) -> Iterator[str]:
+    """Every name of the wish that is an identifier in PostgreSQL."""
+    yield from wish.databases
+    for table in wish.tables:
+        yield from (table.database, table.schema, table.table)
+
+
+def _not_chosen(wish: Wish) -> str:
+    """The first database that has a chosen table, but is not chosen itself; '' when there is none."""
+    if not wish.databases:
+        return ""
+    return min({table.database for table in wish.tables} - set(wish.databases), default="")

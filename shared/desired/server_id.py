@@ -1,4 +1,4 @@
-"""Which flexible server: parse and print ARM resource ids. Letter case carries no meaning in them."""
+"""The id of a flexible server: from its names, its resource id or its key. Letter case has no meaning in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SERVER = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,61}[a-z0-9])")
 
 
 class ServerId(msgspec.Struct, frozen=True, order=True):
-    """A flexible server. All three parts are kept in lower case, so that equal servers are equal values."""
+    """A flexible server. All three parts are in lower case, so that equal servers are equal values."""
 
     subscription: str
     resource_group: str
@@ -35,12 +35,12 @@ class ServerId(msgspec.Struct, frozen=True, order=True):
 
     @property
     def key(self) -> str:
-        """The server as one word without a slash: key of its mailbox, its runs and its mirrors' partition."""
+        """The server as one word without a slash: the key of its mailbox, of its runs and of its mirrors' partition."""
         return f"{self.subscription}:{self.resource_group}:{self.name}"
 
 
 def of(subscription: str, resource_group: str, name: str) -> ServerId:
-    """The server with these names. Raises `InvalidInput` that names the part that can't be one."""
+    """The server with these names. Raises `InvalidInput`, which names the part that is not valid."""
     subscription, resource_group, name = subscription.lower(), resource_group.lower(), name.lower()
     try:
         subscription = str(UUID(subscription))
@@ -60,7 +60,7 @@ def of(subscription: str, resource_group: str, name: str) -> ServerId:
 
 
 def parse(resource_id: str) -> ServerId:
-    """The server of an ARM resource id. Raises `InvalidInput` when it is the id of something else."""
+    """The server of an ARM resource id. Raises `InvalidInput` when the id is not one of a flexible server."""
     match = _PATTERN.fullmatch(resource_id)
     if not match:
         raise InvalidInput(f"{resource_id!r} is not the resource id of a flexible server ({RESOURCE_TYPE}).")

@@ -1,9 +1,10 @@
 """REST calls to Fabric on azure-core's pipeline: identity, retry, quota, pages, long-running operations, errors.
 
 Source: "Fabric REST API" articles on pagination, long-running operations, throttling and the `ErrorResponse` form.
-A call is repeated here only for a few seconds, and only where repeating does no harm. What takes longer is raised as
-`Unavailable` with the time to wait, for a durable timer to wait out; but for operations, which would begin anew: they
-are followed for `OPERATION_SECONDS`.
+
+The pipeline repeats a call for a few seconds only, and only where a second call does no harm. A longer wait is raised
+as `Unavailable` with its length, so that a durable timer waits. Operations are the exception: a second call would start
+a second operation, so this module follows an operation for `OPERATION_SECONDS`.
 """
 
 from __future__ import annotations
@@ -41,45 +42,45 @@ from shared.platform.settings import settings
 from shared.platform.version import VERSION
 
 LONGEST_WAIT = 5.0
-"""Seconds that a call may be waited for here when Fabric says how long."""
+"""The longest pause in seconds before the pipeline repeats a call; Fabric says how long the pause is."""
 OPERATION_SECONDS = 120.0
-"""Seconds that an operation of which the result is needed at once may take: asked for again, it would begin anew."""
+"""Seconds that an operation may take whose result the app needs at once. Another try would start another operation."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds between two looks at an operation, whatever Fabric says."""
+"""Limits in seconds of the pause between two requests for the state of an operation, whatever Fabric says."""
 RETRY_AFTER = 15.0
-"""Seconds to wait when Fabric is busy and doesn't say how long."""
+"""Seconds to wait when Fabric is busy and does not say how long."""
 IN_BACKGROUND: dict[str, Any] = {"read_timeout": 30, "retry_read": 1}
-"""How long the sweep, which has other mirrors to look at, bears with a Fabric that is silent."""
+"""Limits for the sweep, which has other mirrors to look at when Fabric does not answer."""
 NOT_OVER = "OperationNotOver"
 READS = frozenset({"GET"})
 ANY_METHOD = frozenset({"GET", "POST", "PATCH", "DELETE"})
-
 
 _CAPACITY = {
     "CapacityNotActive": "Resume the capacity of the workspace; the hourly resync then goes on by itself.",
     "WorkspaceNotAssignedToCapacity": "Assign the workspace to an active Fabric capacity.",
 }
-"""Refusals that have to do with the workspace's capacity, though Fabric gives them as 403, and what to do."""
-_PASSES = "It is tried again by itself. If it lasts, see the service health of Microsoft Fabric."
+"""Codes that have to do with the workspace's capacity, although their status is 403; and the remedy."""
+_PASSES = "The app tries again by itself. If it lasts, see the service health of Microsoft Fabric."
 _OTHER: tuple[type[MirrorError], str] = (
-    Blocked, "Look at what the message names in the Fabric portal. If it is fine, give Fabric support the request id.",
+    Blocked, "Look in the Fabric portal at the item that the message names, or give Fabric support the request id.",
 )  # fmt: skip
+"""The error and the remedy for a status that `_REFUSED` does not name."""
 _REFUSED: dict[int, tuple[type[MirrorError], str]] = {
-    404: (NotFound, "The next run makes what is missing. If it is there, give the app's identity access to it."),
-    409: (Conflict, "Rename or delete in Fabric what stands in the way; the next run goes on."),
+    404: (NotFound, "If the item exists, give the app's identity access to it. Otherwise the next run creates it."),
+    409: (Conflict, "Rename or delete the item in Fabric that has the name; the next run then goes on."),
 }
-"""By status: the error that a refusal is, and what to do. `_OTHER`: for every other one."""
+"""The error and the remedy by status."""
 
 
 class ErrorDetails(msgspec.Struct, frozen=True, rename="camel"):
-    """One of the details behind an error."""
+    """One of the details of an error."""
 
     error_code: str = ""
     message: str = ""
 
 
 class ErrorResponse(msgspec.Struct, frozen=True, rename="camel"):
-    """Fabric's form of an error, as a body and within statuses."""
+    """Fabric's form of an error, in the body of a refusal and within a status."""
 
     error_code: str = ""
     message: str = ""
@@ -89,7 +90,7 @@ class ErrorResponse(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def text(self) -> str:
-        """The message with what lies behind it."""
+        """The message with the messages of its details."""
         details = [detail.message for detail in self.more_details or () if detail.message]
         return " ".join(dict.fromkeys(part for part in (self.message, *details) if part)) or "no reason was given"
 
@@ -116,12 +117,12 @@ class _Page(msgspec.Struct, frozen=True, rename="camel"):
 
 
 async def read[T](kind: type[T], path: str, *, method: str = "GET", **query: str) -> T:
-    """What Fabric answers to a call that changes nothing. Where it answers with an operation, see `write`."""
+    """Fabric's answer to a call that changes nothing. Where Fabric answers with an operation, see `write`."""
     return await _settled(kind, path, await _send(method, path, query=query, repeatable=ANY_METHOD))
 
 
 async def pages[T](kind: type[T], path: str, *, method: str = "GET", **query: str) -> AsyncIterator[T]:
-    """Every row of a list, page by page."""
+    """Every row of a list. The function asks for one page after the other."""
     url = path
     while True:
         response = await _send(method, url, query=query, repeatable=ANY_METHOD)
@@ -139,17 +140,18 @@ async def pages[T](kind: type[T], path: str, *, method: str = "GET", **query: st
 async def write[T](
     kind: type[T], method: str, path: str, body: Any = None, *, repeatable: bool = False, **query: str
 ) -> T:
-    """Change something: what Fabric answers. `repeatable`: repeating it after an error does no harm.
+    """Change something, and return Fabric's answer. `repeatable` says that a second call after an error does no harm.
 
-    Where Fabric answers with an operation, that is waited for, `OPERATION_SECONDS` at most. Raises `Blocked` when it
-    has failed (`Unavailable`, where Fabric says that it may be tried again), and `Unavailable` when it is not over.
+    Where Fabric answers with an operation, the function waits for its end, `OPERATION_SECONDS` at most. Raises
+    `Unavailable` when the operation has not ended by then; when it failed, `Unavailable` where Fabric calls the error
+    retriable, and `Blocked` otherwise.
     """
     response = await _send(method, path, body=body, query=query, repeatable=ANY_METHOD if repeatable else READS)
     return await _settled(kind, path, response)
 
 
 class _Redirect(AsyncRedirectPolicy[HttpRequest, AsyncHttpResponse]):
-    """Follows Fabric within its own host alone: bodies carry passwords, and go nowhere else, as the token does."""
+    """Follows redirects within Fabric's own host only, since bodies contain passwords."""
 
     def get_redirect_location(self, response: PipelineResponse[Any, Any]) -> str | None:
         location = super().get_redirect_location(response)
@@ -158,7 +160,7 @@ class _Redirect(AsyncRedirectPolicy[HttpRequest, AsyncHttpResponse]):
 
 
 class _Retry(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
-    """Repeats what was throttled, and what failed where that does no harm; never waits longer than `LONGEST_WAIT`."""
+    """Repeats a throttled call, and a failed call where that does no harm. Never waits longer than `LONGEST_WAIT`."""
 
     def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
         answer: AsyncHttpResponse = response.http_response
@@ -166,15 +168,15 @@ class _Retry(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
             return False
         if answer.status_code == 429:
             return True
-        transient = answer.status_code in self._retry_on_status_codes or _error_of(answer).is_retriable
-        return answer.request.method in settings["methods"] and bool(transient)
+        is_transient = answer.status_code in self._retry_on_status_codes or _error_of(answer).is_retriable
+        return answer.request.method in settings["methods"] and bool(is_transient)
 
     def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float:
         return _retry_after(response.http_response, 0.0)
 
 
 class _WithinQuota(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
-    """Every attempt counts against the quota, so this stands behind the retry policy."""
+    """Waits for the quota. It follows the retry policy in the pipeline, since every attempt counts."""
 
     def __init__(self, quota: Quota):
         super().__init__()
@@ -189,11 +191,11 @@ class _WithinQuota(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
 
 
 class _Client:
-    """The pipeline of one event loop, and its quota."""
+    """The pipeline of one event loop, with its quota."""
 
     def __init__(self) -> None:
-        seconds = settings().fabric_window_seconds
-        self.quota = Quota(max(1, round(settings().fabric_calls_per_minute * seconds / 60)), seconds)
+        seconds = settings().fabric.window_seconds
+        self.quota = Quota(max(1, round(settings().fabric.calls_per_minute * seconds / 60)), seconds)
         self.pipeline: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
             cloud().fabric,
             policies=[
@@ -224,7 +226,7 @@ async def _send(
     query: dict[str, str] | None = None,
     repeatable: frozenset[str] = READS,
 ) -> AsyncHttpResponse:
-    """One call. Raises what Fabric refuses as an error of this system."""
+    """Send one call. Raises Fabric's refusals as errors of this system."""
     url = path if path.startswith("https:") else f"{cloud().fabric}{path}"
     request = HttpRequest(method, url, params=query or {}, json=body)
     options = IN_BACKGROUND if in_background() else {}
@@ -236,9 +238,9 @@ async def _send(
             remedy="Assign the user-assigned identity that AZURE_CLIENT_ID names to the function app.",
         ) from error
     except AzureError as error:
-        sent = request.headers.get("x-ms-client-request-id", "unknown")
+        client_request = request.headers.get("x-ms-client-request-id", "unknown")
         raise Unavailable(
-            f"Fabric is out of reach at {method} {path}: {error.message} (client request {sent})",
+            f"Fabric is out of reach at {method} {path}: {error.message} (client request {client_request})",
             remedy=_PASSES,
             retry_after=RETRY_AFTER,
         ) from error
@@ -248,14 +250,16 @@ async def _send(
 
 
 async def _settled[T](kind: type[T], path: str, response: AsyncHttpResponse) -> T:
-    """The answer itself, or the result of the operation that it announces; `msgspec.Raw` asks for none."""
+    """The answer itself, or the result of the operation that it announces. `msgspec.Raw` asks for none."""
     if response.status_code != 202:
         return _decode(kind, response)
     location = response.headers.get("Location", "").removesuffix("/result")
     id = response.headers.get("x-ms-operation-id") or location.rpartition("/")[2]
     if not id:
         raise Unavailable(
-            f"Fabric took {path} and does not say how far it is ({_request(response)}).", code=NOT_OVER, remedy=_PASSES
+            f"Fabric accepted {path} and does not name the operation ({_request(response)}).",
+            code=NOT_OVER,
+            remedy=_PASSES,
         )
     operation = f"/operations/{id}"
     end = asyncio.get_running_loop().time() + OPERATION_SECONDS
@@ -275,7 +279,7 @@ async def _settled[T](kind: type[T], path: str, response: AsyncHttpResponse) -> 
 
 
 def _succeeded(operation: str, response: AsyncHttpResponse) -> bool:
-    """Whether the operation is over; False while it goes on, in whatever state. Raises when it has failed."""
+    """Whether the operation succeeded; False while it runs, in whatever state. Raises when it failed."""
     state = _decode(_State, response)
     if state.status != "Failed":
         return state.status == "Succeeded"
@@ -311,12 +315,12 @@ def _about(operation: str, response: AsyncHttpResponse, error: ErrorResponse | N
 
 
 def _request(response: AsyncHttpResponse, error: ErrorResponse | None = None) -> str:
-    """What Microsoft's support asks for: the id that Fabric gave to the request."""
+    """The id that Fabric gave to the request: Microsoft's support asks for it."""
     return f"request {(error and error.request_id) or response.headers.get('requestId', 'unknown')}"
 
 
 def _error_of(response: AsyncHttpResponse) -> ErrorResponse:
-    """The error in Fabric's form, or in the one of the gateway before it: `{"error": {"code", "message"}}`."""
+    """The error of an answer, in Fabric's form or in the form of Azure's gateway: `{"error": {"code", "message"}}`."""
     status = f"HTTP {response.status_code} {response.reason}"
     try:
         error = _parse(ErrorResponse, response.content)
@@ -329,19 +333,19 @@ def _error_of(response: AsyncHttpResponse) -> ErrorResponse:
 
 
 def _decode[T](kind: type[T], response: AsyncHttpResponse, part: msgspec.Raw | None = None) -> T:
-    """The answer, or a part of it, as what it is documented to be."""
+    """The answer, or a part of it, as its documented type."""
     try:
         return _parse(kind, response.content or b"null" if part is None else part)
     except ValueError as error:
         where = response.request.url.partition("?")[0]
         raise Unavailable(
-            f"Fabric's answer at {where} is not what it is documented to be: {error} ({_request(response)}).",
+            f"Fabric's answer at {where} differs from its documentation: {error} ({_request(response)}).",
             remedy=_PASSES,
         ) from error
 
 
 def _parse[T](kind: type[T], content: bytes | msgspec.Raw) -> T:
-    """A field that is null is as one that is not there. Raises `ValueError`, also where it is not UTF-8."""
+    """The content as a type. A null counts as a missing field. Raises `ValueError`, also where it is not UTF-8."""
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError:
@@ -355,7 +359,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _retry_after(response: AsyncHttpResponse, otherwise: float) -> float:
-    """Seconds that Fabric asks to wait, in either of HTTP's forms; `otherwise` where it doesn't say."""
+    """Seconds that Fabric asks to wait, in either form that HTTP allows; `otherwise` where Fabric does not say."""
     value = response.headers.get("Retry-After", "")
     for read_as in (float, _seconds_until):
         with contextlib.suppress(ValueError):

@@ -1,7 +1,7 @@
-"""The Fabric connection to one database: which type it is of, who made it, and its credentials.
+"""The Fabric connection to one database: its type, its owner and its credentials.
 
-Source: "Connections" in the Fabric REST reference. A connection is visible only to those who have a role on it, while
-its name is taken for everybody.
+Source: "Connections" in the Fabric REST reference. Only who has a role on a connection sees it, but nobody else can use
+its name.
 """
 
 from __future__ import annotations
@@ -14,63 +14,36 @@ import msgspec
 
 from shared.desired.server_id import ServerId
 from shared.fabric.client import pages, read, write
+from shared.fabric.credentials import Basic, Credentials, ServicePrincipal, WorkspaceIdentity
 from shared.platform.errors import Blocked, Conflict, MirrorError, NotAllowed, NotFound
 
 PREFERENCE = ("azurepostgresql", "postgresql")
-"""Connection types that lead to a flexible server, by lower-case name, the best one first."""
+"""The types of connections that lead to a flexible server, in lower case, the best first."""
 PREFIX = "fabric-mirror"
+"""The names of the app's connections begin with this."""
 NAME_TAKEN = "DuplicateConnectionName"
+"""Fabric's code for a name that another connection has."""
 _UNREACHABLE = frozenset({"CreateGatewayConnectionFailed", "UpdateGatewayConnectionFailed"})
 
 
-class Basic(msgspec.Struct, frozen=True, tag_field="credentialType"):
-    """Fabric logs in with a role's name and password."""
-
-    username: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f"Basic({self.username!r})"
-
-
-class ServicePrincipal(msgspec.Struct, frozen=True, tag_field="credentialType", rename="camel"):
-    """Fabric logs in as an application in Microsoft Entra ID. GUIDs, and the application's client secret."""
-
-    tenant_id: str
-    service_principal_client_id: str
-    service_principal_secret: str
-
-    def __repr__(self) -> str:
-        return f"ServicePrincipal({self.service_principal_client_id})"
-
-
-CLIENT_REMEDY = (
-    "Keep the application's client secret in the app's Key Vault, under the name in FABRIC_PRINCIPAL_SECRET."
-)
-
-
-class WorkspaceIdentity(msgspec.Struct, frozen=True, tag_field="credentialType"):
-    """Fabric logs in as the identity of the workspace in which the connection is used. It can't be tested beforehand,
-    and not by way of a gateway (source: "Authenticate with Microsoft Fabric workspace identity")."""
-
-
-type Credentials = Basic | ServicePrincipal | WorkspaceIdentity
-
-
 class ConnectionType(msgspec.Struct, frozen=True):
-    """How a connection to PostgreSQL is made here: type, creation method, and what it calls server and database."""
+    """How Fabric creates a connection to PostgreSQL."""
 
     type: str
     method: str
+    """The creation method."""
     server: str
+    """The name of the parameter that takes the server's host name."""
     database: str
+    """The name of the parameter that takes the database's name."""
 
 
 class ConnectionResult(msgspec.Struct, frozen=True):
-    """The connection's id, and whether it was made just now."""
+    """The connection that `ensure` found or created."""
 
     id: str
     created: bool
+    """Whether `ensure` created it."""
 
 
 class _Parameter(msgspec.Struct, frozen=True):
@@ -106,10 +79,11 @@ class _Connection(msgspec.Struct, frozen=True, rename="camel"):
     credential_details: _Credentials = _Credentials()
 
     def leads_to(self, host: str, database: str) -> bool:
-        server, _, found = self.connection_details.path.partition(";")
-        return (server.lower().removesuffix(":5432"), found) == (host.lower(), database)
+        server, _, name = self.connection_details.path.partition(";")
+        return (server.lower().removesuffix(":5432"), name) == (host.lower(), database)
 
-    def comes_in_by(self, gateway: str) -> bool:
+    def uses(self, gateway: str) -> bool:
+        """Whether the connection uses this gateway; empty: none, but Fabric's shared cloud."""
         if self.connectivity_type == "ShareableCloud":
             return not gateway
         return (self.gateway_id or "").lower() == gateway.lower()
@@ -124,23 +98,25 @@ class _Assignment(msgspec.Struct, frozen=True):
 
 
 def name_of(server: ServerId, database: str, gateway: str = "") -> str:
-    """The display name of our connection to a database: readable, and different for every database of every server.
+    """The display name of the app's connection to a database: readable, and different for every database.
 
-    That of one that comes in by a gateway (a GUID) begins so, too: the way in of a connection can't be changed, and the
-    old one must be there until nothing uses it.
+    The name of a connection through a gateway (a GUID) has the gateway's first digits at its end. Nobody can change the
+    gateway of a connection, so both connections exist until nothing uses the old one.
     """
     digest = hashlib.sha256(f"{server}/{database}".encode()).hexdigest()[:8]
     return f"{PREFIX} {server.name}/{database} {digest}" + (f" {gateway[:8].lower()}" if gateway else "")
 
 
 async def discover(gateway: str = "", credentials: str = Basic.__name__) -> ConnectionType:
-    """The best type of connection to PostgreSQL that Fabric, or the gateway (a GUID), offers with this type of
-    credentials. Raises `Blocked` when there is none, `NotFound` for a gateway that the app can't see.
+    """The best type of connection to PostgreSQL that Fabric, or the gateway (a GUID), offers for these credentials.
+
+    `credentials` is the name of their type. Raises `Blocked` when there is no such type of connection, `NotFound` for a
+    gateway that the app can't see.
     """
     query = {"showAllCreationMethods": "true"} | ({"gatewayId": gateway} if gateway else {})
     types = pages(_Type, "/connections/supportedConnectionTypes", **query)
     try:
-        offered = {t.type.lower(): t async for t in types if credentials in t.supported_credential_types}
+        offered = {kind.type.lower(): kind async for kind in types if credentials in kind.supported_credential_types}
     except (NotFound, NotAllowed) as error:
         raise _no_such_gateway(error, gateway) if gateway else _not_allowed(error) from error
     for name in PREFERENCE:
@@ -169,32 +145,33 @@ async def ensure(
     recorded: str = "",
     renewed: bool = False,
 ) -> ConnectionResult:
-    """The connection called `name` (see `name_of`) to a database; made, and tested by Fabric, when there is none.
+    """The connection called `name` (see `name_of`) to a database. Fabric creates and tests it when there is none.
 
-    `recorded` is the id that an earlier run noted. A connection that is found without it gets these credentials, as
-    nobody knows which it has, and so does one with credentials of another type, and any that is there when they are
-    `renewed`. One that comes in by another way than `gateway` (empty: Fabric's shared cloud) is left alone.
+    `recorded` is the id that an earlier run noted. An existing connection gets the credentials in three cases: when its
+    id is not the recorded one, since nobody knows which credentials it has; when it has credentials of another type;
+    and when the credentials are `renewed`. A connection that does not use `gateway` (a GUID; empty: Fabric's shared
+    cloud) stays as it is.
 
-    Raises `Blocked` when Fabric can't log in or can't reach the server, `Conflict` when somebody else holds the name,
-    `NotAllowed` when the app may not make or manage the connection.
+    Raises `Blocked` when Fabric can't log in to the server or can't reach it, `Conflict` when another connection has
+    the name, `NotAllowed` when the app may not create or manage the connection.
     """
-    found = await _recorded(recorded)
-    if found is None or not found.comes_in_by(gateway):
-        found = await _named(name)
-    if found is None:
+    existing = await _recorded(recorded)
+    if existing is None or not existing.uses(gateway):
+        existing = await _named(name)
+    if existing is None:
         try:
             return ConnectionResult(await _create(name, host, database, credentials, gateway), created=True)
         except MirrorError as error:
-            if error.code != NAME_TAKEN or not (found := await _named(name)):
+            if error.code != NAME_TAKEN or not (existing := await _named(name)):
                 raise _explained(error, name, host, credentials, gateway) from error
-    _require_same(found, name, host, database, gateway)
-    if renewed or found.id != recorded or found.credential_details.credential_type != _type_of(credentials):
-        await update_credentials(found.id, credentials, host=host)
-    return ConnectionResult(found.id, created=False)
+    _require_same(existing, name, host, database, gateway)
+    if renewed or existing.id != recorded or existing.credential_details.credential_type != _type_of(credentials):
+        await update_credentials(existing.id, credentials, host=host)
+    return ConnectionResult(existing.id, created=False)
 
 
 async def update_credentials(id: str, credentials: Credentials, *, host: str) -> None:
-    """Let the connection log in with these, from now on; Fabric tests them first. Errors are those of `ensure`."""
+    """Give the connection these credentials, after Fabric has tested them. Raises like `ensure`."""
     connection = await read(_Connection, f"/connections/{id}")
     body = {"connectivityType": connection.connectivity_type, "credentialDetails": _details(credentials)}
     gateway = connection.connectivity_type if connection.connectivity_type != "ShareableCloud" else ""
@@ -204,28 +181,30 @@ async def update_credentials(id: str, credentials: Credentials, *, host: str) ->
         raise _explained(error, connection.display_name or id, host, credentials, gateway) from error
 
 
-async def share(id: str, group: str) -> bool:
-    """Let a group (object id) see and use the connection. Returns whether anything was changed."""
+async def share(id: str, group: str) -> None:
+    """Let a group (an object id) see and use the connection.
+
+    Raises `Blocked` with code `ConnectionGroup` when Fabric does not know the group.
+    """
     roles = f"/connections/{id}/roleAssignments"
     async for assignment in pages(_Assignment, roles):
         if assignment.principal.id.lower() == group.lower():
-            return False
+            return
     body = {"principal": {"id": group, "type": "Group"}, "role": "User"}
     try:
         await write(msgspec.Raw, "POST", roles, body, repeatable=True)
-    except Conflict:
-        return False
+    except Conflict:  # somebody shared it in the meantime
+        return
     except (Blocked, NotFound) as error:
         raise Blocked(
             f"The Fabric connection {id} can't be shared with the group {group}. {error.message}",
             code="ConnectionGroup",
             remedy="Check that CONNECTION_GROUP is the object id of a group in the tenant's Microsoft Entra ID.",
         ) from error
-    return True
 
 
 async def remove(id: str) -> None:
-    """Delete the connection; one that is gone already is fine. Raises `NotAllowed` when it is not the app's."""
+    """Delete the connection, unless it is gone already. Raises `NotAllowed` when it is not the app's to delete."""
     try:
         await write(msgspec.Raw, "DELETE", f"/connections/{id}", repeatable=True)
     except NotFound:
@@ -235,8 +214,11 @@ async def remove(id: str) -> None:
 
 
 async def remove_unused(server: ServerId, database: str, host: str) -> None:
-    """Delete what has the name of our connections to a database and leads there: what an earlier run could not note any
-    more, or could not delete. What is not the app's stays."""
+    """Delete every connection that leads to a database and has the name of the app's connections to it.
+
+    An earlier run may have left them: it ended before it could note them, or could not delete them. A connection that
+    the app may not delete stays.
+    """
     name = name_of(server, database).lower()
     unused = [
         connection.id
@@ -261,7 +243,8 @@ def _type_of(credentials: Credentials) -> str:
     return type(credentials).__name__
 
 
-def _who(credentials: Credentials) -> str:
+def _login_of(credentials: Credentials) -> str:
+    """The name of what Fabric logs in as, for a message."""
     match credentials:
         case Basic(username=role):
             return repr(role)
@@ -280,11 +263,11 @@ def _details(credentials: Credentials) -> dict[str, Any]:
 
 
 def _server_and_database(method: _Method) -> tuple[str, str] | None:
-    """What the method calls the two; None when it lacks one of them or demands more."""
+    """The method's parameters for server and database; None when it lacks one of them or requires another one."""
     names = {parameter.name.lower(): parameter.name for parameter in method.parameters}
-    demanded = {parameter.name.lower() for parameter in method.parameters if parameter.required}
+    required = {parameter.name.lower() for parameter in method.parameters if parameter.required}
     server = names.get("server") or names.get("host")
-    if server and "database" in names and demanded <= {server.lower(), "database"}:
+    if server and "database" in names and required <= {server.lower(), "database"}:
         return server, names["database"]
     return None
 
@@ -322,20 +305,23 @@ async def _named(name: str) -> _Connection | None:
     return None
 
 
-def _require_same(found: _Connection, name: str, host: str, database: str, gateway: str) -> None:
-    if not found.leads_to(host, database) or not found.comes_in_by(gateway):
-        way = "by the shared cloud" if found.comes_in_by("") else f"by gateway {found.gateway_id}"
-        wanted = f"by gateway {gateway}" if gateway else "by the shared cloud"
+def _require_same(existing: _Connection, name: str, host: str, database: str, gateway: str) -> None:
+    if not existing.leads_to(host, database) or not existing.uses(gateway):
+        way = _way("" if existing.uses("") else existing.gateway_id or "")
         raise Conflict(
-            f"The Fabric connection {name!r} ({found.id}) leads to {found.connection_details.path!r} {way}; "
-            f"'{host};{database}' {wanted} was expected.",
+            f"The Fabric connection {name!r} ({existing.id}) leads to {existing.connection_details.path!r} {way}; "
+            f"'{host};{database}' {_way(gateway)} was expected.",
             code="ConnectionNameTaken",
             remedy="Rename or delete that connection in Fabric (Manage connections and gateways).",
         )
 
 
+def _way(gateway: str) -> str:
+    return f"through gateway {gateway}" if gateway else "through the shared cloud"
+
+
 def _explained(error: MirrorError, name: str, host: str, credentials: Credentials, gateway: str) -> MirrorError:
-    """Fabric's refusal in words that say what to do."""
+    """The error for one of Fabric's refusals, with a remedy."""
     if error.code == NAME_TAKEN:
         return Conflict(
             f"A Fabric connection called {name!r} exists that the app's identity can't see. {error.message}",
@@ -344,7 +330,7 @@ def _explained(error: MirrorError, name: str, host: str, credentials: Credential
         )
     if error.code == "IncorrectCredentials":
         return Blocked(
-            f"Fabric could not log in to {host} as {_who(credentials)}. {error.message}",
+            f"Fabric could not log in to {host} as {_login_of(credentials)}. {error.message}",
             code="IncorrectCredentials",
             remedy=_LOGIN_REMEDY[type(credentials)],
         )
@@ -365,7 +351,7 @@ def _explained(error: MirrorError, name: str, host: str, credentials: Credential
 
 def _not_ours(error: NotAllowed, name: str) -> NotAllowed:
     return NotAllowed(
-        f"The Fabric connection {name!r} is not the app's to manage. {error.message}",
+        f"The app's identity may not manage the Fabric connection {name!r}. {error.message}",
         code=error.code,
         remedy="Make the app's identity Owner of that connection, or rename or delete it.",
     )

@@ -1,4 +1,4 @@
-"""The definition of a mirrored database, `mirroring.json`: written, read back and compared. Pure.
+"""The definition of a mirrored database, `mirroring.json`: writes, reads and compares it. Pure.
 
 Source: "Mirrored database definition" in the Fabric REST reference.
 """
@@ -14,6 +14,7 @@ import msgspec
 from shared.platform.errors import Blocked, InvalidInput
 
 PART = "mirroring.json"
+"""The name of the part that holds the definition."""
 MOST_TABLES = 500
 RETENTION_DAYS = range(1, 31)
 
@@ -76,50 +77,50 @@ class _AnyMirroring(msgspec.Struct, frozen=True):
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """What a mirrored database mirrors. `tables` None: every table, new ones too. None elsewhere: Fabric's default."""
+    """What a mirrored database mirrors, and where Fabric writes it."""
 
     connection: str
+    """The id of the connection that leads to the server."""
     database: str
     tables: frozenset[tuple[str, str]] | None = None
+    """Schema and name of each table; None: every table, also those that somebody creates later."""
     default_schema: str | None = None
+    """None: Fabric's default."""
     retention_days: int | None = None
+    """None: Fabric's default."""
 
-    def satisfied_by(self, found: Definition) -> bool:
-        """Whether `found` is what is wanted here; Fabric fills in what was left to its default."""
+    def satisfied_by(self, existing: Definition) -> bool:
+        """Whether an existing definition needs no change. Fabric itself fills in the fields that are None here."""
         return (
-            found.connection.lower() == self.connection.lower()
-            and found.database == self.database
-            and found.tables == self.tables
-            and self.default_schema in (None, found.default_schema)
-            and self.retention_days in (None, found.retention_days)
+            existing.connection.lower() == self.connection.lower()
+            and existing.database == self.database
+            and existing.tables == self.tables
+            and self.default_schema in (None, existing.default_schema)
+            and self.retention_days in (None, existing.retention_days)
         )
 
-    def leads_as(self, found: Definition) -> bool:
-        """Whether the way is that of `found`, so that a mirror may run while it is changed from one to the other.
+    def leads_as(self, existing: Definition) -> bool:
+        """Whether a mirror may run while this definition takes the place of an existing one.
 
         Source: "Mirrored database REST API": connection, database and default schema can only be updated while the
         status is Initialized or Stopped.
         """
         way = (self.connection.lower(), self.database, self.default_schema)
-        return way == (found.connection.lower(), found.database, found.default_schema)
+        return way == (existing.connection.lower(), existing.database, existing.default_schema)
 
-    def over(self, found: Definition) -> Definition:
-        """This, with what `found` says where nothing is wanted, so that what people set by hand stays."""
+    def over(self, existing: Definition) -> Definition:
+        """This definition, with the existing values where it has None, so that the values that people set stay."""
         return msgspec.structs.replace(
             self,
-            default_schema=self.default_schema or found.default_schema,
-            retention_days=self.retention_days or found.retention_days,
+            default_schema=self.default_schema or existing.default_schema,
+            retention_days=self.retention_days or existing.retention_days,
         )
 
 
 def definition(
-    connection: str,
-    database: str,
-    tables: Tables | None = None,
-    default_schema: str | None = None,
-    retention_days: int | None = None,
+    connection: str, database: str, tables: Tables | None = None, *, retention_days: int | None = None
 ) -> Definition:
-    """The definition for a database and the connection (id) that leads to it. Raises `InvalidInput`."""
+    """The definition that the app wants for a database. `connection` is an id. Raises `InvalidInput`."""
     chosen = None if tables is None else frozenset(tables)
     if chosen is not None and not 0 < len(chosen) <= MOST_TABLES:
         raise InvalidInput(
@@ -128,35 +129,40 @@ def definition(
         )
     if retention_days is not None and retention_days not in RETENTION_DAYS:
         raise InvalidInput(f"Retention is {retention_days} days; 1 to 30 were expected.")
-    return Definition(connection, database, chosen, default_schema, retention_days)
+    return Definition(connection, database, chosen, retention_days=retention_days)
 
 
-def parts(wanted: Definition) -> dict[str, Any]:
-    """The definition as a request carries it."""
-    target = {"defaultSchema": wanted.default_schema, "retentionInDays": wanted.retention_days}
+def parts(definition: Definition) -> dict[str, Any]:
+    """The definition in the form of a request's body."""
+    target: dict[str, Any] = {"format": "Delta"}
+    if definition.default_schema is not None:
+        target["defaultSchema"] = definition.default_schema
+    if definition.retention_days is not None:
+        target["retentionInDays"] = definition.retention_days
     properties: dict[str, Any] = {
         "source": {
             "type": "AzurePostgreSql",
-            "typeProperties": {"connection": wanted.connection, "database": wanted.database},
+            "typeProperties": {"connection": definition.connection, "database": definition.database},
         },
         "target": {
             "type": "MountedRelationalDatabase",
-            "typeProperties": {"format": "Delta"} | {name: v for name, v in target.items() if v is not None},
+            "typeProperties": target,
         },
     }
-    if wanted.tables is not None:
+    if definition.tables is not None:
         properties["mountedTables"] = [
             {"source": {"typeProperties": {"schemaName": schema, "tableName": name}}}
-            for schema, name in sorted(wanted.tables)
+            for schema, name in sorted(definition.tables)
         ]
     payload = base64.b64encode(msgspec.json.encode({"properties": properties})).decode()
     return {"parts": [{"path": PART, "payload": payload, "payloadType": "InlineBase64"}]}
 
 
 def parse(payload: str, item: str) -> Definition | None:
-    """The definition of an item in the Base64 payload of its `mirroring.json`; None when it is of another source.
+    """The definition of an item, from the Base64 payload of its `mirroring.json`; None when it has another source.
 
-    Raises `Blocked` when it can't be read: taken for none, it would be written over, and what people set would be lost.
+    Raises `Blocked` when the definition can't be read. If it counted as none, the app would write over it and lose the
+    values that people set.
     """
     if not payload:
         return None
@@ -169,11 +175,11 @@ def parse(payload: str, item: str) -> Definition | None:
         raise Blocked(
             f"The definition of the mirrored database {item} can't be read: {error}",
             code="DefinitionUnreadable",
-            remedy="Look at it in the Fabric portal. Where nobody needs it, delete it: what is missing is made.",
+            remedy="Look at it in the Fabric portal. If nobody needs it, delete it: the next run creates another.",
         ) from error
     source, target = properties.source.type_properties, properties.target.type_properties
-    names = None
+    tables = None
     if properties.mounted_tables:
         mounted = [table.source.type_properties for table in properties.mounted_tables]
-        names = frozenset((name.schema_name, name.table_name) for name in mounted)
-    return Definition(source.connection, source.database, names, target.default_schema, target.retention_in_days)
+        tables = frozenset((name.schema_name, name.table_name) for name in mounted)
+    return Definition(source.connection, source.database, tables, target.default_schema, target.retention_in_days)

@@ -1,7 +1,7 @@
-"""The mirrored database of one database: ensured, started, stopped, removed, and how it is doing.
+"""The mirrored database of one database: creates, changes, starts, stops and deletes it, and reads its status.
 
-Ours carry a mark in their description, so that they are found without reading every definition of the workspace.
-Source: "Mirrored database" in the Fabric REST reference.
+The app writes a mark into the description of its own mirrored databases, so that it recognises them without reading
+every definition of the workspace. Source: "Mirrored database" in the Fabric REST reference.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain, count
 from typing import Literal
@@ -19,6 +20,7 @@ from shared.desired.server_id import ServerId
 from shared.fabric.client import ErrorResponse, pages, read, write
 from shared.fabric.connection import PREFIX
 from shared.fabric.definition import PART, Definition, parse, parts
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform import logs
 from shared.platform.errors import MirrorError, NotFound, Unavailable
 from shared.platform.reasons import Reason
@@ -26,46 +28,31 @@ from shared.platform.reasons import Reason
 LONGEST_NAME = 200
 LONGEST_DESCRIPTION = 256
 NAME_TAKEN = "ItemDisplayNameAlreadyInUse"
+"""Fabric's code for a display name that another item has."""
 NAME_SECONDS = 300.0
-"""Seconds within which Fabric's list is to show whose a name is that is taken."""
+"""How long the app waits until Fabric's list shows the item that has a name."""
 DEFAULT_SCHEMA = "public"
-"""Of a mirrored database that is made here; one that is there keeps its own."""
+"""The default schema of a mirrored database that the app creates. An existing one keeps its own."""
 SETTLE_SECONDS = 5.0
-"""Pause before a mirror is looked at again that can't be started, changed or told whose it is yet."""
+"""Pause before the next look at a mirror that Fabric can't start or change yet, or whose owner is not clear yet."""
 STARTABLE = frozenset({"Initialized", "Stopped"})
-"""A mirror in any other status, also one that is not known yet, might be at work, and starting would seed it anew."""
+"""In any other status, even one that this version does not know, the mirror may be at work: a start would copy every
+table again."""
+AT_REST = STARTABLE | {"Initializing", "Stopping"}
+"""In these statuses there is nothing to stop."""
 _ANY_MARK = re.compile(rf"{PREFIX} \S+/.+ [0-9a-f]{{8}}")
-"""A mark of ours in a description, be it of this database or of another one."""
+"""The app's mark in a description, for whatever database."""
 
 log = logs.logger(__name__)
 
 
 class MirrorResult(msgspec.Struct, frozen=True):
-    """The item's id and display name, and what was done."""
+    """What `ensure` found or created."""
 
     id: str
     name: str
+    """The display name."""
     change: Literal["created", "updated", "unchanged"]
-
-
-class MirrorStatus(msgspec.Struct, frozen=True):
-    """Fabric's word for the mirror (Initializing, Initialized, Starting, Running, Paused, Stopping, Stopped, …)."""
-
-    status: str
-    error: Reason | None = None
-
-
-class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How one table is doing. `rows` and `bytes` are what was processed so far; None: Fabric doesn't say."""
-
-    schema: str
-    name: str
-    status: str
-    rows: int | None = None
-    bytes: int | None = None
-    last_sync_at: datetime | None = None
-    latency_seconds: float | None = None
-    error: Reason | None = None
 
 
 class _Item(msgspec.Struct, frozen=True, rename="camel"):
@@ -108,7 +95,7 @@ class _TableAnswer(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def display_name(template: str, server: ServerId, database: str) -> str:
-    """The name that the template gives, with `_` for what is neither letter, digit, `-`, `_` nor space."""
+    """The name that the template gives, with `_` for each character but letters, digits, `-`, `_` and space."""
     name = template.replace("{server}", server.name).replace("{database}", database)
     return re.sub(r"[^\w -]", "_", name).strip()[:LONGEST_NAME].strip() or PREFIX
 
@@ -116,20 +103,22 @@ def display_name(template: str, server: ServerId, database: str) -> str:
 async def ensure(
     workspace: str, wanted: Definition, *, name: str, mark: str, recorded: str = "", adopt: bool = True
 ) -> MirrorResult:
-    """The mirrored database that is defined so; created when there is none, updated when it is defined otherwise.
+    """Create the mirrored database with the wanted definition, or update it where its definition differs.
 
-    `name` is its display name if it has to be made (with a number, where that is taken), `mark` what its description
-    says (`connection.name_of`), `recorded` the id that an earlier run noted. `adopt`: one that a person made over our
-    connection is taken over; where that is new, there can be none. What is not wanted in any way stays as it is, as a
-    retention that was set by hand. Raises `Unavailable` while it can't be changed, or while it can't be told whether a
-    name is taken by ours.
+    `name` is the display name of a new one; it gets a number where another item has the name. `mark` goes into the
+    description (`connection.name_of`). `recorded` is the id that an earlier run noted. `adopt` says that the app takes
+    over a mirrored database that a person created over the app's connection; over a new connection there is none.
+    Values that the wanted definition leaves open stay, such as a retention that a person set.
+
+    Raises `Unavailable` while Fabric can't change the mirrored database, or while its list does not show yet whether
+    the app's own mirrored database has the name.
     """
     item = await _recorded(workspace, recorded)
     if item is None:
         items = [item async for item in pages(_Item, _items(workspace))]
         item = next((item for item in items if mark in (item.description or "")), None)
         if item is None and adopt:
-            item = await _over_our_connection(workspace, items, wanted)
+            item = await _over_the_connection(workspace, items, wanted)
         if item is None:
             return await _create(workspace, wanted, _free(name, items), mark)
     await _mark(workspace, item, mark)
@@ -137,51 +126,44 @@ async def ensure(
 
 
 async def status(workspace: str, item: str) -> MirrorStatus:
-    """How the mirror is doing. Raises `NotFound` when the item is gone."""
+    """The status of the mirror. Raises `NotFound` when there is no such item."""
     answer = await read(_Status, _path(workspace, item, "getMirroringStatus"), method="POST")
     return MirrorStatus(answer.status, _reason(answer.error))
 
 
 async def tables_status(workspace: str, item: str) -> tuple[TableStatus, ...]:
-    """How its tables are doing."""
+    """The status of each table of the mirror."""
     path = _path(workspace, item, "getTablesMirroringStatus")
     return tuple([_table(answer) async for answer in pages(_TableAnswer, path, method="POST")])
 
 
 async def start(workspace: str, item: str) -> bool:
-    """Start the mirror unless it runs or starts already: starting it again would seed every table anew.
+    """Start the mirror, unless it runs or starts already: another start would copy every table again.
 
-    Returns whether it was started. Raises `Unavailable` while it can't be started yet. A paused one is stopped first,
-    since resuming a capacity does not resume its mirrors.
+    Returns whether the function started it. Raises `Unavailable` while Fabric can't start it. The function stops a
+    paused mirror first, since a capacity that is resumed does not resume its mirrors.
     """
-    now = (await status(workspace, item)).status
-    if now in ("Running", "Starting"):
+    current = (await status(workspace, item)).status
+    if current in ("Running", "Starting"):
         return False
-    if now == "Paused":
+    if current == "Paused":
         await write(msgspec.Raw, "POST", _path(workspace, item, "stopMirroring"))
-    _require_rest(item, now, "started")
+    _require_startable(item, current, "started")
     await write(msgspec.Raw, "POST", _path(workspace, item, "startMirroring"))
     return True
 
 
-async def stop(workspace: str, item: str) -> bool:
-    """Stop the mirror; one that is gone or does not run is fine. Returns whether it was running."""
-    try:
-        now = (await status(workspace, item)).status
-        if now in ("Initializing", "Initialized", "Stopping", "Stopped"):
-            return False
-        await write(msgspec.Raw, "POST", _path(workspace, item, "stopMirroring"))
-    except NotFound:
-        return False
-    return True
+async def stop(workspace: str, item: str) -> None:
+    """Stop the mirror, unless it is gone or does not run."""
+    with suppress(NotFound):
+        if (await status(workspace, item)).status not in AT_REST:
+            await write(msgspec.Raw, "POST", _path(workspace, item, "stopMirroring"))
 
 
 async def delete(workspace: str, item: str) -> None:
-    """Delete the mirrored database and what it has in OneLake; one that is gone already is fine."""
-    try:
+    """Delete the mirrored database with its data in OneLake, unless it is gone already."""
+    with suppress(NotFound):
         await write(msgspec.Raw, "DELETE", _path(workspace, item), repeatable=True)
-    except NotFound:
-        return
 
 
 async def _recorded(workspace: str, item: str) -> _Item | None:
@@ -193,60 +175,63 @@ async def _recorded(workspace: str, item: str) -> _Item | None:
         return None
 
 
-async def _over_our_connection(workspace: str, items: Sequence[_Item], wanted: Definition) -> _Item | None:
-    """One that was made by hand."""
+async def _over_the_connection(workspace: str, items: Sequence[_Item], wanted: Definition) -> _Item | None:
+    """The mirrored database that a person created over the app's connection, if there is one."""
     unmarked = [item for item in items if not _ANY_MARK.search(item.description or "")]
-    looks = await asyncio.gather(*(_is_over(workspace, item, wanted) for item in unmarked), return_exceptions=True)
-    for look in looks:
-        if isinstance(look, BaseException):
-            raise look
-    return next((item for item, is_ours in zip(unmarked, looks, strict=True) if is_ours), None)
+    answers = await asyncio.gather(*(_is_over(workspace, item, wanted) for item in unmarked), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return next((item for item, is_over in zip(unmarked, answers, strict=True) if is_over), None)
 
 
 async def _is_over(workspace: str, item: _Item, wanted: Definition) -> bool:
-    """Whether the item mirrors that database over that connection. One whose definition Fabric does not show, or that
-    is gone, is taken for somebody else's."""
+    """Whether the item mirrors the wanted database over the wanted connection.
+
+    An item that is gone, or whose definition Fabric does not show, counts as somebody else's.
+    """
     try:
-        found = await _definition(workspace, item.id)
+        existing = await _definition(workspace, item.id)
     except MirrorError as error:
         if error.retryable:
             raise
-        log.warning("Mirrored database %r of workspace %s is passed over: %s", item.display_name, workspace, error)
+        log.warning("The app ignores mirrored database %r of workspace %s: %s", item.display_name, workspace, error)
         return False
     way = (wanted.connection.lower(), wanted.database)
-    return found is not None and (found.connection.lower(), found.database) == way
+    return existing is not None and (existing.connection.lower(), existing.database) == way
 
 
 async def _create(workspace: str, wanted: Definition, name: str, mark: str) -> MirrorResult:
     new = msgspec.structs.replace(wanted, default_schema=wanted.default_schema or DEFAULT_SCHEMA)
     body = {"displayName": name, "description": mark, "definition": parts(new)}
     try:
-        made = await write(_Item, "POST", _items(workspace), body)
+        item = await write(_Item, "POST", _items(workspace), body)
     except MirrorError as error:
         if error.code != NAME_TAKEN:
             raise
-        raise Unavailable(  # perhaps by ours, which another try of this step has just made
-            f"The name {name!r} is taken in the workspace {workspace} by an item that its list does not show yet.",
+        raise Unavailable(  # perhaps an earlier try of this step created that item
+            f"An item in the workspace {workspace} has the name {name!r}, and Fabric's list does not show it yet.",
             code=NAME_TAKEN,
-            remedy="Rename the item that has it, or set MIRROR_NAME to a template that gives other names.",
+            remedy="Rename that item, or set MIRROR_NAME to a template that gives other names.",
             retry_after=SETTLE_SECONDS,
             patience=NAME_SECONDS,
         ) from error
-    return MirrorResult(made.id, name, "created")
+    return MirrorResult(item.id, name, "created")
 
 
 def _free(name: str, items: Sequence[_Item]) -> str:
-    """The name, with the first number that makes it one that no item has."""
+    """The name itself, or the name with the first number that no item has."""
     taken = {item.display_name.lower() for item in items}
-    return next(free for free in chain([name], (f"{name}-{n}" for n in count(2))) if free.lower() not in taken)
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(free for free in names if free.lower() not in taken)
 
 
 async def _mark(workspace: str, item: _Item, mark: str) -> None:
-    """Let its description say that it is ours, after what people have written there."""
-    written = item.description or ""
-    if mark not in written:
-        described = f"{written[: LONGEST_DESCRIPTION - len(mark) - 1]} {mark}".lstrip()
-        await write(msgspec.Raw, "PATCH", _path(workspace, item.id), {"description": described}, repeatable=True)
+    """Write the mark into the item's description, behind the text of people."""
+    description = item.description or ""
+    if mark not in description:
+        marked = f"{description[: LONGEST_DESCRIPTION - len(mark) - 1]} {mark}".lstrip()
+        await write(msgspec.Raw, "PATCH", _path(workspace, item.id), {"description": marked}, repeatable=True)
 
 
 async def _define(workspace: str, item: str, wanted: Definition) -> Literal["updated", "unchanged"]:
@@ -256,22 +241,23 @@ async def _define(workspace: str, item: str, wanted: Definition) -> Literal["upd
     changed = wanted.over(existing) if existing else wanted
     if not existing or not changed.leads_as(existing):
         await stop(workspace, item)
-        _require_rest(item, (await status(workspace, item)).status, "changed")
+        _require_startable(item, (await status(workspace, item)).status, "changed")
     body = {"definition": parts(changed)}
     await write(msgspec.Raw, "POST", _path(workspace, item, "updateDefinition"), body, repeatable=True)
     return "updated"
 
 
 async def _definition(workspace: str, item: str) -> Definition | None:
-    """The definition of an item; None when it is not of PostgreSQL."""
+    """The definition of an item; None when its source is not PostgreSQL."""
     answer = await read(_DefinitionAnswer, _path(workspace, item, "getDefinition"), method="POST")
     return parse(next((part.payload for part in answer.definition.parts if part.path == PART), ""), item)
 
 
-def _require_rest(item: str, now: str, to_be: str) -> None:
-    if now not in STARTABLE:
+def _require_startable(item: str, status: str, change: str) -> None:
+    """Raise `Unavailable` unless Fabric can start or change the mirror in this status. `change`: "started"."""
+    if status not in STARTABLE:
         raise Unavailable(
-            f"The mirrored database {item} is {now}; it can be {to_be} when that is over.",
+            f"The mirrored database {item} is {status}; it can be {change} when that is over.",
             code="MirrorNotReady",
             retry_after=SETTLE_SECONDS,
         )

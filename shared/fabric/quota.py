@@ -1,9 +1,10 @@
-"""How fast this process may call Fabric: a sliding window, shared by everybody, with two lanes.
+"""How fast this process may call Fabric: one sliding window for all calls, with two lanes.
 
-Fabric allows an identity so many calls a minute. Preparations may use all of them, at once if they like. The
-background lane (the health sweep) is paced evenly, leaves a small share alone, and lets a preparation that waits go
-first, but for one call after every `TURN`.
-After a 429, which other processes with the same identity may have caused, the limit drops and recovers slowly.
+Fabric limits the calls of an identity in a minute. Preparations may use all of these calls, even all at once. The
+health sweep uses the background lane: its calls are spread evenly, leave a small share of the limit free, and let a
+waiting preparation go first. After `TURN` calls of preparations, the background lane may make one call.
+
+After a 429, the limit drops and recovers slowly, since other processes with the same identity may have caused it.
 """
 
 from __future__ import annotations
@@ -16,22 +17,27 @@ from contextvars import ContextVar
 
 from shared.platform.errors import Unavailable
 
-SHARE_KEPT_BACK = 0.02
+FREE_SHARE = 0.02
+"""The share of the limit that the background lane leaves to preparations."""
 LATENESS = 0.1
-"""Share of the window by which the background may be late and still make up for it, at once."""
+"""The share of the window that the background lane may be late and still catch up at once."""
 CUT = 0.75
+"""The share of the limit that a 429 leaves."""
 RECOVERY_SECONDS = 300.0
+"""How long the limit takes to recover after a 429."""
 YIELD_SECONDS = 0.02
+"""How long a call waits before it asks again, when the time of its turn is not known."""
 TURN = 9
-"""Calls of preparations after which the background may make one, though more of them wait."""
+"""Calls of preparations after which the background lane may make one call, although more preparations wait."""
 LONGEST_PAUSE = {False: 5.0, True: 60.0}
-"""Seconds after a 429 that a preparation waits for here, and the background: an activity must end within minutes."""
+"""The longest pause in seconds after a 429 that a call waits for, by lane: an activity has to end within minutes."""
 AGAIN_SECONDS = 5.0
-"""A 429 so soon after a pause goes on with it. The background, where many wait in turn, waits for the first alone."""
+"""A 429 within this time after a pause continues the pause. The background lane waits for the first pause only, since
+its calls wait one after another."""
 
 
 class Spent:
-    """How many calls were made."""
+    """Counts calls to Fabric."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -42,7 +48,7 @@ _in_background: ContextVar[Spent | None] = ContextVar("fabric_background", defau
 
 @contextmanager
 def background() -> Iterator[Spent]:
-    """Calls to Fabric made within, and in tasks started within, take the background lane, and are counted."""
+    """Let calls to Fabric use the background lane, and count them: all calls within, also in tasks started within."""
     spent = Spent()
     token = _in_background.set(spent)
     try:
@@ -52,45 +58,55 @@ def background() -> Iterator[Spent]:
 
 
 def in_background() -> bool:
-    """Whether calls made now take the background lane."""
+    """Whether a call that is made now uses the background lane."""
     return _in_background.get() is not None
 
 
 def for_background(calls: int) -> int:
     """How many calls of a quota the background lane may use."""
-    return max(1, calls - max(1, round(calls * SHARE_KEPT_BACK)))
+    return max(1, calls - max(1, round(calls * FREE_SHARE)))
 
 
 class Quota:
-    """At most `calls` in any `seconds`. It belongs to one event loop, whose clock it uses."""
+    """At most `calls` within any `seconds`. It belongs to one event loop and uses its clock."""
 
     def __init__(self, calls: int, seconds: float = 60.0):
         self.calls, self.window = calls, seconds
-        self._under_way = 0
-        self._done: deque[float] = deque()
+        self._running = 0
+        """Calls without an answer so far."""
+        self._answered: deque[float] = deque()
+        """When the answers within the window arrived, the oldest first."""
         self._lanes = {False: asyncio.Lock(), True: asyncio.Lock()}
+        """The lock of preparations, and of the background lane."""
         self._waiting = {False: 0, True: 0}
+        """How many calls wait in each lane."""
         self._passed = 0
+        """Calls of preparations since the last call of the background lane."""
         self._next_background = 0.0
-        self._held_until = float("-inf")
-        self._held_again = False
+        """When the background lane may make its next call."""
+        self._paused_until = float("-inf")
+        """The end of the pause that the last 429 asked for."""
+        self._paused_again = False
+        """Whether the pause continues an earlier one."""
         self._cut_at = float("-inf")
+        """When a 429 last lowered the limit."""
         self._cut_to = calls
+        """The limit that the 429 left."""
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[None]:
-        """Wait until a call may be made; the call is made within. In a lane, who came first goes first.
+        """Wait until a call may be made. The caller makes the call within. Each lane keeps the order of its calls.
 
-        A call counts from here until its answer is older than the window, since nobody knows when in between it
-        arrived. Raises `Unavailable` when Fabric has asked for a longer pause, also while it waits: a durable timer, or
-        the next sweep, waits that out.
+        A call counts from now until its answer is older than the window, since nobody knows when the call reached
+        Fabric. Raises `Unavailable`, also during the wait, when Fabric asks for a longer pause: a durable timer or the
+        next sweep waits for its end.
         """
         spent = _in_background.get()
         lane = spent is not None
         self._waiting[lane] += 1
         try:
             async with self._lanes[lane]:
-                while wait := self._wait(lane):  # noqa: ASYNC110 (it sleeps until a known moment)
+                while wait := self._wait(lane):  # noqa: ASYNC110 (it sleeps until a certain moment)
                     await asyncio.sleep(wait)
                 self._take(lane)
         finally:
@@ -100,19 +116,19 @@ class Quota:
         try:
             yield
         finally:
-            self._under_way -= 1
-            self._done.append(asyncio.get_running_loop().time())
+            self._running -= 1
+            self._answered.append(asyncio.get_running_loop().time())
 
     def refused(self, retry_after: float) -> None:
-        """The service answered 429: nobody calls for `retry_after` seconds, and then fewer than before."""
+        """Note that Fabric answered 429: no calls for `retry_after` seconds, and then fewer calls than before."""
         now = asyncio.get_running_loop().time()
-        if now >= self._held_until:
+        if now >= self._paused_until:
             self._cut_to, self._cut_at = max(1, int(self.limit(now) * CUT)), now
-            self._held_again = now < self._held_until + AGAIN_SECONDS
-        self._held_until = max(self._held_until, now + retry_after)
+            self._paused_again = now < self._paused_until + AGAIN_SECONDS
+        self._paused_until = max(self._paused_until, now + retry_after)
 
     def limit(self, now: float) -> int:
-        """How many calls the window may hold now."""
+        """How many calls the window may have now."""
         recovered = min(1.0, (now - self._cut_at) / RECOVERY_SECONDS)
         return self._cut_to + int((self.calls - self._cut_to) * recovered)
 
@@ -121,7 +137,7 @@ class Quota:
         return for_background(limit) if lane else limit
 
     def _take(self, lane: bool) -> None:
-        self._under_way += 1
+        self._running += 1
         self._passed = 0 if lane else self._passed + 1
         if lane:
             now = asyncio.get_running_loop().time()
@@ -129,29 +145,30 @@ class Quota:
             self._next_background = late + self.window / self._allowed(now, lane)
 
     def _wait(self, lane: bool) -> float:
-        """Seconds until it is worth asking again; 0: the call may be made."""
+        """Seconds until the call should ask again; 0: it may be made."""
         now = asyncio.get_running_loop().time()
-        while self._done and self._done[0] <= now - self.window:
-            self._done.popleft()
-        if now < self._held_until:
-            return self._held(lane, self._held_until - now)
+        while self._answered and self._answered[0] <= now - self.window:
+            self._answered.popleft()
+        if now < self._paused_until:
+            return self._pause(lane, self._paused_until - now)
         if lane and now < self._next_background:
             return self._next_background - now
         if self._goes_first(not lane, now):
             return YIELD_SECONDS
-        over = self._under_way + len(self._done) - self._allowed(now, lane)
+        over = self._running + len(self._answered) - self._allowed(now, lane)
         if over < 0:
             return 0.0
-        return self._done[over] + self.window - now if over < len(self._done) else YIELD_SECONDS
+        return self._answered[over] + self.window - now if over < len(self._answered) else YIELD_SECONDS
 
-    def _held(self, lane: bool, pause: float) -> float:
-        if pause <= LONGEST_PAUSE[lane] and not (lane and self._held_again):
+    def _pause(self, lane: bool, pause: float) -> float:
+        """The pause, where a call of this lane waits for it. Raises `Unavailable` where it does not."""
+        if pause <= LONGEST_PAUSE[lane] and not (lane and self._paused_again):
             return pause
         raise Unavailable(
             f"Fabric asked this identity not to call for another {pause:.0f} s.", code="Throttled", retry_after=pause
         )
 
     def _goes_first(self, lane: bool, now: float) -> bool:
-        """Whether somebody waits in that lane whose turn it is before the other's."""
+        """Whether a call waits in this lane, and it is the turn of this lane."""
         turn = self._passed >= TURN and now >= self._next_background
         return self._waiting[lane] > 0 and turn is lane

@@ -1,44 +1,17 @@
-"""A Fabric workspace: whether it can take mirrors, and who may do what in it."""
+"""A Fabric workspace: its capacity, its identity, and the roles in it."""
 
 from __future__ import annotations
 
 import msgspec
 
 from shared.fabric.client import pages, read, write
+from shared.fabric.facts import BELOW_MEMBER, IDENTITY_REMEDY, RAISE_REMEDY, RANKS, SERVER_ROLE, WorkspaceFacts
 from shared.platform.errors import Blocked, Conflict, NotAllowed, NotFound, Unavailable
 from shared.platform.settings import settings
 
-BELOW_MEMBER = "Contributor or Viewer"
-RANKS = {"Viewer": 1, "Contributor": 2, "Member": 3, "Admin": 4}
-SERVER_ROLE = "Contributor"
-"""What the identity of a mirrored server needs: it writes into the workspace's OneLake."""
 NO_ROLE = frozenset({"InsufficientPrivileges", "InsufficientWorkspaceRole"})
 PRINCIPAL_SECONDS = 15.0
-"""Pause before a principal is looked for again that Microsoft Entra ID has not told Fabric of yet."""
-
-
-RAISE_REMEDY = f"Let an Admin of the workspace give the server's identity the role {SERVER_ROLE}, or remove its role."
-IDENTITY_REMEDY = "Let an admin of the workspace create it in the workspace settings, under Workspace identity."
-
-
-class WorkspaceFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """`capacity_state` is Active or Inactive, '' where there is no capacity, or Unknown where the app can't see it:
-    Fabric shows a capacity to its administrators and contributors.
-
-    `app_role` is the app's own role: Admin, Member, `BELOW_MEMBER`, or '' for none. Fabric shows the roles to members
-    only: an app that may read the workspace but not its roles is below them, and one that gets its role through a group
-    (`through_group`) counts as Member. `server_role` is that of the server's identity, '' for none. `identity` is the
-    object id of the workspace's own identity, '' for none.
-    """
-
-    id: str
-    name: str = ""
-    capacity_id: str = ""
-    capacity_state: str = ""
-    app_role: str = ""
-    through_group: bool = False
-    server_role: str = ""
-    identity: str = ""
+"""Pause before the app tries again to give a role to a principal that Fabric does not know yet."""
 
 
 class _Identity(msgspec.Struct, frozen=True, rename="camel"):
@@ -68,73 +41,74 @@ class _Assignment(msgspec.Struct, frozen=True):
 
 
 async def observe(workspace: str, server: str = "") -> WorkspaceFacts | None:
-    """The facts of a workspace (a GUID); None when there is no such workspace. `server`: object id of the identity of
-    the server that is to be mirrored there, empty when it has none."""
+    """The facts of a workspace (a GUID), or None when there is no such workspace.
+
+    `server` is the object id of the identity of the server that will be mirrored there; empty when it has none.
+    """
     try:
-        found = await read(_Workspace, f"/workspaces/{workspace}")
+        row = await read(_Workspace, f"/workspaces/{workspace}")
     except NotFound:
         return None
     except NotAllowed as error:
         if error.code not in NO_ROLE:
             raise
         return WorkspaceFacts(id=workspace)
-    capacity = found.capacity_id or ""
+    capacity = row.capacity_id or ""
     roles = await _roles(workspace)
-    own = roles.get(settings().identity_object_id) if roles is not None else BELOW_MEMBER
+    own = roles.get(settings().identity.object_id) if roles is not None else BELOW_MEMBER
     return WorkspaceFacts(
-        id=found.id,
-        name=found.display_name,
+        id=row.id,
+        name=row.display_name,
         capacity_id=capacity,
         capacity_state=await _capacity_state(capacity) if capacity else "",
         app_role=own or "Member",
         through_group=own is None,
         server_role=(roles or {}).get(server, ""),
-        identity=_identity(found),
+        identity=_identity(row),
     )
 
 
 async def identity(workspace: str) -> str:
     """The object id of the workspace's own identity. Raises `Blocked` where it has none."""
-    found = await read(_Workspace, f"/workspaces/{workspace}")
-    if not (object_id := _identity(found)):
+    row = await read(_Workspace, f"/workspaces/{workspace}")
+    if not (object_id := _identity(row)):
         raise Blocked(
-            f"Workspace {found.display_name!r} has no workspace identity.",
+            f"Workspace {row.display_name!r} has no workspace identity.",
             code="WorkspaceIdentity",
             remedy=IDENTITY_REMEDY,
         )
     return object_id
 
 
-async def ensure_member(workspace: str, principal: str, role: str = SERVER_ROLE) -> bool:
-    """Give a service principal (object id) at least `role` on the workspace. Returns whether anything was changed.
+async def ensure_member(workspace: str, principal: str) -> None:
+    """Give a service principal (object id) at least the role `SERVER_ROLE` on the workspace.
 
-    Raises `Unavailable` while Fabric doesn't know the principal: a new identity takes a while to arrive there; and
-    `NotAllowed` for one with a lower role, which only an Admin may raise.
+    Raises `Unavailable` while Fabric does not know the principal: it takes a while until Fabric learns of a new
+    identity. Raises `NotAllowed` where the principal has a lower role, which only an Admin may raise.
     """
-    found = (await _assignments(workspace)).get(principal.lower())
-    if found and RANKS.get(found.role, 0) >= RANKS[role]:
-        return False
+    assignment = (await _assignments(workspace)).get(principal.lower())
+    if assignment and RANKS.get(assignment.role, 0) >= RANKS[SERVER_ROLE]:
+        return
     roles = f"/workspaces/{workspace}/roleAssignments"
     try:
-        if found:
-            await _raise(f"{roles}/{found.id}", role)
+        if assignment:
+            await _raise_role(f"{roles}/{assignment.id}")
         else:
-            body = {"principal": {"id": principal, "type": "ServicePrincipal"}, "role": role}
+            body = {"principal": {"id": principal, "type": "ServicePrincipal"}, "role": SERVER_ROLE}
             await write(msgspec.Raw, "POST", roles, body, repeatable=True)
-    except Conflict:
-        return False
+    except Conflict:  # somebody gave the principal a role in the meantime
+        return
     except NotFound as error:
         raise Unavailable(
             f"Fabric does not know the service principal {principal} yet: {error.message}",
             code="PrincipalNotKnown",
             retry_after=PRINCIPAL_SECONDS,
         ) from error
-    return True
 
 
-async def _raise(assignment: str, role: str) -> None:
+async def _raise_role(assignment: str) -> None:
     try:
-        await write(msgspec.Raw, "PATCH", assignment, {"role": role}, repeatable=True)
+        await write(msgspec.Raw, "PATCH", assignment, {"role": SERVER_ROLE}, repeatable=True)
     except NotAllowed as error:
         raise NotAllowed(error.message, code=error.code, remedy=RAISE_REMEDY) from error
 
@@ -144,16 +118,16 @@ def _identity(workspace: _Workspace) -> str:
 
 
 async def _capacity_state(capacity: str) -> str:
-    async for found in pages(_Capacity, "/capacities"):
-        if found.id.lower() == capacity.lower():
-            return found.state
+    async for row in pages(_Capacity, "/capacities"):
+        if row.id.lower() == capacity.lower():
+            return row.state
     return "Unknown"
 
 
 async def _roles(workspace: str) -> dict[str, str] | None:
-    """Who has which role, by object id; None where the app may not see that."""
+    """The role of each principal, by object id; None where the app may not see the roles."""
     try:
-        return {who: assignment.role for who, assignment in (await _assignments(workspace)).items()}
+        return {principal: assignment.role for principal, assignment in (await _assignments(workspace)).items()}
     except NotAllowed as error:
         if error.code not in NO_ROLE:
             raise
@@ -161,6 +135,6 @@ async def _roles(workspace: str) -> dict[str, str] | None:
 
 
 async def _assignments(workspace: str) -> dict[str, _Assignment]:
-    """The role assignments by the object id of whom they are for, in lower case."""
+    """The role assignments, by the object id of the principal in lower case."""
     path = f"/workspaces/{workspace}/roleAssignments"
     return {assignment.principal.id.lower(): assignment async for assignment in pages(_Assignment, path)}

@@ -7,7 +7,6 @@ whoever ends a loop earlier, as tests do, calls `close` first.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,7 +25,6 @@ from shared.platform.version import VERSION
 USER_AGENT = f"fabric-mirror/{VERSION}"
 """How services know this app and its version."""
 
-logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
 
 _made: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]] = WeakKeyDictionary()
 
@@ -49,12 +47,12 @@ async def close() -> None:
 
 def cloud() -> Cloud:
     """The cloud that the settings name."""
-    return CLOUDS[settings().azure_cloud]
+    return CLOUDS[settings().services.cloud]
 
 
 def credential() -> AsyncTokenCredential:
     """The app's user-assigned managed identity."""
-    return once("credential", lambda: ManagedIdentityCredential(client_id=settings().azure_client_id))
+    return once("credential", lambda: ManagedIdentityCredential(client_id=settings().identity.client_id))
 
 
 def management(subscription: str) -> PostgreSQLManagementClient:
@@ -76,13 +74,13 @@ def tables() -> TableServiceClient:
     """Table Storage, opened as the app's identity."""
     return once(
         "tables",
-        lambda: TableServiceClient(settings().storage_table_endpoint, credential=credential(), user_agent=USER_AGENT),
+        lambda: TableServiceClient(settings().services.tables, credential=credential(), user_agent=USER_AGENT),
     )
 
 
 def vault() -> SecretClient:
     """The app's Key Vault."""
-    return once("vault", lambda: SecretClient(settings().key_vault_url, credential(), user_agent=USER_AGENT))
+    return once("vault", lambda: SecretClient(settings().services.key_vault, credential(), user_agent=USER_AGENT))
 
 
 def publisher() -> EventGridPublisherClient:
@@ -90,7 +88,7 @@ def publisher() -> EventGridPublisherClient:
     return once(
         "publisher",
         lambda: EventGridPublisherClient(
-            settings().notice_topic_endpoint,
+            settings().services.notice_topic,
             credential(),
             user_agent=USER_AGENT,
             retry_total=1,

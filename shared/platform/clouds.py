@@ -12,7 +12,6 @@ import msgspec
 class Cloud(msgspec.Struct, frozen=True):
     """One Azure cloud. Scopes are what `get_token` is asked for."""
 
-    authority: str
     management: str
     management_scope: str
     postgresql_scope: str
@@ -22,19 +21,16 @@ class Cloud(msgspec.Struct, frozen=True):
 
 CLOUDS = {
     "AzureCloud": Cloud(
-        "login.microsoftonline.com",
         "https://management.azure.com",
         "https://management.azure.com/.default",
         "https://ossrdbms-aad.database.windows.net/.default",
     ),
     "AzureUSGovernment": Cloud(
-        "login.microsoftonline.us",
         "https://management.usgovcloudapi.net",
         "https://management.usgovcloudapi.net/.default",
         "https://ossrdbms-aad.database.usgovcloudapi.net/.default",
     ),
     "AzureChinaCloud": Cloud(
-        "login.chinacloudapi.cn",
         "https://management.chinacloudapi.cn",
         "https://management.chinacloudapi.cn/.default",
         "https://ossrdbms-aad.database.chinacloudapi.cn/.default",

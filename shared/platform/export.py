@@ -1,6 +1,6 @@
-"""Where measurements and traces go: to the Application Insights of this environment.
+"""Sends measurements and traces to the Application Insights of this environment.
 
-Logs get there through the Functions host. As whom the exporter sends, APPLICATIONINSIGHTS_AUTHENTICATION_STRING says.
+Logs get there through the Functions host. APPLICATIONINSIGHTS_AUTHENTICATION_STRING names the identity that sends.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from shared.platform.version import VERSION
 SERVICE = "fabric-mirror"
 
 
-def start(environment: Mapping[str, str]) -> bool:
-    """From here on send what is measured and traced. False where the environment names no Application Insights.
+def start(environment: Mapping[str, str]) -> None:
+    """Send measurements and traces from now on, if the environment names an Application Insights.
 
-    The exporter is imported only here: that takes a third of a second.
+    The function imports the exporter itself, since the import takes a third of a second.
     """
     connection = environment.get("APPLICATIONINSIGHTS_CONNECTION_STRING")
     if not connection:
-        return False
+        return
     from azure.monitor.opentelemetry.exporter import AzureMonitorMetricExporter, AzureMonitorTraceExporter
     from opentelemetry import metrics, trace
     from opentelemetry.sdk.metrics import MeterProvider
@@ -29,10 +29,8 @@ def start(environment: Mapping[str, str]) -> bool:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     resource = Resource.create({"service.name": SERVICE, "service.version": VERSION})
-    measured = AzureMonitorMetricExporter(connection_string=connection)
-    metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(measured)], resource=resource))
-    traced = AzureMonitorTraceExporter(connection_string=connection)
+    reader = PeriodicExportingMetricReader(AzureMonitorMetricExporter(connection_string=connection))
+    metrics.set_meter_provider(MeterProvider([reader], resource=resource))
     tracers = TracerProvider(resource=resource)
-    tracers.add_span_processor(BatchSpanProcessor(traced))
+    tracers.add_span_processor(BatchSpanProcessor(AzureMonitorTraceExporter(connection_string=connection)))
     trace.set_tracer_provider(tracers)
-    return True

@@ -9,6 +9,9 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
+LIBRARIES = ("azure", "durabletask", "durabletask-tracing", "grpc", "msal", "aiohttp", "psycopg", "opentelemetry")
+"""Loggers of the libraries: of what they tell, the app's log keeps warnings and errors."""
+
 _about: ContextVar[Mapping[str, str]] = ContextVar("logs_about", default=MappingProxyType({}))
 
 
@@ -20,6 +23,13 @@ def about(**what: str) -> Iterator[None]:
         yield
     finally:
         _about.reset(token)
+
+
+def quiet_libraries() -> None:
+    """Let libraries log warnings and errors alone. Otherwise they write most of the lines of a run, which cost money in
+    Application Insights and hide what the app says."""
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def logger(name: str) -> logging.LoggerAdapter[logging.Logger]:

@@ -1,4 +1,4 @@
-"""What a table of Table Storage holds: a frozen struct with keys."""
+"""What a table of Table Storage holds, and what is read of it: frozen structs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from urllib.parse import quote, unquote
 import msgspec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BATCH = 100
+"""Rows of one partition that one transaction writes at most."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What a table holds. `updated_at` is when it was last written, `etag` what guards the next write.
-
-    `texts`: types that are kept as `str` writes them, and what reads that back. Other structs and lists are kept as
-    JSON.
-    """
+class Columns(msgspec.Struct, frozen=True, kw_only=True):
+    """Columns of a table that are read together. A field named `etag` gets the row's ETag, which is not a column."""
 
     texts: ClassVar[Mapping[type, Callable[[str], Any]]] = {}
+    """Types that the table keeps as `str` writes them, and the function that reads the text. Other structs and lists
+    are kept as JSON."""
+
+
+class Row(Columns, frozen=True, kw_only=True):
+    """A whole row of a table, which can be written too."""
+
     updated_at: datetime = EPOCH
+    """When the row was last written."""
     etag: str = ""
+    """Guards the next write."""
 
     @property
     def keys(self) -> tuple[str, str]:

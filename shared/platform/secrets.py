@@ -94,4 +94,4 @@ def _translated(name: str) -> AbstractContextManager[None]:
         "Give the identity the role Key Vault Secrets Officer on the vault, and let the app's network reach it; a "
         "secret that is disabled has to be enabled."
     )
-    return translated("Key Vault", f"secret {name!r} of {settings().key_vault_url}", remedy)
+    return translated("Key Vault", f"secret {name!r} of {settings().services.key_vault}", remedy)

@@ -29,18 +29,19 @@ from azure.data.tables.aio import TableClient
 from shared.platform.azure_errors import translated
 from shared.platform.clients import once, tables
 from shared.platform.errors import Blocked, Unavailable
-from shared.platform.row import Row, text
+from shared.platform.row import BATCH, Columns, Row, text
 
-BATCH = 100
 PAGE = 1000
 BATCH_BYTES = 4 * 2**20
 ENTITY_BYTES = 2**20
 AROUND_ENTITY = 4096
-"""Bytes that a transaction takes for an entity beside its JSON: address, headers, types. It is less in fact."""
+"""Bytes that a transaction takes for an entity besides its JSON: address, headers, types. It is less in fact."""
 PIECE = 16 * 1024
 """Characters of one property: at most 64 KiB in UTF-16, also where each character takes two units."""
 WRITERS = 16
 ATTEMPTS = 10
+PIECES = 4
+"""Properties that a view reads of a column that is kept as JSON: 64 Ki characters."""
 
 _NATIVE: tuple[Any, ...] = (str, bool, float, datetime, str | None, bool | None, float | None, datetime | None)
 _INTEGER: tuple[Any, ...] = (int, int | None)
@@ -73,8 +74,8 @@ def encode(row: Row) -> dict[str, Any]:
     return entity
 
 
-def decode[R: Row](kind: type[R], entity: Mapping[str, Any]) -> R:
-    """The row of an entity. Properties that this version doesn't know are left out."""
+def decode[C: Columns](kind: type[C], entity: Mapping[str, Any]) -> C:
+    """What an entity says, as this kind of struct. Properties that this version doesn't know are left out."""
     values: dict[str, Any] = {}
     for name, hint in _hints(kind).items():
         value = entity.get(name)
@@ -91,12 +92,12 @@ def decode[R: Row](kind: type[R], entity: Mapping[str, Any]) -> R:
         elif isinstance(value, datetime):
             value = datetime.fromtimestamp(value.timestamp(), UTC)
         values[name] = value
-    if isinstance(entity, TableEntity):
+    if isinstance(entity, TableEntity) and "etag" in _hints(kind):
         values["etag"] = entity.metadata["etag"]
     return kind(**values)
 
 
-def _value(kind: type[Row], name: str, hint: Any, written: str) -> Any:
+def _value(kind: type[Columns], name: str, hint: Any, written: str) -> Any:
     """What a property that is kept as text says. Raises `Blocked` for a word that another version wrote."""
     if hint in kind.texts:
         return kind.texts[hint](written)
@@ -112,11 +113,42 @@ def _value(kind: type[Row], name: str, hint: Any, written: str) -> Any:
         ) from None
 
 
-class Table[R: Row]:
-    """One table. It is created on first use. Errors of the service are raised as this system's own."""
+class View[C: Columns]:
+    """Some columns of one table, for reading. Errors of the service are raised as this system's own."""
+
+    def __init__(self, name: str, kind: type[C]):
+        self.name, self.kind = name, kind
+        self._select: list[str] | None = [column for name in _hints(kind) for column in _columns(kind, name)]
+
+    async def query(self, filter: str = "", **parameters: Any) -> AsyncIterator[C]:
+        """The rows that an OData filter finds, in the order of their keys. `@name` in it stands for a parameter."""
+        async for entity in self._entities(filter, self._select, **parameters):
+            yield decode(self.kind, entity)
+
+    async def _entities(
+        self, filter: str, select: list[str] | None = None, **parameters: Any
+    ) -> AsyncIterator[TableEntity]:
+        client = await self._open()
+        with _translated(self.name):
+            async for entity in client.query_entities(filter, parameters=parameters, select=select):
+                yield entity
+
+    async def _open(self) -> TableClient:
+        """The client of the table, which is created on first use."""
+        client = once(f"table {self.name}", lambda: tables().get_table_client(self.name))
+        if client not in _created:
+            with _translated(self.name):
+                await tables().create_table_if_not_exists(self.name)
+            _created.add(client)
+        return client
+
+
+class Table[R: Row](View[R]):
+    """One table: whole rows, for reading and writing."""
 
     def __init__(self, name: str, kind: type[R]):
-        self.name, self.kind = name, kind
+        super().__init__(name, kind)
+        self._select = None  # all of them, also the pieces of long texts
 
     async def read(self, partition: str, row_key: str) -> R | None:
         """The row, or None."""
@@ -126,11 +158,6 @@ class Table[R: Row]:
                 return decode(self.kind, await client.get_entity(partition, row_key))
             except ResourceNotFoundError:
                 return None
-
-    async def query(self, filter: str = "", select: list[str] | None = None, **parameters: Any) -> AsyncIterator[R]:
-        """The rows that an OData filter finds, in the order of their keys. `@name` in it stands for a parameter."""
-        async for entity in self._entities(filter, select, **parameters):
-            yield decode(self.kind, entity)
 
     async def update(self, new: R, change: Callable[[R], R]) -> R:
         """Read, change, write, guarded by the ETag; again when somebody else wrote in between.
@@ -175,14 +202,6 @@ class Table[R: Row]:
                 return count
         return count + await self._submit("delete", found)
 
-    async def _entities(
-        self, filter: str, select: list[str] | None = None, **parameters: Any
-    ) -> AsyncIterator[TableEntity]:
-        client = await self._open()
-        with _translated(self.name):
-            async for entity in client.query_entities(filter, parameters=parameters, select=select):
-                yield entity
-
     async def _submit(self, what: Literal["upsert", "delete"], entities: list[dict[str, Any]]) -> int:
         client, gate = await self._open(), asyncio.Semaphore(WRITERS)
 
@@ -195,14 +214,6 @@ class Table[R: Row]:
         partitions = groupby(entities, key=lambda entity: entity["PartitionKey"])
         await asyncio.gather(*(submit(batch) for _, partition in partitions for batch in _batches(partition)))
         return len(entities)
-
-    async def _open(self) -> TableClient:
-        client = once(f"table {self.name}", lambda: tables().get_table_client(self.name))
-        if client not in _created:
-            with _translated(self.name):
-                await tables().create_table_if_not_exists(self.name)
-            _created.add(client)
-        return client
 
 
 def _batches(entities: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -234,8 +245,18 @@ def _translated(table: str) -> AbstractContextManager[None]:
 
 
 @cache
-def _hints(kind: type[Row]) -> dict[str, Any]:
+def _hints(kind: type[Columns]) -> dict[str, Any]:
     return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
+def _columns(kind: type[Columns], name: str) -> Iterator[str]:
+    """The properties that have a field's value: of JSON several. A short value lacks the later pieces."""
+    hint = _hints(kind)[name]
+    if name == "etag":
+        return
+    yield name
+    if hint not in (*_NATIVE, *_INTEGER) and hint not in kind.texts and get_origin(hint) is not Literal:
+        yield from (_piece(name, number) for number in range(1, PIECES))
 
 
 def _piece(name: str, number: int) -> str:

@@ -21,7 +21,7 @@ _meter = metrics.get_meter(NAME, VERSION)
 _mirrors = _meter.create_gauge("fabric_mirror.mirrors", "{mirror}", "Mirrors, by level of health")
 _duration = _meter.create_histogram("fabric_mirror.sweep.duration", "s", "How long a health sweep took")
 _calls = _meter.create_counter("fabric_mirror.sweep.fabric_calls", "{call}", "Calls to Fabric that sweeps made")
-_skipped = _meter.create_counter("fabric_mirror.sweep.skipped", "{sweep}", "Sweeps left out, as the last was still on")
+_skipped = _meter.create_counter("fabric_mirror.sweep.skipped", "{sweep}", "Sweeps left out for a running one")
 _retained = _meter.create_gauge("fabric_mirror.wal.retained", "By", "The most WAL that one mirror's slot retains")
 _oldest = _meter.create_gauge("fabric_mirror.figures.age", "s", "Age of the oldest observation of a mirror")
 

@@ -1,33 +1,15 @@
-"""Notices: what an operator or a portal wants to be told, as CloudEvents 1.0 to an Event Grid topic, and in the log.
-
-A notice's id is made of what it tells, so that telling the same thing again (after a crash, say) gives the same id.
-docs/notices.md describes them. Source: "CloudEvents v1.0 schema with Azure Event Grid".
-"""
+"""Notices: what the app tells an operator or a portal. docs/notices.md describes them; `topic` sends them."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
-from azure.core.exceptions import AzureError
-from azure.core.messaging import CloudEvent
 
-from shared.desired import server_id
-from shared.platform import logs
-from shared.platform.clients import publisher
 from shared.platform.reasons import Reason
-from shared.platform.settings import settings
 
-SOURCE = "/fabric-mirror"
-LONGEST_SENDING = 30.0
-"""Seconds that a topic has to take notices, with all tries and the pauses that it asks for; then they wait."""
 _IDS = UUID("6b1c3c0f-6d0e-5b44-9a54-5f6f3b0f4a6e")
-
-log = logs.logger(__name__)
 
 
 class _Data(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,45 +76,16 @@ type Data = HealthChanged | PreparationBlocked | RestartApprovalRequired | Serve
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to tell of `subject`, an ARM resource id. `change` tells it from what was told of it before."""
+    """What the app tells of a server or of a database of it."""
 
     subject: str
+    """ARM resource id of the server, or of its database."""
     change: str
+    """Words that differ from those of every earlier notice of this type and subject."""
     at: datetime
     data: Data
 
     @property
     def id(self) -> str:
-        """The same whenever the same is told."""
+        """Made of what the notice tells: a notice that is sent again, after a crash for example, has the same id."""
         return str(uuid5(_IDS, f"{self.data.type()} {self.subject} {self.change}"))
-
-
-async def publish(told: Sequence[Notice]) -> bool:
-    """Log notices, and send them to the topic if there is one. False: the topic did not take them; tell them again."""
-    for notice in told:
-        with logs.about(server=server_id.parse(notice.data.server).key):
-            log.info("%s %s: %s", notice.data.type(), notice.subject, msgspec.json.encode(notice.data).decode())
-    if not told or not settings().notice_topic_endpoint:
-        return True
-    try:
-        async with asyncio.timeout(LONGEST_SENDING):
-            await publisher().send([_event(notice) for notice in told])
-            return True
-    except AzureError as error:
-        why = error.message
-    except TimeoutError:
-        why = f"It did not within {LONGEST_SENDING:g} s."
-    log.error("The notice topic did not take %d notices; they are told again: %s", len(told), why)
-    return False
-
-
-def _event(notice: Notice) -> CloudEvent[Any]:
-    return CloudEvent(
-        source=SOURCE,
-        type=notice.data.type(),
-        subject=notice.subject,
-        id=notice.id,
-        time=notice.at,
-        datacontenttype="application/json",
-        data=msgspec.json.decode(msgspec.json.encode(notice.data)),  # the SDK writes tuples as text
-    )

@@ -13,6 +13,9 @@ from shared.desired.takeover import Takeover
 from shared.platform.reasons import Reason
 from shared.platform.row import EPOCH, Row, key
 
+Level = Literal["Healthy", "Unknown", "Stopped", "Degraded", "Unhealthy"]
+NEW: Level = "Healthy"
+"""The level of a mirror before the first look at it: the notice that its server is prepared says so."""
 LAST_TICK = 3_155_378_975_999_999_999
 """The last 100 ns of the year 9999, counted from year 1, as .NET counts."""
 
@@ -99,42 +102,56 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
         return key(self.server.key), key(self.database)
 
 
-class HealthRow(_OfServer, frozen=True, kw_only=True):
-    """How a mirror was at `updated_at`. None: not known. `since` is when its level was first seen.
-
-    `pending` counts the last observations, the first at `pending_since`, that had another level which does not hold
-    long enough yet; `announced` is the level that was told last. `failing` names tables that don't replicate, at most
-    a few of `tables_failing`; `tables_at` is when the tables were looked at, `details_at` when the status was asked for
-    and the database looked at. `slot` is the replication slot's name, `storage_gib` the size of the server's storage.
-    """
+class LastLook(_OfServer, frozen=True, kw_only=True):
+    """When a mirror was looked at last, and what counted then. A sweep is planned by these columns."""
 
     workspace: str
     item: str
     server: ServerId
     database: str
-    level: str
-    workspace_name: str = ""
+    level: Level
+    pending: int = 0
+    """Looks in a row, up to the last one, that showed another level, which has not held long enough yet."""
+    details_at: datetime | None = None
+    """When the app last asked for the status and looked at the database; None: never."""
+
+
+class Remembered(LastLook, frozen=True, kw_only=True):
+    """What the next look is judged with."""
+
     reasons: tuple[Reason, ...] = ()
     since: datetime = EPOCH
-    pending: int = 0
+    """When the level was first seen."""
     pending_since: datetime | None = None
-    announced: str = ""
+    """When the first of the `pending` looks was."""
+    announced: Level = NEW
+    """The level that the last notice told."""
     status: str = ""
+    """Fabric's word for the mirror; empty: not known."""
+    slot: str = ""
+    """Name of the replication slot; empty: not known."""
+    storage_gib: int | None = None
+    """Size of the server's storage."""
+
+
+class HealthRow(Remembered, frozen=True, kw_only=True):
+    """How a mirror was at `updated_at`. None: not known."""
+
+    workspace_name: str = ""
     tables: int | None = None
     tables_replicating: int | None = None
     tables_failing: int | None = None
     failing: tuple[Reason, ...] = ()
+    """Some of the tables that fail, by name; `tables_failing` counts all of them."""
     rows: int | None = None
     bytes: int | None = None
     last_sync_at: datetime | None = None
     latency_seconds: float | None = None
     tables_at: datetime | None = None
-    details_at: datetime | None = None
-    slot: str = ""
+    """When the app looked at the tables in Fabric."""
     slot_active: bool | None = None
     wal_status: str = ""
     retained_wal_bytes: int | None = None
-    storage_gib: int | None = None
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -142,7 +159,7 @@ class HealthRow(_OfServer, frozen=True, kw_only=True):
 
 
 class HistoryRow(HealthRow, frozen=True, kw_only=True):
-    """The same, kept for HISTORY_DAYS, but without the names of failing tables."""
+    """The same, which stays for HISTORY_DAYS, but without the names of failing tables."""
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -150,6 +167,7 @@ class HistoryRow(HealthRow, frozen=True, kw_only=True):
 
 
 def day(moment: datetime) -> str:
+    """The day of a moment in UTC, as the history is partitioned."""
     return f"{moment.astimezone(UTC):%Y-%m-%d}"
 
 

@@ -1,4 +1,4 @@
-"""Table Storage: what is known of every server and mirror, and how each mirror was doing when.
+"""Table Storage: what the app knows of every server and mirror, and how each mirror was at which time.
 
 | table | partition | row | holds |
 | --- | --- | --- | --- |
@@ -7,9 +7,9 @@
 | MirrorHealth | workspace | mirrored database | HealthRow, the latest |
 | MirrorHealthHistory | day (UTC) | `{mirrored database}:{inverted ticks}` | HistoryRow, newest first |
 
-The history is partitioned by day, not by mirror, since a transaction writes to one partition: so one takes what was
-seen of a hundred mirrors, whatever their workspaces. What was seen of one mirror is still a range of keys in each day,
-and what is too old is a range of partitions.
+The history is partitioned by day, not by mirror, since a transaction writes to one partition: so one transaction takes
+the observations of a hundred mirrors, whatever their workspaces. The observations of one mirror are still a range of
+keys in each day, and those that are too old are a range of partitions.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ import msgspec
 
 from shared.desired.server_id import ServerId
 from shared.platform.row import key
-from shared.platform.table import Table
-from shared.records.rows import HealthRow, HistoryRow, MirrorRow, ServerRow, day, inverted_ticks
+from shared.platform.table import Table, View
+from shared.records.columns import ServerNews, Swept, Watched
+from shared.records.rows import HealthRow, HistoryRow, LastLook, MirrorRow, Remembered, ServerRow, day, inverted_ticks
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -38,37 +39,47 @@ class Range(msgspec.Struct, frozen=True):
 
 
 _servers = Table("Servers", ServerRow)
+_server_news = View("Servers", ServerNews)
 _mirrors = Table("Mirrors", MirrorRow)
+_watched = View("Mirrors", Watched)
 _health = Table("MirrorHealth", HealthRow)
+_last_looks = View("MirrorHealth", LastLook)
+_remembered = View("MirrorHealth", Remembered)
+_swept = View("MirrorHealth", Swept)
 _history = Table("MirrorHealthHistory", HistoryRow)
 
 
 async def read_server(id: ServerId) -> ServerRow | None:
-    """What is known of a server, or None."""
+    """The row of a server, or None."""
     return await _servers.read(*ServerRow(id=id).keys)
 
 
 async def update_server(id: ServerId, **changes: Any) -> ServerRow:
     """Set the fields named in `changes`, and leave the others to whoever writes them at the same time.
 
-    Nothing is written when nothing differs from what is there or, where there is no row, from a new one. Raises
+    Writes nothing if nothing differs from the row that is there or, where there is no row, from a new one. Raises
     `Blocked` for a row larger than Table Storage keeps.
     """
     return await _servers.update(ServerRow(id=id), lambda row: msgspec.structs.replace(row, **changes))
 
 
 async def delete_server(id: ServerId) -> None:
-    """Forget a server; one that is not known is fine."""
+    """Delete the row of a server; it is fine if there is none."""
     await _servers.delete(*ServerRow(id=id).keys)
 
 
-def list_servers(columns: Iterable[str] | None = None) -> AsyncIterator[ServerRow]:
-    """Every known server; all columns unless some are named."""
-    return _servers.query(select=list(columns) if columns else None)
+def list_servers() -> AsyncIterator[ServerRow]:
+    """The rows of all servers."""
+    return _servers.query()
+
+
+def server_news() -> AsyncIterator[ServerNews]:
+    """Of every server, what a notice is made from."""
+    return _server_news.query()
 
 
 async def read_mirror(server: ServerId, database: str) -> MirrorRow | None:
-    """What is known of a database, or None."""
+    """The row of a database, or None."""
     return await _mirrors.read(*MirrorRow(server=server, database=database).keys)
 
 
@@ -79,7 +90,8 @@ async def update_mirror(server: ServerId, database: str, **changes: Any) -> Mirr
 
 
 async def ask_for_restart(server: ServerId, database: str, item: str) -> bool:
-    """Note that the mirrored database `item` is to be seeded anew. False: there is none, or another one, by now."""
+    """Note that the tables of the mirrored database `item` are to be copied again. False: by now the database has no
+    mirrored database, or another one."""
 
     def ask(row: MirrorRow) -> MirrorRow:
         return msgspec.structs.replace(row, reseed=True) if row.item == item else row
@@ -88,33 +100,29 @@ async def ask_for_restart(server: ServerId, database: str, item: str) -> bool:
 
 
 async def delete_mirror(server: ServerId, database: str) -> None:
-    """Forget a database; one that is not known is fine."""
+    """Delete the row of a database; it is fine if there is none."""
     await _mirrors.delete(*MirrorRow(server=server, database=database).keys)
 
 
 async def list_mirrors_of(server: ServerId) -> list[MirrorRow]:
-    """The known databases of one server."""
+    """The rows of the databases of one server."""
     return [row async for row in _mirrors.query("PartitionKey eq @partition", partition=key(server.key))]
 
 
-WATCHED = ("server", "database", "host", "workspace", "workspace_name", "item", "item_name", "everything", "changed_at")
-"""What a mirror is looked at with."""
-
-
-def list_mirrors() -> AsyncIterator[MirrorRow]:
-    """The known databases of all servers: their phases, and what is `WATCHED`."""
-    return _mirrors.query(select=["phase", *WATCHED])
+def watched() -> AsyncIterator[Watched]:
+    """Of every database of all servers, what a sweep looks at its mirror with."""
+    return _watched.query()
 
 
 async def write_health(rows: Iterable[HealthRow]) -> None:
-    """Keep observations as the latest ones and in the history. Writing them again changes nothing."""
+    """Write observations as the latest ones and to the history. Writing them again changes nothing."""
     rows = list(rows)
     await _history.put(HistoryRow(**msgspec.structs.asdict(row) | {"failing": ()}) for row in rows)
     await _health.put(rows)
 
 
 async def write_latest(rows: Iterable[HealthRow]) -> None:
-    """Keep them as the latest observations alone."""
+    """Write observations as the latest ones alone."""
     await _health.put(rows)
 
 
@@ -123,30 +131,30 @@ async def read_health(workspace: str, item: str) -> HealthRow | None:
     return await _health.read(key(workspace), key(item))
 
 
-STANDING = ("workspace", "item", "server", "database", "level", "pending", "details_at", "updated_at")
-"""What a sweep is planned by."""
-REMEMBERED = (*STANDING, "reasons", "since", "pending_since", "announced", "status", "slot", "storage_gib")
-"""What the next observation is judged with."""
+def last_looks() -> AsyncIterator[LastLook]:
+    """Of the latest observation of every mirrored database, what a sweep is planned by."""
+    return _last_looks.query()
 
 
-def latest(columns: Iterable[str]) -> AsyncIterator[HealthRow]:
-    """The latest observation of every mirrored database, with the columns that are named."""
-    return _health.query(select=list(columns))
+def swept() -> AsyncIterator[Swept]:
+    """Of the latest observation of every mirrored database, what a sweep is summed up by."""
+    return _swept.query()
 
 
-async def latest_among(places: Iterable[tuple[str, str]]) -> list[HealthRow]:
-    """What is `REMEMBERED` of some mirrored databases (workspace and item), and of others between them."""
-    found: list[HealthRow] = []
+async def remembered(places: Iterable[tuple[str, str]]) -> list[Remembered]:
+    """What the next looks at some mirrored databases (workspace and item) are judged with, and at others whose keys lie
+    between theirs."""
+    remembered: list[Remembered] = []
     for workspace, group in groupby(sorted(places), key=lambda place: place[0]):
         items = [key(item) for _, item in group]
         within = "PartitionKey eq @partition and RowKey ge @first and RowKey le @last"
-        rows = _health.query(within, list(REMEMBERED), partition=key(workspace), first=items[0], last=items[-1])
-        found += [row async for row in rows]
-    return found
+        rows = _remembered.query(within, partition=key(workspace), first=items[0], last=items[-1])
+        remembered += [row async for row in rows]
+    return remembered
 
 
 def history_ranges(item: str, since: datetime, before: datetime | None = None) -> Iterator[Range]:
-    """Where the observations of a mirrored database are since then, and before another time, newest first: a range of
+    """Where the history has the observations of a mirrored database since a time, and before another one: a range of
     keys in each day, the latest day first."""
     end = (before or datetime.now(UTC)).astimezone(UTC)
     oldest = f"{key(item)}:{inverted_ticks(since)}"
@@ -156,13 +164,13 @@ def history_ranges(item: str, since: datetime, before: datetime | None = None) -
 
 
 async def delete_health(workspace: str, item: str) -> None:
-    """Forget the latest observation of a mirrored database that is gone. Its history ages out."""
+    """Delete the latest observation of a mirrored database that is gone. Its history ages out."""
     await _health.delete(key(workspace), key(item))
 
 
 async def prune(before: datetime, most: int) -> int:
-    """Delete the days of the history that ended before then, the oldest first, but no more than `most` observations.
+    """Delete the days of the history that ended before a time, the oldest first, but no more than `most` observations.
 
-    Returns how many there were.
+    Returns how many observations it deleted.
     """
     return await _history.delete_where("PartitionKey lt @day", most=most, day=day(before))

@@ -1,7 +1,7 @@
 """psycopg connections to a server: as the app's identity, with a token, or as the fabric role, with its password.
 
-Always over verified TLS, with time limits, and with a search path on which nothing of the user's can shadow the
-catalogue: names of the user's objects are to be written with their schema.
+A connection always uses verified TLS and time limits. Its search path holds only the system catalogue, so that no
+object of the user can shadow the catalogue: a statement has to name the user's objects with their schema.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ type Connection = psycopg.AsyncConnection[DictRow]
 MAINTENANCE_DATABASE = "postgres"
 """The database that every server has."""
 CONNECT_SECONDS = 10
+"""How long an attempt to connect may take."""
 STATEMENT_SECONDS = 45
+"""How long a statement, or a pause within a transaction, may take."""
 LOCK_SECONDS = 3
-"""How long a statement may wait for a lock, and so for how long it may hold up the application behind it."""
+"""How long a statement may wait for a lock. The application's own statements queue behind it for as long."""
 
 _OPTIONS = (
     f"-c search_path=pg_catalog -c lock_timeout={LOCK_SECONDS}s -c statement_timeout={STATEMENT_SECONDS}s"
     f" -c idle_in_transaction_session_timeout={STATEMENT_SECONDS}s"
 )
-_PASSING = re.compile(
+_TEMPORARY = re.compile(
     r"starting up|shutting down|recovery mode|not yet accepting|too many (?:clients|connections)|connection slots|"
     r"terminating connection",
     re.IGNORECASE,
@@ -44,12 +46,12 @@ _UNTRUSTED = re.compile(r"certificate|does not match host name", re.IGNORECASE)
 
 @asynccontextmanager
 async def connect(host: str, database: str) -> AsyncIterator[Connection]:
-    """A connection as the app's identity, each statement its own transaction unless one is opened.
+    """A connection as the app's identity. Each statement is a transaction of its own, unless the caller opens one.
 
-    Raises `Unavailable` when the server is out of reach, `Blocked` with code `LoginRefused` when it refuses the login,
-    `NotFound` when it has no such database.
+    Raises `Unavailable` when the server is out of reach, `NotFound` when the server has no such database, `Blocked`
+    with code `LoginRefused` when it refuses the login, and `Blocked` with code `CertificateNotTrusted`.
     """
-    async with _connected(host, database, settings().identity_name, await _token(), _AS_IDENTITY) as connection:
+    async with _connected(host, database, settings().identity.name, await _token(), _AS_IDENTITY) as connection:
         yield connection
 
 
@@ -61,7 +63,7 @@ async def connect_as(host: str, database: str, user: str, password: str) -> Asyn
 
 
 _AS_IDENTITY = "Make the app's managed identity a Microsoft Entra administrator of the server, under the name {user!r}."
-_AS_ROLE = "Check that role {user!r} may log in, that its password is the one in Key Vault, and the login rules."
+_AS_ROLE = "Check that role {user!r} may log in, and that Key Vault holds its current password."
 
 
 @asynccontextmanager
@@ -96,9 +98,10 @@ async def _connected(host: str, database: str, user: str, password: str, remedy:
 
 @contextmanager
 def explained(doing: str) -> Iterator[None]:
-    """Raise what PostgreSQL refuses as errors of ours. `doing` begins the message: "Creating role 'x'".
+    """Raise the refusals of PostgreSQL as errors of this system. `doing` begins the message: "Creating role 'x'".
 
-    `Unavailable`: a lock was not to be had, or somebody changed the same thing; `Blocked` with code `NotPermitted`.
+    Raises `Unavailable` when a lock was not free in time, or when somebody else changes the same object at the same
+    time; `Blocked` with code `NotPermitted` when the role of the connection lacks a right.
     """
     try:
         yield
@@ -106,7 +109,7 @@ def explained(doing: str) -> Iterator[None]:
         raise Blocked(
             f"{doing} was refused: {error.diag.message_primary or error}",
             code="NotPermitted",
-            remedy="Give the app's identity the right to do this, or have it done by a role that has it.",
+            remedy="Give the app's identity this right, or do it as a role that has the right.",
         ) from error
     except _RETRYABLE as error:
         raise Unavailable(f"{doing} has to wait: {error.diag.message_primary or error}") from error
@@ -131,10 +134,13 @@ def _lost(host: str, error: psycopg.Error) -> Unavailable:
 
 
 def _refusal(text: str, host: str, database: str, user: str, remedy: str) -> MirrorError:
-    """Which error a failed connection is. libpq gives no codes before a session exists, so its text has to tell."""
+    """The error of this system for an attempt to connect that failed.
+
+    The function reads libpq's text, since libpq gives no code before a session exists.
+    """
     if _NO_DATABASE.search(text):
         return NotFound(f"Server {host} has no database {database!r}.", remedy="Check the database's name.")
-    if "FATAL:" in text and not _PASSING.search(text):
+    if "FATAL:" in text and not _TEMPORARY.search(text):
         return Blocked(
             f"Server {host} refused the login of {user!r} to database {database!r}: {_line(text)}",
             code="LoginRefused",
@@ -142,15 +148,15 @@ def _refusal(text: str, host: str, database: str, user: str, remedy: str) -> Mir
         )
     if _UNTRUSTED.search(text):
         return Blocked(
-            f"The certificate of server {host} is not trusted: {_line(text)}",
+            f"The app does not trust the certificate of server {host}: {_line(text)}",
             code="CertificateNotTrusted",
-            remedy="Name the authority's certificates in the app setting SSL_CERT_FILE.",
+            remedy="Let the app setting SSL_CERT_FILE name a file with the certificates of the server's authority.",
         )
     return Unavailable(f"PostgreSQL at {host} is out of reach: {_line(text)}")
 
 
 def _line(text: str) -> str:
-    """The line of libpq's text that says why: the server's, or else the last one."""
+    """The line of libpq's text that gives the reason: the server's own line, or else the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason was given"]
     return next((line for line in lines if "FATAL:" in line), lines[-1])
 

@@ -1,4 +1,4 @@
-"""What Azure Resource Manager tells about a flexible server: the types alone, without any SDK."""
+"""Facts about a flexible server and its tables: the types alone, so that decisions can use them without any SDK."""
 
 from __future__ import annotations
 
@@ -7,37 +7,46 @@ from datetime import datetime
 import msgspec
 
 from shared.desired.server_id import ServerId
+from shared.desired.takeover import TableName
 
 
 class Administrator(msgspec.Struct, frozen=True):
-    """A Microsoft Entra administrator of a server. `name` is the PostgreSQL role it logs in as."""
+    """A Microsoft Entra administrator of a server."""
 
     object_id: str
+    """In lower case."""
     name: str
+    """The PostgreSQL role that the administrator logs in as."""
     type: str
+    """`User`, `Group` or `ServicePrincipal`."""
 
 
 class MaintenanceWindow(msgspec.Struct, frozen=True):
-    """When Azure maintains the server. Not `custom`: Azure chooses, and the rest says nothing. Day 0 is Sunday."""
+    """When Azure maintains the server, in the time of the server's region."""
 
     custom: bool = False
+    """Whether somebody chose the window. Otherwise Azure chooses it, and the other fields mean nothing."""
     day_of_week: int = 0
+    """0 is Sunday."""
     hour: int = 0
     minute: int = 0
 
 
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What Azure Resource Manager tells about a flexible server, its parameters apart."""
+    """What Azure Resource Manager shows of a flexible server, without its parameters."""
 
     id: ServerId
     location: str
     version: int
     """The major version of PostgreSQL; 0 when the service names none."""
     state: str
+    """`Ready`, `Stopped`, `Updating`, … as the service writes it."""
     tier: str
     storage_gib: int
     high_availability: str
+    """`Disabled`, `SameZone` or `ZoneRedundant`."""
     replication_role: str
+    """`None`, `Primary`, `AsyncReplica` or `GeoAsyncReplica`."""
     replicas: int
     elastic_cluster: bool
     identity_type: str
@@ -48,10 +57,63 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     administrators: tuple[Administrator, ...]
     public_access: bool
     azure_services_allowed: bool
-    """Whether the firewall has the rule 0.0.0.0–0.0.0.0, by which Fabric's shared cloud comes in."""
+    """Whether the firewall has the rule 0.0.0.0–0.0.0.0, which lets Fabric's shared cloud in."""
     host: str
     created_at: datetime | None
     tags: dict[str, str]
     maintenance_window: MaintenanceWindow
     databases: tuple[str, ...]
-    """User databases in order of name: not the templates, `postgres`, and those that Azure keeps for itself."""
+    """The user databases in order of name, without the templates, `postgres` and Azure's own databases."""
+
+
+TABLE_LIMIT = 500
+"""How many tables a mirrored database has at most (source: the limitations of Fabric mirroring, as in `tables`)."""
+TABLE_LIMIT_EXCEEDED = "TABLE_LIMIT_EXCEEDED"
+"""The app's own status code, in addition to the service's, for a table beyond the limit."""
+
+
+class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether one table can be mirrored."""
+
+    schema: str
+    name: str
+    status: str
+    """`OK`, `WARNING` (mirrored with a loss) or `ERROR` (not mirrored)."""
+    codes: tuple[str, ...]
+    """The service's status codes of the table."""
+    message: str
+    owner: str
+
+
+class TableReport(msgspec.Struct, frozen=True):
+    """The tables of one database in order of schema and name. Without a selection: every table, but no views."""
+
+    tables: tuple[TableStatus, ...]
+
+    @property
+    def eligible(self) -> tuple[TableName, ...]:
+        """The tables that can be mirrored."""
+        return tuple(TableName(table.schema, table.name) for table in self.tables if table.status != "ERROR")
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """A logical replication slot of one database."""
+
+    name: str
+    active: bool
+    wal_status: str
+    """`reserved`, `extended` (more than `max_wal_size`), `unreserved` (the server may remove WAL soon) or `lost`."""
+    retained_bytes: int
+    """WAL that the server retains for the slot."""
+    lag_bytes: int
+    """WAL that the server wrote after the position that the consumer confirmed."""
+
+
+class TrackedPublication(msgspec.Struct, frozen=True, kw_only=True):
+    """A publication that `azure_cdc` ships to Fabric."""
+
+    name: str
+    owner: str
+    destination_path: str
+    """The path in OneLake. It has the id of the mirrored database in it."""
+    active: bool

@@ -1,4 +1,4 @@
-"""Privileges on tables and sequences: read before a change, and given back as they were."""
+"""Privileges on tables and sequences: reads them before a change of owner, and restores them afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.source.connection import Connection
 
 
 async def relations(connection: Connection, oids: Sequence[int]) -> dict[int, Relation]:
-    """The tables and sequences with these object ids that (still) exist."""
+    """The tables and sequences with these object ids, as far as they exist."""
     cursor = await connection.execute(_RELATIONS, [list(oids)])
     return {
         row["oid"]: Relation(
@@ -23,24 +23,27 @@ async def relations(connection: Connection, oids: Sequence[int]) -> dict[int, Re
 
 
 def on(relation: Relation) -> sql.Composed:
-    """`TABLE schema.name` or `SEQUENCE schema.name`, as GRANT and ALTER take it."""
+    """`TABLE schema.name` or `SEQUENCE schema.name`, as GRANT and ALTER expect it."""
     kind = sql.SQL("SEQUENCE " if relation.kind == "S" else "TABLE ")
     return kind + sql.Identifier(relation.schema, relation.name)
 
 
 def give(relation: Relation, privileges: Iterable[str], grantee: str) -> list[sql.Composed]:
-    """The statement that grants `privileges`, without grant options (none: no statement)."""
-    if not (listed := _list(privileges)):
+    """The statement that grants `privileges` without the grant option; no statement for no privileges."""
+    if not (keywords := _keywords(privileges)):
         return []
-    return [sql.SQL("GRANT {} ON {} TO {}").format(listed, on(relation), sql.Identifier(grantee))]
+    return [sql.SQL("GRANT {} ON {} TO {}").format(keywords, on(relation), sql.Identifier(grantee))]
 
 
 def restore(now: Relation, before: Relation, grantees: Collection[str]) -> list[sql.Composed]:
-    """The statements after which `grantees` have on a relation what they had before; other grantees are left alone."""
+    """The statements that give `grantees` the privileges on a relation that they had before, and no others.
+
+    The privileges of other grantees stay as they are.
+    """
     statements: list[sql.Composed] = []
     for grantee in grantees:
         had, has = before.of(grantee), now.of(grantee)
-        if extra := _list(has - had):
+        if extra := _keywords(has - had):
             statements.append(sql.SQL("REVOKE {} ON {} FROM {}").format(extra, on(now), sql.Identifier(grantee)))
         missing = {letter for letter in had if letter not in has or letter + "*" in has}
         statements += give(now, (letter for letter in missing if not letter.endswith("*")), grantee)
@@ -58,10 +61,10 @@ def _grants(rows: Iterable[tuple[str, str, str, bool]]) -> Iterable[Grant]:
         yield Grant(grantee, grantor, privileges)
 
 
-def _list(letters: Iterable[str]) -> sql.Composed | None:
-    """Privileges as GRANT lists them."""
-    wanted = {letter.rstrip("*") for letter in letters}
-    keywords = [sql.SQL(keyword) for keyword, letter in _LETTERS.items() if letter in wanted]
+def _keywords(privileges: Iterable[str]) -> sql.Composed | None:
+    """The privileges as GRANT lists them; None for no privileges."""
+    letters = {privilege.rstrip("*") for privilege in privileges}
+    keywords = [sql.SQL(keyword) for keyword, letter in _LETTERS.items() if letter in letters]
     return sql.SQL(", ").join(keywords) if keywords else None
 
 
@@ -69,6 +72,7 @@ _LETTERS: dict[LiteralString, str] = {
     "SELECT": "r", "INSERT": "a", "UPDATE": "w", "DELETE": "d", "TRUNCATE": "D", "REFERENCES": "x", "TRIGGER": "t",
     "MAINTAIN": "m", "USAGE": "U",
 }  # fmt: skip
+"""Privileges by the letters that PostgreSQL shows them with. A `*` behind a letter stands for the grant option."""
 
 _RELATIONS = sql.SQL("""
     SELECT c.oid::int8 AS oid, c.relkind::text AS kind, n.nspname::text AS schema, c.relname::text AS name,

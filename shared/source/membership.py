@@ -1,9 +1,9 @@
-"""Roles that the app's identity needs for one change, and gives back with it.
+"""Memberships that the app's identity needs for one change, and ends with it.
 
-The identity is an administrator, no superuser: to change what a role owns it has to be a member of that role. It grants
-itself the membership inside the transaction of the change and ends it there, so nobody ever sees it, and a failure
-leaves nothing behind. From PostgreSQL 16 on, only who has ADMIN OPTION on a role may grant it; before, CREATEROLE is
-enough for every role that is no superuser.
+The identity is an administrator, but no superuser: it has to be a member of a role to change an object of that role. It
+grants itself the membership inside the transaction of the change, and ends it there. So nobody else ever sees the
+membership, and a failure leaves nothing behind. From PostgreSQL 16 on, a role can be granted only by who has the ADMIN
+OPTION on it. Before, whoever has CREATEROLE may grant every role that is no superuser.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from shared.source.connection import Connection
 
 
 class Membership(msgspec.Struct, frozen=True):
-    """That the identity is a member of a role, as the catalogue has it. Options are None before PostgreSQL 16."""
+    """A membership of the app's identity in a role, as the catalogue shows it."""
 
     grantor: str
     inherit: bool | None
+    """Whether the member has the role's rights without SET ROLE; None before PostgreSQL 16."""
     set: bool | None
+    """Whether the member may SET ROLE to the role; None before PostgreSQL 16."""
 
 
 def major(connection: Connection) -> int:
@@ -31,33 +33,35 @@ def major(connection: Connection) -> int:
 
 
 async def out_of_reach(connection: Connection, roles: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Those of `roles` that the identity can't be a member of, with the roles that may grant them to it."""
+    """Those of `roles` that the app's identity can't become a member of, each with the roles that may grant it."""
     cursor = await connection.execute(_REACH_16 if major(connection) >= 16 else _REACH_14, [list(set(roles))])
     return {row["role"]: tuple(row["grantors"]) for row in await cursor.fetchall() if not row["reach"]}
 
 
 @asynccontextmanager
 async def borrowed(connection: Connection, roles: Iterable[str]) -> AsyncIterator[None]:
-    """Inside the open transaction, have the rights of `roles` and be allowed to hand objects to them.
+    """Have the rights of `roles` inside the open transaction, and the right to make them owners of objects.
 
     Raises psycopg's `InsufficientPrivilege` for a role that is `out_of_reach`.
     """
     before: dict[str, list[Membership]] = {}
     for role in sorted(set(roles)):
-        if not await _held(connection, role):
+        if not await _is_usable(connection, role):
             before[role] = await _memberships(connection, role)
             await connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(_name(role)) + _options(connection))
     yield
-    for role, found in before.items():
+    for role, former in before.items():
         for membership in await _memberships(connection, role):
-            if membership not in found:
-                await connection.execute(_undone(connection, role, membership, found))
+            if membership not in former:
+                await connection.execute(_undo(connection, role, membership, former))
 
 
 @asynccontextmanager
 async def acting_as(connection: Connection, role: str) -> AsyncIterator[None]:
-    """Inside the open transaction, be a borrowed role. What is granted meanwhile is granted by it: PostgreSQL otherwise
-    names whichever of our roles it finds first with the grant option."""
+    """Be a borrowed role inside the open transaction, so that it is the grantor of every grant made there.
+
+    Otherwise PostgreSQL chooses the grantor among the roles of the app's identity that have the grant option.
+    """
     await connection.execute(sql.SQL("SET LOCAL ROLE {}").format(_name(role)))
     yield
     await connection.execute("SET LOCAL ROLE NONE")
@@ -70,16 +74,17 @@ async def database_owner(connection: Connection) -> str:
 
 
 async def schema_owners(connection: Connection) -> dict[str, str]:
-    """Every schema with its owner; for `pg_database_owner`, whom nobody can be granted, the database's owner."""
+    """The owner of every schema. `pg_database_owner` stands for the database's owner: nobody can join it."""
     rows = await (await connection.execute(_SCHEMA_OWNERS)).fetchall()
     return {row["schema"]: row["owner"] for row in rows}
 
 
-async def _held(connection: Connection, role: str) -> bool:
-    usable = "SET" if major(connection) >= 16 else "MEMBER"
-    query = "SELECT pg_has_role(%(role)s::name, 'USAGE') AND pg_has_role(%(role)s::name, %(usable)s) AS held"
-    row = await (await connection.execute(query, {"role": role, "usable": usable})).fetchone()
-    return bool(row and row["held"])
+async def _is_usable(connection: Connection, role: str) -> bool:
+    """Whether the identity has the role's rights and may SET ROLE to it."""
+    switch = "SET" if major(connection) >= 16 else "MEMBER"
+    query = "SELECT pg_has_role(%(role)s::name, 'USAGE') AND pg_has_role(%(role)s::name, %(switch)s) AS usable"
+    row = await (await connection.execute(query, {"role": role, "switch": switch})).fetchone()
+    return bool(row and row["usable"])
 
 
 async def _memberships(connection: Connection, role: str) -> list[Membership]:
@@ -92,16 +97,16 @@ def _options(connection: Connection) -> sql.Composable:
     return sql.SQL(" WITH INHERIT TRUE, SET TRUE" if major(connection) >= 16 else "")
 
 
-def _undone(connection: Connection, role: str, made: Membership, found: list[Membership]) -> sql.Composed:
-    """The statement that leaves the membership as it was found: gone, or with its former options."""
+def _undo(connection: Connection, role: str, membership: Membership, before: list[Membership]) -> sql.Composed:
+    """The statement that ends the membership, or gives it the options that it had before."""
     if major(connection) < 16:
         return sql.SQL("REVOKE {} FROM CURRENT_USER").format(_name(role))
-    for former in found:
-        if former.grantor == made.grantor:
+    for former in before:
+        if former.grantor == membership.grantor:
             return sql.SQL("GRANT {} TO CURRENT_USER WITH INHERIT {}, SET {} GRANTED BY {}").format(
-                _name(role), sql.SQL(str(former.inherit)), sql.SQL(str(former.set)), _name(made.grantor)
+                _name(role), sql.SQL(str(former.inherit)), sql.SQL(str(former.set)), _name(membership.grantor)
             )
-    return sql.SQL("REVOKE {} FROM CURRENT_USER GRANTED BY {}").format(_name(role), _name(made.grantor))
+    return sql.SQL("REVOKE {} FROM CURRENT_USER GRANTED BY {}").format(_name(role), _name(membership.grantor))
 
 
 def _name(role: str) -> sql.Identifier:

@@ -1,12 +1,12 @@
 """Taking tables for the fabric role without harming the application, and giving them back.
 
-PostgreSQL lets only a table's owner publish it. So the fabric role becomes the owner, and the former owner is granted
-what it had: its privileges on the table and on the sequences that go with it, and membership in the fabric role, by
-which it may still alter the table. Everything needed to undo that is in the `Takeover`, which is to be kept before it
-is applied. Both directions can be repeated at any point, and each table is moved in a transaction of its own.
+PostgreSQL lets only a table's owner publish it. So the fabric role becomes the owner. The former owner is granted the
+privileges that it had on the table and on its sequences, and membership in the fabric role, so that it may still alter
+the table. The `Takeover` holds all that is needed to undo this: the caller has to record it before it applies it. Both
+directions can be repeated at any point, and each table changes its owner in a transaction of its own.
 
-The membership opens to a former owner all tables of the fabric role. From PostgreSQL 16 on it can't be used to become
-that role (SET FALSE); before, PostgreSQL has no such distinction.
+The membership gives a former owner the rights on all tables of the fabric role. From PostgreSQL 16 on, the former owner
+can't SET ROLE to the fabric role (SET FALSE); before, PostgreSQL has no such option.
 """
 
 from __future__ import annotations
@@ -27,54 +27,58 @@ from shared.source.membership import acting_as, borrowed, major, out_of_reach, s
 
 ADMINISTRATORS = "azure_pg_admin"
 LOCK_WAIT = "500ms"
-"""Longest wait for a table's lock. While it is waited for, the application's statements queue behind it."""
+"""The longest wait for a table's lock. The application's own statements queue behind the wait."""
 PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds between attempts to get the lock of a busy table."""
+"""Seconds between the attempts to lock a busy table."""
 WORK_SECONDS = 40.0
-"""After this long, the rest of the tables is left to the next call."""
+"""After this time, the next call does the remaining tables."""
 
 
 async def plan_take(connection: Connection, role: str, tables: Sequence[TableName]) -> Takeover:
-    """What there is to take among `tables`. Tables that `role` owns already, or that don't exist, are not in it."""
+    """The plan to take `tables`, without those that `role` owns already and those that don't exist."""
     names = {"schemas": [table.schema for table in tables], "names": [table.name for table in tables]}
     rows = await (await connection.execute(_OWNED, names)).fetchall()
     rows = [row for row in rows if row["owner"] != role]
-    found = await grants.relations(connection, [oid for row in rows for oid in (row["oid"], *row["sequences"])])
-    far = await out_of_reach(connection, [row["owner"] for row in rows])
-    administrators = {row["role"] for row in await (await connection.execute(_ADMINISTRATORS, [list(far)])).fetchall()}
-    members = await _members(connection, role, made_here=False)
-    taken: list[FormerOwner] = []
-    refused: list[NotTakeable] = []
+    relations = await grants.relations(connection, [oid for row in rows for oid in (row["oid"], *row["sequences"])])
+    grantors = await out_of_reach(connection, [row["owner"] for row in rows])
+    cursor = await connection.execute(_ADMINISTRATORS, [list(grantors)])
+    administrators = {row["role"] for row in await cursor.fetchall()}
+    members = await _members(connection, role, granted_here=False)
+    takeable: list[FormerOwner] = []
+    not_takeable: list[NotTakeable] = []
     for row in rows:
-        table = found[row["oid"]]
-        if table.owner in far:
-            refused.append(_not_takeable(connection, table, far[table.owner], table.owner in administrators))
+        table = relations[row["oid"]]
+        if table.owner in grantors:
+            is_administrator = table.owner in administrators
+            not_takeable.append(_not_takeable(connection, table, grantors[table.owner], is_administrator))
             continue
-        sequences = tuple(found[oid] for oid in row["sequences"])
+        sequences = tuple(relations[oid] for oid in row["sequences"])
         former = FormerOwner(
             table=table, sequences=sequences, member=table.owner in members, replica_identity=row["replica_identity"]
         )
-        taken.append(former)
-    return Takeover(role, tuple(taken), tuple(refused))
+        takeable.append(former)
+    return Takeover(role, tuple(takeable), tuple(not_takeable))
 
 
 async def apply_take(connection: Connection, takeover: Takeover) -> None:
-    """Take every table of the (kept) plan that `role` doesn't own yet.
+    """Make the fabric role the owner of every table of the recorded plan that it does not own yet.
 
-    Raises `Unavailable`, naming the table, when one stays locked or time is up, `Blocked` when a right is missing.
+    Raises `Unavailable`, which names the table, when a table stays locked or `WORK_SECONDS` are over; `Blocked` when a
+    right is missing; `Conflict` when a table has another owner than in the plan.
     """
     await _each(takeover.tables, lambda former: _take(connection, takeover.role, former), "Taking")
 
 
 async def give_back(connection: Connection, takeover: Takeover, still_members: Collection[str] = ()) -> None:
-    """Return every table that `role` still owns to its former owner, with the privileges of before.
+    """Return every table that the fabric role still owns to its former owner, with the privileges of before.
 
-    Tables that are gone, or that somebody else owns by now, are left alone. Former owners leave the fabric role, except
-    `still_members`: those whose tables of other databases are still taken. Raises like `apply_take`.
+    Tables that no longer exist, or that have another owner by now, stay as they are. Former owners leave the fabric
+    role, except `still_members`: those with tables in other databases that the fabric role owns. Raises like
+    `apply_take`.
     """
     await _each(takeover.tables, lambda former: _give_back(connection, takeover.role, former), "Giving back")
     leaving = {former.owner for former in takeover.tables if not former.member} - set(still_members)
-    for owner in sorted(leaving & await _members(connection, takeover.role, made_here=True)):
+    for owner in sorted(leaving & await _members(connection, takeover.role, granted_here=True)):
         with explained(f"Ending the membership of role {owner!r} in {takeover.role!r}"):
             await connection.execute(
                 sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(takeover.role), sql.Identifier(owner))
@@ -87,11 +91,11 @@ async def _take(connection: Connection, role: str, former: FormerOwner) -> None:
         return
     if now.owner != former.owner:
         raise Conflict(
-            f"Table {former.name} belonged to {former.owner!r} and belongs to {now.owner!r} by now.",
-            remedy="Nothing: the next look at the server plans anew.",
+            f"Table {former.name} had the owner {former.owner!r} and now has the owner {now.owner!r}.",
+            remedy="Nothing: the next look at the server makes a new plan.",
         )
     async with connection.transaction(), borrowed(connection, [former.owner, role]):
-        await _lock_wait(connection)
+        await _limit_lock_wait(connection)
         await connection.execute(_owner_to(now, role))
         statements = grants.give(now, "r", role) + grants.give(now, former.table.of(former.owner), former.owner)
         sequences = await grants.relations(connection, [sequence.oid for sequence in former.sequences])
@@ -101,7 +105,7 @@ async def _take(connection: Connection, role: str, former: FormerOwner) -> None:
         async with acting_as(connection, role):
             for statement in statements:
                 await connection.execute(statement)
-        if former.owner not in await _members(connection, role, made_here=True):
+        if former.owner not in await _members(connection, role, granted_here=True):
             await connection.execute(_membership(connection, role, former.owner))
 
 
@@ -113,27 +117,32 @@ async def _give_back(connection: Connection, role: str, former: FormerOwner) -> 
     async with (
         connection.transaction(),
         borrowed(connection, [former.owner, role]),
-        _at_home(connection, former.owner, now.schema, schema_owner),
+        _lent_schema_rights(connection, former.owner, now.schema, schema_owner),
     ):
-        await _lock_wait(connection)
+        await _limit_lock_wait(connection)
         with suppress(errors.UndefinedObject):
             async with connection.transaction():
                 await connection.execute(_replica_identity(now, former.replica_identity))
         await connection.execute(_owner_to(now, former.owner))
-        found = await grants.relations(connection, [now.oid, *(sequence.oid for sequence in former.sequences)])
+        relations = await grants.relations(connection, [now.oid, *(sequence.oid for sequence in former.sequences)])
         async with acting_as(connection, former.owner):
             for before in (former.table, *former.sequences):
-                if before.oid in found:
-                    for statement in grants.restore(found[before.oid], before, (former.owner, role)):
+                if before.oid in relations:
+                    for statement in grants.restore(relations[before.oid], before, (former.owner, role)):
                         await connection.execute(statement)
 
 
 @asynccontextmanager
-async def _at_home(connection: Connection, owner: str, schema: str, schema_owner: str) -> AsyncIterator[None]:
-    """PostgreSQL wants a new owner to have CREATE on the schema, and a grantor USAGE: lend what is lacking."""
+async def _lent_schema_rights(
+    connection: Connection, owner: str, schema: str, schema_owner: str
+) -> AsyncIterator[None]:
+    """Lend a future owner the rights on the schema that it lacks.
+
+    PostgreSQL demands CREATE on the schema from a new owner, and USAGE from a grantor.
+    """
     query = "SELECT has_schema_privilege(%(owner)s::name, %(schema)s, p) AS has FROM unnest(ARRAY['CREATE', 'USAGE']) p"
     rows = await (await connection.execute(query, {"owner": owner, "schema": schema})).fetchall()
-    lacking = [privilege for privilege, row in zip(_HOME, rows, strict=True) if not row["has"]]
+    lacking = [privilege for privilege, row in zip(_SCHEMA_RIGHTS, rows, strict=True) if not row["has"]]
     if not lacking:
         yield
         return
@@ -149,7 +158,7 @@ async def _each(tables: Sequence[FormerOwner], work: Callable[[FormerOwner], Awa
     end = time.monotonic() + WORK_SECONDS
     for former in tables:
         if time.monotonic() > end:
-            raise Unavailable(f"{doing} table {former.name} is left to the next call: there are many.", retry_after=0)
+            raise Unavailable(f"{doing} table {former.name} waits for the next call: there are many.", retry_after=0)
         for pause in (*PAUSES, None):
             try:
                 with explained(f"{doing} table {former.name}"):
@@ -163,7 +172,7 @@ async def _each(tables: Sequence[FormerOwner], work: Callable[[FormerOwner], Awa
                 raise Blocked(
                     f"{doing} table {former.name}: {error.diag.message_primary}.",
                     code="FormerOwnerGone",
-                    remedy="Create the role again, or give the table to another one (ALTER TABLE … OWNER TO …).",
+                    remedy="Create the role again, or give the table another owner (ALTER TABLE … OWNER TO …).",
                 ) from error
 
 
@@ -171,13 +180,13 @@ async def _relation(connection: Connection, table: Relation) -> Relation | None:
     return (await grants.relations(connection, [table.oid])).get(table.oid)
 
 
-async def _members(connection: Connection, role: str, *, made_here: bool) -> set[str]:
-    """The members of `role` that this identity made, or those that others made."""
-    rows = await (await connection.execute(_MEMBERS, [role, made_here])).fetchall()
+async def _members(connection: Connection, role: str, *, granted_here: bool) -> set[str]:
+    """The members of `role` that the app's identity granted it to, or those that somebody else granted it to."""
+    rows = await (await connection.execute(_MEMBERS, [role, granted_here])).fetchall()
     return {row["member"] for row in rows}
 
 
-async def _lock_wait(connection: Connection) -> None:
+async def _limit_lock_wait(connection: Connection) -> None:
     await connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_WAIT])
 
 
@@ -187,8 +196,8 @@ def _owner_to(relation: Relation, owner: str) -> sql.Composed:
 
 def _replica_identity(table: Relation, identity: str) -> sql.Composed:
     kind, _, index = identity.partition("USING INDEX ")
-    wanted = sql.SQL("USING INDEX {}").format(sql.Identifier(index)) if index else sql.SQL(_IDENTITIES[kind])
-    return sql.SQL("ALTER {} REPLICA IDENTITY {}").format(grants.on(table), wanted)
+    clause = sql.SQL("USING INDEX {}").format(sql.Identifier(index)) if index else sql.SQL(_IDENTITIES[kind])
+    return sql.SQL("ALTER {} REPLICA IDENTITY {}").format(grants.on(table), clause)
 
 
 def _membership(connection: Connection, role: str, member: str) -> sql.Composed:
@@ -197,16 +206,16 @@ def _membership(connection: Connection, role: str, member: str) -> sql.Composed:
 
 
 def _not_takeable(
-    connection: Connection, table: Relation, grantors: tuple[str, ...], administrator: bool
+    connection: Connection, table: Relation, grantors: tuple[str, ...], is_administrator: bool
 ) -> NotTakeable:
-    if administrator and not grantors:
+    if is_administrator and not grantors:
         statement, grantors = _owner_to(table, ADMINISTRATORS), (table.owner,)
     else:
         statement = sql.SQL("GRANT {} TO {}").format(sql.Identifier(table.owner), sql.Identifier(connection.info.user))
     return NotTakeable(table.schema, table.name, table.owner, statement.as_string(connection) + ";", grantors)
 
 
-_HOME: tuple[LiteralString, ...] = ("CREATE", "USAGE")
+_SCHEMA_RIGHTS: tuple[LiteralString, ...] = ("CREATE", "USAGE")
 _IDENTITIES: dict[str, LiteralString] = {"DEFAULT": "DEFAULT", "NOTHING": "NOTHING", "FULL": "FULL"}
 
 _OWNED = sql.SQL("""

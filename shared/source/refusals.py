@@ -1,4 +1,7 @@
-"""What Azure Resource Manager refuses, in the errors of this system: worth retrying, not allowed, or up to a person."""
+"""Translates the refusals of Azure Resource Manager into the errors of this system.
+
+A refusal is worth another try, shows that the app lacks a right, or needs a person.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
 
 BUSY_AFTER = 15.0
-"""Seconds to leave a busy server alone when the service names no time."""
+"""Seconds until the next try when the server is busy and the service names no time."""
 _BUSY = re.compile(r"busy|in ?progress", re.IGNORECASE)
 
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Raise the SDK's errors as ours. `doing` begins the message: "Restarting server 'x'"."""
+    """Raise the SDK's errors as errors of this system. `doing` begins the message: "Restarting server 'x'"."""
     try:
         yield
     except ClientAuthenticationError as error:
@@ -32,7 +35,7 @@ def _refusal(doing: str, error: HttpResponseError) -> MirrorError:
     code = (error.error.code if error.error else None) or ""
     message = f"{doing} failed: {(error.error.message if error.error else None) or error.reason or error.message}"
     status = error.status_code or 0
-    if status < 300:  # the look at an operation succeeded, and it says that the operation did not
+    if status < 300:  # the request for the state of an operation succeeded; the operation itself failed
         return Blocked(
             f"{message} ({code or 'no code'})",
             code=code or "OperationFailed",

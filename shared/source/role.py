@@ -1,16 +1,16 @@
-"""The fabric role: the login that Fabric uses, and what it may do in the databases to be mirrored.
+"""The fabric role: the role that Fabric logs in as, and its rights in the databases that are mirrored.
 
-One role a server, with a password of its own or mapped to a Microsoft Entra principal. It is ours when its comment
-says so, or when the caller has it on record; a role of that name that somebody else made is never touched. Each right
-is looked up before it is granted. Passwords reach the server only as SCRAM verifiers, so that no server log can show
-them.
+Each server has one fabric role. It has a password of its own, or is mapped to a Microsoft Entra principal. The app
+recognises its own role by the comment on it, or because the caller has the role on record; it never touches a role of
+that name that somebody else created. It reads each right before it grants it. It sends a password to the server only
+as a SCRAM verifier, so that no server log can show the password.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Literal, LiteralString
+from typing import Any, LiteralString
 
 import msgspec
 from psycopg import errors, sql
@@ -27,86 +27,75 @@ CDC_ADMIN: LiteralString = "azure_cdc_admin"
 
 
 class Missing(msgspec.Struct, frozen=True):
-    """A right that the role lacks and the app may not grant: what has to be run, and by which roles it can be."""
+    """A right that the role lacks and the app may not grant."""
 
     subject: str
+    """What is missing: `CREATE ON DATABASE shop`."""
     statement: str
+    """The SQL statement that grants it."""
     run_as: tuple[str, ...]
-    reason: str = ""
+    """The roles that may run the statement."""
 
 
-class DatabaseGrants(msgspec.Struct, frozen=True):
-    """What `ensure_database` did (`CREATE ON DATABASE shop`), and what it could not do."""
+async def ensure_role(connection: Connection, name: str, password: str, *, recorded: bool = False) -> None:
+    """Create the role, or repair its attributes, its membership in `azure_cdc_admin` and its password.
 
-    made: tuple[str, ...]
-    missing: tuple[Missing, ...]
-
-
-async def ensure_role(connection: Connection, name: str, password: str, *, recorded: bool = False) -> tuple[str, ...]:
-    """Create the role, or repair it: attributes, membership in `azure_cdc_admin`, and the password if it doesn't open.
-
-    Says what it did: of "created", "attributes", "comment", "membership", "password". `recorded`: the caller knows that
-    the role is ours. Raises `Blocked` with code `RoleNotOurs`, `CdcAdminMissing` or `NotPermitted`.
+    `recorded` says that the caller has the role on record as the app's own. Raises `Blocked` with code `RoleNotOurs`,
+    `CdcAdminMissing` or `NotPermitted`.
     """
-    done = await _ensure(connection, name, lambda: _create_with_password(connection, name, password), recorded)
-    if done != ("created",) and await ensure_password(connection, name, password) == "set":
-        return (*done, "password")
-    return done
+    if not await _ensure(connection, name, lambda: _create_with_password(connection, name, password), recorded):
+        await ensure_password(connection, name, password)
 
 
-async def ensure_password(connection: Connection, name: str, password: str) -> Literal["", "opens", "set"]:
-    """Let this password open the role: whether it did already, or was set; '' where there is no such role.
+async def ensure_password(connection: Connection, name: str, password: str) -> bool:
+    """Set the role's password to this one, unless it is so already. Returns False when there is no such role.
 
     Raises `Blocked` with code `NotPermitted`.
     """
     if (await _role(connection, name))["oid"] is None:
-        return ""
-    if await opens(connection, name, password):
-        return "opens"
-    with explained(f"Setting the password of role {name!r}"):
-        await connection.execute(_on("ALTER ROLE {} PASSWORD ", name) + _verifier(connection, name, password))
-    return "set"
+        return False
+    if not await opens(connection, name, password):
+        with explained(f"Setting the password of role {name!r}"):
+            await connection.execute(_on("ALTER ROLE {} PASSWORD ", name) + _verifier(connection, name, password))
+    return True
 
 
-async def ensure_principal_role(
-    connection: Connection, name: str, object_id: str, *, recorded: bool = False
-) -> tuple[str, ...]:
-    """The same for a role that a Microsoft Entra service principal logs in as; `connection` leads to the maintenance
-    database. Raises `Blocked` with code `RoleNotMapped` too, for a role that is there and somebody else's."""
-    done = await _ensure(connection, name, lambda: create_mapped(connection, name, object_id), recorded)
+async def ensure_principal_role(connection: Connection, name: str, object_id: str, *, recorded: bool = False) -> None:
+    """Create or repair a role that a Microsoft Entra service principal (an object id) logs in as.
+
+    `connection` leads to the maintenance database. Raises like `ensure_role`, and `Blocked` with code `RoleNotMapped`
+    when the role exists and is mapped to another principal, or to none.
+    """
+    await _ensure(connection, name, lambda: create_mapped(connection, name, object_id), recorded)
     await require_mapped(connection, name, object_id)
-    return done
 
 
-async def _ensure(
-    connection: Connection, name: str, create: Callable[[], Awaitable[None]], recorded: bool
-) -> tuple[str, ...]:
-    done: list[str] = []
+async def _ensure(connection: Connection, name: str, create: Callable[[], Awaitable[None]], recorded: bool) -> bool:
+    """Create the role with all it needs, or repair what it lacks. Returns whether it was created."""
     with explained(f"Preparing role {name!r}"):
-        found = await _role(connection, name)
-        if not found["cdc_admin_exists"]:
+        role = await _role(connection, name)
+        if not role["cdc_admin_exists"]:
             raise Blocked(
                 f"The server has no role {CDC_ADMIN}: the library azure_cdc is not loaded.",
                 code="CdcAdminMissing",
                 remedy="Load azure_cdc by shared_preload_libraries and restart the server.",
             )
-        if found["oid"] is None:
+        if role["oid"] is None:
             async with connection.transaction():
                 await create()
-                for statement in ("ALTER ROLE {} " + _ATTRIBUTES, _COMMENT, _MEMBER):
+                for statement in (_SET_ATTRIBUTES, _SET_COMMENT, _GRANT_CDC_ADMIN):
                     await connection.execute(_on(statement, name))
-            return ("created",)
-        if found["comment"] != COMMENT and not recorded:
+            return True
+        if role["comment"] != COMMENT and not recorded:
             raise _not_ours(name)
-        for what, wanted, statement in (
-            ("attributes", found["attributes"], "ALTER ROLE {} " + _ATTRIBUTES),
-            ("comment", found["comment"] == COMMENT, _COMMENT),
-            ("membership", found["cdc_admin"], _MEMBER),
+        for is_so, statement in (
+            (role["attributes"], _SET_ATTRIBUTES),
+            (role["comment"] == COMMENT, _SET_COMMENT),
+            (role["cdc_admin"], _GRANT_CDC_ADMIN),
         ):
-            if not wanted:
+            if not is_so:
                 await connection.execute(_on(statement, name))
-                done.append(what)
-    return tuple(done)
+    return False
 
 
 async def opens(connection: Connection, name: str, password: str) -> bool:
@@ -117,50 +106,53 @@ async def opens(connection: Connection, name: str, password: str) -> bool:
     except Blocked as error:
         if error.code != "LoginRefused":
             raise
-        return "permission denied for database" in error.message  # the password was right
+        # PostgreSQL checks the password before the right to connect
+        return "permission denied for database" in error.message
 
 
-async def ensure_database(connection: Connection, role: str, schemas: Iterable[str]) -> DatabaseGrants:
-    """The extension, where the server has it, and the role's rights in the connection's database: CONNECT and CREATE,
-    and on `schemas` USAGE and CREATE. What the app may not grant is told, not raised."""
-    made: list[str] = []
+async def ensure_database(connection: Connection, role: str, schemas: Iterable[str]) -> tuple[Missing, ...]:
+    """Create the extension and grant the role its rights in the connection's database.
+
+    The rights are CONNECT and CREATE on the database, and USAGE and CREATE on `schemas`. The extension is created where
+    the server offers it. Returns the rights that the app may not grant.
+    """
     missing: list[Missing] = []
     for right in await _rights(connection, schemas):
         if await _has(connection, role, right):
             continue
         statement = right.statement(role)
-        try:
-            with explained(f"Granting {right.subject}"):
-                async with connection.transaction(), borrowed(connection, [right.owner]):
-                    if right.privilege:
-                        async with acting_as(connection, right.owner):
-                            await connection.execute(statement)
-                    else:
+        with suppress(Blocked), explained(f"Granting {right.subject}"):
+            async with connection.transaction(), borrowed(connection, [right.owner]):
+                if right.privilege:
+                    async with acting_as(connection, right.owner):
                         await connection.execute(statement)
-            reason = "" if await _has(connection, role, right) else "The app has no grant option on it."
-        except Blocked as error:
-            reason = error.message
-        if reason:
+                else:
+                    await connection.execute(statement)
+        if not await _has(connection, role, right):  # a grant without the grant option is a warning, no error
             run_as = (right.owner, *(await out_of_reach(connection, [right.owner])).get(right.owner, ()))
-            missing.append(Missing(right.subject, statement.as_string(connection) + ";", run_as, reason))
-        else:
-            made.append(right.subject)
-    return DatabaseGrants(tuple(made), tuple(missing))
+            missing.append(Missing(right.subject, statement.as_string(connection) + ";", run_as))
+    return tuple(missing)
 
 
 async def verify(connection: Connection, schemas: Iterable[str], tables: Sequence[TableName]) -> tuple[str, ...]:
-    """What the role of this connection lacks, looked at as that role itself: `OWNERSHIP OF TABLE public.orders`."""
+    """The rights that the role of this connection lacks, as PostgreSQL shows them to the role itself.
+
+    Each right is in the form `OWNERSHIP OF TABLE public.orders`.
+    """
     names = {"schemas": [table.schema for table in tables], "names": [table.name for table in tables]}
     cursor = await connection.execute(
-        _LACKING, {**names, "wanted_schemas": sorted(set(schemas)), "cdc_admin": CDC_ADMIN}
+        _LACKING, {**names, "usable_schemas": sorted(set(schemas)), "cdc_admin": CDC_ADMIN}
     )
     return tuple(row["lacking"] for row in await cursor.fetchall())
 
 
 async def release_database(connection: Connection, role: str) -> None:
-    """Take back what the role may do in the connection's database, and the extension if the app made it and nothing is
-    tracked any more. Raises `Blocked` with code `NotPermitted`."""
-    with explained(f"Taking back the rights of role {role!r} in database {connection.info.dbname!r}"):
+    """Revoke the role's rights in the connection's database.
+
+    Also drops the extension, if the app created it and no publication is tracked any more. Raises `Blocked` with code
+    `NotPermitted`.
+    """
+    with explained(f"Revoking the rights of role {role!r} in database {connection.info.dbname!r}"):
         owner = await database_owner(connection)
         rows = await (await connection.execute(_GRANTED, {"role": role})).fetchall()
         for row in rows:
@@ -168,22 +160,23 @@ async def release_database(connection: Connection, role: str) -> None:
             target = sql.SQL(row["kind"]) + sql.Identifier(row["name"])
             async with connection.transaction(), borrowed(connection, [grantor]), acting_as(connection, grantor):
                 await connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, sql.Identifier(role)))
-        if await _made_the_extension(connection) and not await tracked_publications(connection):
+        if await _owns_the_extension(connection) and not await tracked_publications(connection):
             with suppress(errors.DependentObjectsStillExist):
                 async with connection.transaction():
                     await connection.execute("DROP EXTENSION azure_cdc")
                     await connection.execute("DROP SCHEMA IF EXISTS azure_cdc")
 
 
-async def drop_role(connection: Connection, name: str, *, recorded: bool = False) -> bool:
-    """Drop the role, ending its sessions; False when there is none. Give tables back and release its databases first.
+async def drop_role(connection: Connection, name: str, *, recorded: bool = False) -> None:
+    """End the role's sessions and drop it, if it exists. Its tables and databases have to be released before.
 
-    Raises `Blocked` with code `RoleNotOurs`, or `RoleStillInUse`, which names what still depends on it.
+    Raises `Blocked` with code `RoleNotOurs`, or with code `RoleStillInUse`, whose message names what still depends on
+    the role.
     """
-    found = await _role(connection, name)
-    if found["oid"] is None:
-        return False
-    if found["comment"] != COMMENT and not recorded:
+    role = await _role(connection, name)
+    if role["oid"] is None:
+        return
+    if role["comment"] != COMMENT and not recorded:
         raise _not_ours(name)
     with explained(f"Dropping role {name!r}"):
         try:
@@ -194,25 +187,27 @@ async def drop_role(connection: Connection, name: str, *, recorded: bool = False
             await connection.execute(_on("DROP ROLE {}", name))
         except errors.DependentObjectsStillExist as error:
             raise Blocked(
-                f"Role {name!r} can't be dropped, things still depend on it: {error.diag.message_detail}",
+                f"Role {name!r} can't be dropped while objects depend on it: {error.diag.message_detail}",
                 code="RoleStillInUse",
                 remedy="Give these objects to another owner, or revoke these rights, then release again.",
             ) from error
-    return True
 
 
-_ATTRIBUTES: LiteralString = "LOGIN CREATEDB CREATEROLE REPLICATION"
-_COMMENT: LiteralString = "COMMENT ON ROLE {} IS '" + COMMENT.replace("'", "''") + "'"
-_MEMBER: LiteralString = "GRANT " + CDC_ADMIN + " TO {}"
+_SET_ATTRIBUTES: LiteralString = "ALTER ROLE {} LOGIN CREATEDB CREATEROLE REPLICATION"
+_SET_COMMENT: LiteralString = "COMMENT ON ROLE {} IS '" + COMMENT.replace("'", "''") + "'"
+_GRANT_CDC_ADMIN: LiteralString = "GRANT " + CDC_ADMIN + " TO {}"
 
 
 class _Right(msgspec.Struct, frozen=True):
-    """One thing that has to be so in a database; `owner` is who may make it so."""
+    """Something that a database needs: its extension, or a privilege of the fabric role."""
 
     kind: LiteralString
+    """`EXTENSION`, `DATABASE` or `SCHEMA`."""
     name: str
     privilege: LiteralString
+    """Empty for the extension, which is created and not granted."""
     owner: str
+    """The role that may create or grant it."""
 
     @property
     def subject(self) -> str:
@@ -231,7 +226,7 @@ async def _create_with_password(connection: Connection, name: str, password: str
 
 
 def _verifier(connection: Connection, name: str, password: str) -> sql.Literal:
-    """The SCRAM verifier of the password, made here: the password itself is never sent."""
+    """The SCRAM verifier of the password. It is computed here, so that the password itself is never sent."""
     verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
     return sql.Literal(verifier.decode())
 
@@ -253,7 +248,7 @@ async def _role(connection: Connection, name: str) -> dict[str, Any]:
     return row or {}
 
 
-async def _made_the_extension(connection: Connection) -> bool:
+async def _owns_the_extension(connection: Connection) -> bool:
     query = "SELECT 1 FROM pg_extension WHERE extname = 'azure_cdc' AND pg_get_userbyid(extowner) = current_user"
     return await (await connection.execute(query)).fetchone() is not None
 
@@ -290,14 +285,14 @@ _ROLE = sql.SQL("""
            r.rolcanlogin AND r.rolcreatedb AND r.rolcreaterole AND r.rolreplication AS attributes,
            cdc.oid IS NOT NULL AS cdc_admin_exists,
            r.oid IS NOT NULL AND cdc.oid IS NOT NULL AND pg_has_role(r.oid, cdc.oid, 'USAGE') AS cdc_admin
-    FROM (VALUES (%(name)s::name)) AS wanted (name)
-    LEFT JOIN pg_roles r ON r.rolname = wanted.name LEFT JOIN pg_roles cdc ON cdc.rolname = %(cdc_admin)s
+    FROM (VALUES (%(name)s::name)) AS fabric_role (name)
+    LEFT JOIN pg_roles r ON r.rolname = fabric_role.name LEFT JOIN pg_roles cdc ON cdc.rolname = %(cdc_admin)s
 """)
 _GRANTED = sql.SQL("""
-    SELECT DISTINCT found.kind, found.name, pg_get_userbyid(a.grantor)::text AS grantor
+    SELECT DISTINCT object.kind, object.name, pg_get_userbyid(a.grantor)::text AS grantor
     FROM (SELECT 'SCHEMA ', nspname::text, nspacl FROM pg_namespace UNION ALL
           SELECT 'DATABASE ', datname::text, datacl FROM pg_database WHERE datname = current_database()
-    ) found (kind, name, acl), aclexplode(found.acl) a
+    ) object (kind, name, acl), aclexplode(object.acl) a
     WHERE pg_get_userbyid(a.grantee) = %(role)s
 """)
 _LACKING = sql.SQL("""
@@ -311,7 +306,7 @@ _LACKING = sql.SQL("""
         WHERE NOT has_database_privilege(current_database(), 'CREATE')
         UNION ALL
         SELECT 4, privilege || ' ON SCHEMA ' || nspname FROM pg_namespace, unnest(ARRAY['USAGE', 'CREATE']) privilege
-        WHERE nspname = ANY (%(wanted_schemas)s::name[]) AND NOT has_schema_privilege(oid, privilege)
+        WHERE nspname = ANY (%(usable_schemas)s::name[]) AND NOT has_schema_privilege(oid, privilege)
         UNION ALL
         SELECT 5, 'OWNERSHIP OF TABLE ' || n.nspname || '.' || c.relname
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -322,5 +317,5 @@ _LACKING = sql.SQL("""
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%(schemas)s::name[], %(names)s::name[]))
           AND NOT has_table_privilege(c.oid, 'SELECT')
-    ) found (position, lacking) ORDER BY position, lacking
+    ) rights (position, lacking) ORDER BY position, lacking
 """)

@@ -1,8 +1,8 @@
-"""The flexible server as Azure Resource Manager sees it: its facts, its parameters, and the few changes we make to it.
+"""The flexible server in Azure Resource Manager: its facts, its parameters, and the few changes that the app makes.
 
-A change is a long-running operation. `begin` starts it and returns a continuation token, `poll` looks once how far it
-is; neither waits, so an orchestration can do the waiting. Tokens are azure-core's own (JSON, no request headers but the
-client's request id), so they may stand in an orchestration's history.
+A change is a long-running operation. `begin` starts it and returns a continuation token, `poll` asks once for its
+state. Neither waits, so that an orchestration can wait. The tokens are azure-core's own: JSON, without request headers
+except the client's request id. So an orchestration's history may contain them.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ from shared.source.parameters import Parameter
 from shared.source.refusals import translated
 
 RETRY_AFTER = 5.0
-"""Seconds until the next look at an operation when the service names none."""
+"""Seconds until the app asks again for the state of an operation, when the service names no time."""
 _READ: dict[str, Any] = {"retry_total": 2, "retry_backoff_max": 5, "timeout": 40}
 _ONCE: dict[str, Any] = {"retry_total": 0}
-_AZURE = "0.0.0.0"
-_NOT_OURS = {"postgres", "azure_maintenance", "azure_sys", "template0", "template1"}
+_ANY_AZURE_SERVICE = "0.0.0.0"
+"""Begin and end of the firewall rule that stands for all Azure services."""
+_SYSTEM_DATABASES = {"postgres", "azure_maintenance", "azure_sys", "template0", "template1"}
 
 
 async def observe(id: ServerId) -> ServerFacts | None:
-    """The server's facts, or None when there is no such server. Its parts are asked for in parallel."""
+    """The server's facts, or None when there is no such server. The app asks for all parts in parallel."""
     client, group, name = management(id.subscription), id.resource_group, id.name
     with translated(f"Reading server {id.name!r}"):
         server, administrators, rules, databases, replicas = await asyncio.gather(
@@ -80,7 +81,7 @@ async def observe(id: ServerId) -> ServerFacts | None:
             principal_id=(identity.principal_id or "") if identity and "SystemAssigned" in identity_type else "",
             password_auth=auth is None or _text(auth.password_auth) != "Disabled",
             entra_auth=entra,
-            administrators=tuple(_administrator(found) for found in _listed(administrators, ready and entra)),
+            administrators=tuple(_administrator(item) for item in _listed(administrators, ready and entra)),
             public_access=public,
             azure_services_allowed=any(_azure_services(rule) for rule in _listed(rules, ready and public)),
             host=properties.fully_qualified_domain_name or "",
@@ -94,16 +95,16 @@ async def observe(id: ServerId) -> ServerFacts | None:
 async def glance(id: ServerId) -> tuple[str, int]:
     """The server's state and the size of its storage in GiB. Raises `NotFound` when there is no such server."""
     with translated(f"Reading server {id.name!r}"):
-        found = await management(id.subscription).servers.get(id.resource_group, id.name, **_READ)
-    properties = found.properties or models.ServerProperties()
+        server = await management(id.subscription).servers.get(id.resource_group, id.name, **_READ)
+    properties = server.properties or models.ServerProperties()
     return _text(properties.state), (properties.storage.storage_size_gb or 0) if properties.storage else 0
 
 
 async def parameters(id: ServerId) -> dict[str, Parameter]:
     """Every server parameter, by name."""
     with translated(f"Reading the parameters of server {id.name!r}"):
-        found = management(id.subscription).configurations.list_by_server(id.resource_group, id.name, **_READ)
-        return {item.name or "": _parameter(item) async for item in found}
+        items = management(id.subscription).configurations.list_by_server(id.resource_group, id.name, **_READ)
+        return {item.name or "": _parameter(item) async for item in items}
 
 
 async def list_servers(subscription: str) -> AsyncIterator[tuple[ServerId, dict[str, str]]]:
@@ -114,25 +115,25 @@ async def list_servers(subscription: str) -> AsyncIterator[tuple[ServerId, dict[
 
 
 async def begin(id: ServerId, change: Change) -> str:
-    """Start `change` and return the continuation token to poll it with.
+    """Start a change and return the continuation token for `poll`.
 
-    Raises `Unavailable` when the server is busy with another operation, `NotAllowed` and `Blocked` with the service's
-    code and message when it refuses.
+    Raises `Unavailable` when the server is busy with another operation; `NotAllowed`, or `Blocked` with the service's
+    code and message, when the service refuses.
     """
-    with translated(_what(id, change)):
-        return (await _poller(id, change, None, _Look())).continuation_token()
+    with translated(_doing(id, change)):
+        return (await _poller(id, change, None, _OneRequest())).continuation_token()
 
 
 async def poll(id: ServerId, change: Change, token: str) -> Progress:
-    """Look once how far the operation is that `begin` started. Raises like `begin` when it failed."""
-    with translated(_what(id, change)):
-        look = _Look()
-        await (await _poller(id, change, token, look)).wait()
-        return Progress(look.finished(), token, look.retry_after)
+    """Ask once for the state of the operation that `begin` started. Raises like `begin` when it failed."""
+    with translated(_doing(id, change)):
+        polling = _OneRequest()
+        await (await _poller(id, change, token, polling)).wait()
+        return Progress(polling.finished(), token, polling.retry_after)
 
 
-class _Look(AsyncARMPolling):
-    """Polls once instead of until the end, and leaves out reading the changed resource."""
+class _OneRequest(AsyncARMPolling):
+    """Polls once instead of until the end, and does not read the changed resource afterwards."""
 
     def __init__(self) -> None:
         super().__init__(timeout=RETRY_AFTER, **_ONCE)
@@ -148,14 +149,14 @@ class _Look(AsyncARMPolling):
         return float(self._extract_delay())
 
 
-async def _poller(id: ServerId, change: Change, token: str | None, look: _Look) -> AsyncLROPoller[Any]:
-    """Start the operation, or pick it up again by its token."""
+async def _poller(id: ServerId, change: Change, token: str | None, polling: _OneRequest) -> AsyncLROPoller[Any]:
+    """Start the operation, or resume it by its token."""
     client, group, name = management(id.subscription), id.resource_group, id.name
-    how: dict[str, Any] = {"polling": look, "continuation_token": token, **_ONCE}
+    options: dict[str, Any] = {"polling": polling, "continuation_token": token, **_ONCE}
     match change:
         case EnableSystemIdentity() | EnableEntraAuthentication():
             patch = await _patch(id, change) if token is None else models.ServerForPatch()
-            return await client.servers.begin_update(group, name, patch, **how)
+            return await client.servers.begin_update(group, name, patch, **options)
         case AddAdministrator():
             administrator = models.AdministratorMicrosoftEntraAdd(
                 properties=models.AdministratorMicrosoftEntraPropertiesForAdd(
@@ -163,20 +164,20 @@ async def _poller(id: ServerId, change: Change, token: str | None, look: _Look) 
                 )
             )
             entra = client.administrators_microsoft_entra
-            return await entra.begin_create_or_update(group, name, change.object_id, administrator, **how)
+            return await entra.begin_create_or_update(group, name, change.object_id, administrator, **options)
         case SetParameter():
             value = models.ConfigurationForUpdate(
                 properties=models.ConfigurationProperties(value=change.value, source="user-override")
             )
-            return await client.configurations.begin_update(group, name, change.name, value, **how)
+            return await client.configurations.begin_update(group, name, change.name, value, **options)
         case Restart():
-            return await client.servers.begin_restart(group, name, **how)
+            return await client.servers.begin_restart(group, name, **options)
         case _:
             assert_never(change)
 
 
 async def _patch(id: ServerId, change: EnableSystemIdentity | EnableEntraAuthentication) -> models.ServerForPatch:
-    """The update that leaves everything else of the identity, or of the authentication, as it is."""
+    """The update of the server. It keeps the server's other identities, or its other settings of authentication."""
     server = await management(id.subscription).servers.get(id.resource_group, id.name, **_READ)
     if isinstance(change, EnableSystemIdentity):
         users = (server.identity.user_assigned_identities or {}) if server.identity else {}
@@ -191,13 +192,14 @@ async def _patch(id: ServerId, change: EnableSystemIdentity | EnableEntraAuthent
             auth_config=models.AuthConfigForPatch(
                 active_directory_auth="Enabled",
                 password_auth=auth.password_auth if auth else "Enabled",
-                tenant_id=(auth.tenant_id if auth else None) or settings().azure_tenant_id,
+                tenant_id=(auth.tenant_id if auth else None) or settings().identity.tenant,
             )
         )
     )
 
 
-def _what(id: ServerId, change: Change) -> str:
+def _doing(id: ServerId, change: Change) -> str:
+    """The beginning of a message about the change."""
     match change:
         case EnableSystemIdentity():
             doing = "Enabling the system-assigned identity"
@@ -219,7 +221,8 @@ async def _all[T](items: AsyncItemPaged[T]) -> list[T]:
 
 
 def _listed[T](items: list[T] | BaseException, offered: bool) -> list[T]:
-    """The items; none where the service refuses the list because the server is not ready or the feature is off."""
+    """The items of a list. None where the service refuses it because it is not `offered`: the server is not ready, or
+    the feature is off."""
     if isinstance(items, HttpResponseError) and not offered:
         return []
     if isinstance(items, BaseException):
@@ -228,7 +231,7 @@ def _listed[T](items: list[T] | BaseException, offered: bool) -> list[T]:
 
 
 def _text(value: Any) -> str:
-    """An enumeration's value as the service wrote it, known to the SDK or not."""
+    """The value of an enumeration as the service wrote it, also where the SDK does not know the value."""
     return str(getattr(value, "value", value) or "")
 
 
@@ -241,17 +244,17 @@ def _role(properties: models.ServerProperties) -> str:
     return role or _text(properties.replication_role) or "None"
 
 
-def _administrator(found: models.AdministratorMicrosoftEntra) -> Administrator:
-    properties = found.properties
+def _administrator(item: models.AdministratorMicrosoftEntra) -> Administrator:
+    properties = item.properties
     return Administrator(
-        (properties.object_id or found.name or "").lower(),
+        (properties.object_id or item.name or "").lower(),
         properties.principal_name or "",
         _text(properties.principal_type),
     )
 
 
 def _azure_services(rule: models.FirewallRule) -> bool:
-    return rule.properties.start_ip_address == _AZURE == rule.properties.end_ip_address
+    return rule.properties.start_ip_address == _ANY_AZURE_SERVICE == rule.properties.end_ip_address
 
 
 def _window(window: models.MaintenanceWindow | None) -> MaintenanceWindow:
@@ -261,7 +264,7 @@ def _window(window: models.MaintenanceWindow | None) -> MaintenanceWindow:
 
 
 def _user_databases(databases: list[models.Database]) -> list[str]:
-    return [database.name for database in databases if database.name and database.name not in _NOT_OURS]
+    return [database.name for database in databases if database.name and database.name not in _SYSTEM_DATABASES]
 
 
 def _parameter(item: models.Configuration) -> Parameter:
@@ -275,5 +278,4 @@ def _parameter(item: models.Configuration) -> Parameter:
         dynamic=bool(properties.is_dynamic_config),
         pending_restart=bool(properties.is_config_pending_restart),
         data_type=_text(properties.data_type),
-        source=properties.source or "",
     )

@@ -1,85 +1,60 @@
-"""Replication slots and publications of a server: those of the mirrors, and what everybody else uses.
+"""Replication slots and publications of a server, and how many slots others than the mirrors use.
 
-A slot retains WAL until its consumer has read it: a forgotten one fills the disk.
+A slot retains WAL until its consumer has read it, so a forgotten slot fills the server's disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from itertools import groupby
 
 import msgspec
 from psycopg import sql
 
 from shared.source.connection import Connection
+from shared.source.facts import Slot, TrackedPublication
 from shared.source.parameters import Used
 
 
-class Slot(msgspec.Struct, frozen=True, kw_only=True):
-    """A logical replication slot of one database."""
-
-    name: str
-    active: bool
-    wal_status: str
-    """Its WAL is kept (`reserved`), kept beyond `max_wal_size` (`extended`), about to go (`unreserved`) or `lost`."""
-    retained_bytes: int
-    """WAL that the server keeps for it."""
-    lag_bytes: int
-    """WAL written since what its consumer confirmed."""
-    safe_wal_bytes: int | None
-    """WAL that may still be written before the slot is lost; None: without a limit."""
-
-
-class TrackedPublication(msgspec.Struct, frozen=True, kw_only=True):
-    """A publication that `azure_cdc` ships to Fabric."""
-
-    name: str
-    owner: str
-    destination_path: str
-    active: bool
-    snapshot_done: bool
-    snapshot_percent: str
-    stream_start_time: datetime | None
-
-
 async def slots_in_use(connection: Connection, role: str, mirrored: Sequence[str]) -> Used:
-    """Slots and WAL senders of the whole server that are not used by mirrors: `role`'s senders, and one slot in each
-    of the `mirrored` databases (those that the app already mirrors), don't count."""
+    """How many slots and WAL senders of the whole server others than the app's mirrors use.
+
+    The count leaves out the WAL senders of the fabric role `role`, and one slot in each of the `mirrored` databases:
+    the databases that the app mirrors already.
+    """
     cursor = await connection.execute(_USED, {"role": role, "mirrored": list(mirrored)})
     row = await cursor.fetchone()
-    assert row is not None  # noqa: S101 - aggregates always give a row
+    assert row is not None  # noqa: S101 - an aggregate always returns a row
     return Used(row["slots"], max(row["slots"], row["senders"]))
 
 
 async def slots_by_database(connection: Connection) -> dict[str, tuple[Slot, ...]]:
     """The logical slots of the whole server, by database and name."""
     cursor = await connection.execute(_SLOTS)
-    rows = groupby(await cursor.fetchall(), key=lambda row: row["database"])
-    return {database: tuple(msgspec.convert(row, Slot) for row in found) for database, found in rows}
+    by_database = groupby(await cursor.fetchall(), key=lambda row: row["database"])
+    return {database: tuple(msgspec.convert(row, Slot) for row in rows) for database, rows in by_database}
 
 
 async def tracked_publications(connection: Connection) -> tuple[TrackedPublication, ...]:
-    """What `azure_cdc` tracks in the connection's database; nothing where the extension isn't installed."""
-    if not await has_relation(connection, "azure_cdc.tracked_publications"):
+    """The publications that `azure_cdc` tracks in the connection's database; none where it lacks the extension."""
+    if not await _has_relation(connection, "azure_cdc.tracked_publications"):
         return ()
     cursor = await connection.execute(_TRACKED)
     return tuple(msgspec.convert(row, TrackedPublication) for row in await cursor.fetchall())
 
 
-async def stop_publications(connection: Connection, role: str) -> tuple[str, ...]:
-    """End the streams of `role`'s tracked publications in this database, with their slots. Their names are returned."""
-    ours = [publication.name for publication in await tracked_publications(connection) if publication.owner == role]
-    for name in ours:
-        await connection.execute("SELECT azure_cdc.stop_publication(%s)", [name])
-    return tuple(ours)
+async def stop_publications(connection: Connection, role: str) -> None:
+    """End the streams of the tracked publications that `role` owns in the connection's database, with their slots."""
+    for publication in await tracked_publications(connection):
+        if publication.owner == role:
+            await connection.execute("SELECT azure_cdc.stop_publication(%s)", [publication.name])
 
 
-async def has_relation(connection: Connection, name: str) -> bool:
-    """Whether the database has this table or view (`schema.name`, as SQL writes it) and lets us use its schema."""
-    cursor = await connection.execute("SELECT to_regclass(%s) IS NOT NULL AS found", [name])
+async def _has_relation(connection: Connection, name: str) -> bool:
+    """Whether the database has this table or view (`schema.name`, as in SQL), in a schema that the role may use."""
+    cursor = await connection.execute("SELECT to_regclass(%s) IS NOT NULL AS present", [name])
     row = await cursor.fetchone()
-    return bool(row and row["found"])
+    return bool(row and row["present"])
 
 
 _USED = sql.SQL("""
@@ -91,14 +66,11 @@ _USED = sql.SQL("""
 _SLOTS = sql.SQL("""
     SELECT database::text, slot_name::text AS name, active, coalesce(wal_status, 'reserved') AS wal_status,
            greatest(coalesce(pg_current_wal_lsn() - restart_lsn, 0), 0)::bigint AS retained_bytes,
-           greatest(coalesce(pg_current_wal_lsn() - confirmed_flush_lsn, 0), 0)::bigint AS lag_bytes,
-           safe_wal_size AS safe_wal_bytes
+           greatest(coalesce(pg_current_wal_lsn() - confirmed_flush_lsn, 0), 0)::bigint AS lag_bytes
     FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY database, slot_name
 """)
 
 _TRACKED = sql.SQL("""
-    SELECT p.pubname::text AS name, pg_get_userbyid(p.pubowner)::text AS owner, t.destination_path, t.active,
-           t.snapshot_done, t.snapshot_progress_percentage::text AS snapshot_percent,
-           t.stream_start_time AT TIME ZONE 'UTC' AS stream_start_time
+    SELECT p.pubname::text AS name, pg_get_userbyid(p.pubowner)::text AS owner, t.destination_path, t.active
     FROM azure_cdc.tracked_publications t JOIN pg_publication p ON p.oid = t.publication_id ORDER BY p.pubname
 """)

@@ -1,8 +1,9 @@
-"""Which tables of a database can be mirrored, and why not: one catalogue query, the service's own status codes.
+"""Which tables of a database can be mirrored, and why the others can't: one query of the catalogue.
 
-Where the extension judges for itself (`azure_cdc.get_all_tables_mirror_status()`), its answer is taken. Ownership is
-left out of the codes: the app takes it, so a table's `owner` is told instead. Codes, types and limits are those of
-"Fabric mirroring" and its limitations in the docs of Azure Database for PostgreSQL.
+Where the server has `azure_cdc.get_all_tables_mirror_status()`, the report takes the answer of the service itself. The
+report leaves out the service's code for a missing ownership, since the app becomes the owner; it names the owner of
+each table instead. Codes, types and limits come from "Fabric mirroring" and its limitations in the docs of Azure
+Database for PostgreSQL.
 """
 
 from __future__ import annotations
@@ -15,49 +16,24 @@ from psycopg import errors, sql
 
 from shared.desired.takeover import TableName
 from shared.source.connection import Connection
-
-LIMIT = 500
-"""Tables that a mirrored database can have; of more, the first by schema and name."""
-LIMIT_EXCEEDED = "TABLE_LIMIT_EXCEEDED"
-"""Our own code, beside the service's, for a table beyond that."""
-
-
-class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the mirror does with one table. `status`: OK, WARNING (mirrored, with a loss) or ERROR (not mirrored)."""
-
-    schema: str
-    name: str
-    status: str
-    codes: tuple[str, ...]
-    message: str
-    owner: str
-    bytes_estimate: int
-    """Size on disk at the last vacuum or analyze, without indexes."""
-
-
-class TableReport(msgspec.Struct, frozen=True):
-    """Tables by schema and name. Without a selection: every table, but no views."""
-
-    tables: tuple[TableStatus, ...]
-
-    @property
-    def eligible(self) -> tuple[TableName, ...]:
-        """Those that can be mirrored."""
-        return tuple(TableName(table.schema, table.name) for table in self.tables if table.status != "ERROR")
+from shared.source.facts import TABLE_LIMIT, TABLE_LIMIT_EXCEEDED, TableReport, TableStatus
 
 
 async def report(connection: Connection, selection: Sequence[TableName] | None = None) -> TableReport:
-    """Judge the selected tables, or all, of the connection's database. Selected ones that don't exist are told too."""
+    """The report on the selected tables, or on all tables, of the connection's database.
+
+    A selected table that does not exist is in the report too.
+    """
     cursor = await connection.execute(_CATALOGUE, {"supported": SUPPORTED_TYPES})
-    found = {TableName(row["schema"], row["name"]): row for row in await cursor.fetchall()}
+    rows = {TableName(row["schema"], row["name"]): row for row in await cursor.fetchall()}
     cursor = await connection.execute("SELECT nspname::text AS schema FROM pg_namespace")
     schemas = {row["schema"] for row in await cursor.fetchall()}
-    judged = await _service_judgement(connection)
+    of_service = await _codes_of_service(connection)
     if selection is None:
-        wanted = [table for table, row in found.items() if row["kind"] in _TABLES]
+        names = [name for name, row in rows.items() if row["kind"] in _TABLES]
     else:
-        wanted = list(set(selection))
-    statuses = [_status(table, found.get(table), judged.get(table), schemas) for table in sorted(wanted)]
+        names = list(set(selection))
+    statuses = [_status(name, rows.get(name), of_service.get(name), schemas) for name in sorted(names)]
     return TableReport(_limited(statuses))
 
 
@@ -67,8 +43,10 @@ SUPPORTED_TYPES = [
     "timestamp without time zone", "timestamp with time zone", "uuid",
 ]  # fmt: skip
 _TABLES = {"r", "p", "f", "m"}
-_WORST = ("ERROR", "WARNING", "OK")
-_LEVELS = {
+"""Kinds of relations that the report has without a selection: tables, partitioned, foreign, materialized views."""
+_LEVELS = ("ERROR", "WARNING", "OK")
+"""The worst first."""
+_LEVEL_OF = {
     "NOT_REGULAR_TABLE": "ERROR",
     "FORBIDDEN_CHARS_IN_TABLE_NAME": "ERROR",
     "FORBIDDEN_CHARS_IN_COLUMN_NAME": "ERROR",
@@ -85,17 +63,18 @@ _MESSAGES = {
     "FORBIDDEN_CHARS_IN_TABLE_NAME": "Its name has a space or one of ;{{}}()= or a tab or line feed: rename it.",
     "FORBIDDEN_CHARS_IN_COLUMN_NAME": "Columns {forbidden} have a space or one of ;{{}}()= in their name: rename them.",
     "UNSUPPORTED_TYPE_IN_REPLICA_IDENTITY": "It has no key with only types that can be mirrored: add one.",
-    LIMIT_EXCEEDED: f"A mirrored database has at most {LIMIT} tables, the first by schema and name. Choose.",
+    TABLE_LIMIT_EXCEEDED: f"A mirrored database has at most {TABLE_LIMIT} tables, the first by schema and name. "
+    "Choose.",
     "UNSUPPORTED_DATA_TYPE": "Columns {unsupported} are left out: their type can't be mirrored.",
     "NO_INDEX_FULL_IDENTITY": "It has neither a primary key nor a unique index on columns that are NOT NULL: "
     "whole rows are logged for every change. Add a key.",
 }
 
 
-async def _service_judgement(connection: Connection) -> Mapping[TableName, dict[str, str]]:
-    """The codes that the extension gives each table, with their levels; nothing where it can't be asked.
+async def _codes_of_service(connection: Connection) -> Mapping[TableName, dict[str, str]]:
+    """The codes that the extension gives each table, with their levels; empty where the app can't ask the extension.
 
-    A level that this version doesn't know stops no mirror: it counts as WARNING.
+    A level that this version does not know counts as WARNING, so that it stops no mirror.
     """
     try:
         cursor = await connection.execute(
@@ -105,38 +84,37 @@ async def _service_judgement(connection: Connection) -> Mapping[TableName, dict[
         return {}
     return {
         TableName(row["table_schema"], row["table_name"]): {
-            finding["status_code"]: finding["status"] if finding["status"] in _WORST else "WARNING"
-            for finding in row["mirroring_data"]
-            if finding["status_code"] != "NOT_TABLE_OWNER"
+            status["status_code"]: status["status"] if status["status"] in _LEVELS else "WARNING"
+            for status in row["mirroring_data"]
+            if status["status_code"] != "NOT_TABLE_OWNER"
         }
         for row in await cursor.fetchall()
     }
 
 
 def _status(
-    table: TableName, row: Mapping[str, Any] | None, judged: dict[str, str] | None, schemas: set[str]
+    table: TableName, row: Mapping[str, Any] | None, of_service: dict[str, str] | None, schemas: set[str]
 ) -> TableStatus:
     if row is None:
         missing = "TABLE_DOES_NOT_EXIST" if table.schema in schemas else "SCHEMA_DOES_NOT_EXIST"
-        return _with(table, {"forbidden": [], "unsupported": [], "owner": "", "bytes_estimate": 0}, {missing: "ERROR"})
-    return _with(table, row, judged or {code: _LEVELS[code] for code in _codes(row)})
+        return _with_codes(table, {"forbidden": [], "unsupported": [], "owner": ""}, {missing: "ERROR"})
+    return _with_codes(table, row, of_service or {code: _LEVEL_OF[code] for code in _codes(row)})
 
 
-def _with(table: TableName, row: Mapping[str, Any], codes: Mapping[str, str]) -> TableStatus:
-    names = {"forbidden": ", ".join(row["forbidden"]), "unsupported": ", ".join(row["unsupported"])}
+def _with_codes(table: TableName, row: Mapping[str, Any], codes: Mapping[str, str]) -> TableStatus:
+    columns = {"forbidden": ", ".join(row["forbidden"]), "unsupported": ", ".join(row["unsupported"])}
     return TableStatus(
         schema=table.schema,
         name=table.name,
-        status=min(codes.values(), key=_WORST.index),
+        status=min(codes.values(), key=_LEVELS.index),
         codes=tuple(codes),
-        message=" ".join(_MESSAGES.get(code, code).format(**names) for code, level in codes.items() if level != "OK"),
+        message=" ".join(_MESSAGES.get(code, code).format(**columns) for code, level in codes.items() if level != "OK"),
         owner=row["owner"],
-        bytes_estimate=row["bytes_estimate"],
     )
 
 
 def _codes(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The service's codes for a table, worst first, by its own rules."""
+    """The codes of a table by the rules of the service, the worst first."""
     if not row["regular"]:
         return ("NOT_REGULAR_TABLE",)
     codes = {
@@ -148,17 +126,18 @@ def _codes(row: Mapping[str, Any]) -> tuple[str, ...]:
         "HAS_UNIQUE_INDEX": row["fit_keys"] and not row["fit_primary_key"],
         "NO_INDEX_FULL_IDENTITY": not row["keys"],
     }
-    return tuple(code for code, found in codes.items() if found)
+    return tuple(code for code, applies in codes.items() if applies)
 
 
 def _limited(statuses: Sequence[TableStatus]) -> tuple[TableStatus, ...]:
+    """The statuses, with an error for each table that could be mirrored but is beyond the limit."""
     limited: list[TableStatus] = []
     eligible = 0
     for status in statuses:
         eligible += status.status != "ERROR"
-        if eligible > LIMIT and status.status != "ERROR":
+        if eligible > TABLE_LIMIT and status.status != "ERROR":
             status = msgspec.structs.replace(  # noqa: PLW2901
-                status, status="ERROR", codes=(LIMIT_EXCEEDED,), message=_MESSAGES[LIMIT_EXCEEDED]
+                status, status="ERROR", codes=(TABLE_LIMIT_EXCEEDED,), message=_MESSAGES[TABLE_LIMIT_EXCEEDED]
             )
         limited.append(status)
     return tuple(limited)
@@ -181,7 +160,6 @@ _CATALOGUE = sql.SQL("""
     SELECT n.nspname::text AS schema, r.relname::text AS name, r.relkind::text AS kind,
            pg_get_userbyid(r.relowner)::text AS owner,
            r.relkind = 'r' AND r.relpersistence = 'p' AND NOT r.relispartition AS regular,
-           greatest(r.relpages, 0)::bigint * current_setting('block_size')::int AS bytes_estimate,
            r.relname ~ E'[ ;{}\\n\\t=()]' OR n.nspname ~ ' ' AS forbidden_name,
            coalesce(c.forbidden, '{}') AS forbidden, coalesce(c.unsupported, '{}') AS unsupported,
            coalesce(k.keys, false) AS keys, coalesce(k.fit, false) AS fit_keys,

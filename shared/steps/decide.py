@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 
-from shared.decisions import readiness
+from shared.decisions import allowed, readiness
 from shared.decisions import run as deciding
+from shared.decisions.login import is_rotation_due, login_of
 from shared.decisions.run import Decision, Examine, Prepare, Refuse, Release, Wait
 from shared.desired.intent import MirrorIntent
 from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
 from shared.fabric import workspace as fabric_workspace
+from shared.fabric.facts import WorkspaceFacts
 from shared.platform import logs, reasons
 from shared.platform.errors import MirrorError, Unavailable
 from shared.platform.reasons import Reason
@@ -25,7 +27,6 @@ from shared.source import server as flexible_server
 from shared.source.facts import ServerFacts
 from shared.source.parameters import Parameter
 from shared.steps import credentials, inside
-from shared.steps.login import is_rotation_due
 
 LOOK_SECONDS = 15.0
 """Seconds between two looks at a server whose state has to change first."""
@@ -38,9 +39,11 @@ async def decide(id: ServerId, run: str) -> Decision:
 
     Raises `Unavailable` for a server whose state has to change first.
     """
-    facts, row, mirrors = await asyncio.gather(
-        flexible_server.observe(id), store.read_server(id), store.list_mirrors_of(id)
-    )
+    row = await store.read_server(id)
+    if foreign := deciding.if_not_allowed(id, row, settings()):
+        log.info("%s: the server's subscription is not allowed.", type(foreign).__name__)
+        return foreign
+    facts, mirrors = await asyncio.gather(flexible_server.observe(id), store.list_mirrors_of(id))
     decision = await _decide(id, facts, row, mirrors, run)
     if not isinstance(decision, Refuse):
         log.info("%s: %s", type(decision).__name__, decision.why)
@@ -50,7 +53,7 @@ async def decide(id: ServerId, run: str) -> Decision:
 async def _decide(
     id: ServerId, facts: ServerFacts | None, row: ServerRow | None, mirrors: Sequence[MirrorRow], run: str
 ) -> Decision:
-    decision = deciding.look(facts, row, mirrors, is_rotation_due(row), settings())
+    decision = deciding.look(facts, row, mirrors, _is_rotation_due(row), settings())
     match decision:
         case Examine(facts=present, intent=intent):
             return await _examine(present, intent, row, mirrors, run)
@@ -61,7 +64,7 @@ async def _decide(
                 code=reason.code,
                 remedy=reason.remedy,
                 retry_after=LOOK_SECONDS,
-                patience=settings().server_wait_minutes * 60,
+                patience=settings().limits.server_wait_minutes * 60,
             )
         case Release(fingerprint=fingerprint):
             await store.update_server(id, run=run, phase="Releasing", reasons=(), fingerprint=fingerprint)
@@ -74,7 +77,7 @@ async def _examine(
     facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None, mirrors: Sequence[MirrorRow], run: str
 ) -> Prepare | Refuse:
     found = await report(facts, intent, row)
-    decision = deciding.after_report(facts, intent, row, mirrors, found, is_rotation_due(row), settings())
+    decision = deciding.after_report(facts, intent, row, mirrors, found, _is_rotation_due(row), settings())
     noted: dict[str, Any] = {
         "run": run,
         "report": msgspec.json.encode(found).decode(),
@@ -94,8 +97,8 @@ async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None
     parameters, (workspace, problem), (offered, refused), secret, (used, inside_facts) = await asyncio.gather(
         _parameters(facts),
         _or_reason(_workspace(intent.workspace, facts.principal_id.lower())),
-        _or_reason(fabric_connection.discover(gateway, settings().fabric_credentials)),
-        credentials.is_secret_kept(),
+        _or_reason(fabric_connection.discover(gateway, login_of(settings()).credential_type)),
+        credentials.is_client_secret_there(),
         inside.look(facts, databases, intent),
     )
     return readiness.check(
@@ -116,13 +119,19 @@ async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None
     )
 
 
+def _is_rotation_due(row: ServerRow | None) -> bool:
+    return is_rotation_due(row, login_of(settings()).role)
+
+
 async def _parameters(facts: ServerFacts) -> dict[str, Parameter]:
     """The server's parameters; Azure tells those of a running server only."""
     return await flexible_server.parameters(facts.id) if facts.state == "Ready" else {}
 
 
-async def _workspace(workspace: str, server: str) -> fabric_workspace.WorkspaceFacts | None:
-    return await fabric_workspace.observe(workspace, server) if workspace in settings().allowed_workspaces else None
+async def _workspace(workspace: str, server: str) -> WorkspaceFacts | None:
+    if allowed.workspace_problem(workspace, settings()):
+        return None
+    return await fabric_workspace.observe(workspace, server)
 
 
 async def _or_reason[T](asked: Awaitable[T]) -> tuple[T | None, Reason | None]:

@@ -22,7 +22,7 @@ async def slots_in_use(facts: ServerFacts) -> Used:
     """Slots and WAL senders that others than our running mirrors use. Raises like `connect`."""
     mirrored = [row.database for row in await store.list_mirrors_of(facts.id) if row.phase == "Running"]
     async with connect(facts.host, MAINTENANCE_DATABASE) as connection:
-        return await slots.slots_in_use(connection, settings().fabric_role, mirrored)
+        return await slots.slots_in_use(connection, settings().login.role, mirrored)
 
 
 async def look(
@@ -50,12 +50,12 @@ async def _database(host: str, database: str, intent: MirrorIntent) -> DatabaseF
         async with connect(host, database) as connection:
             tracked = await slots.tracked_publications(connection)
             report = await tables.report(connection, chosen(intent, database))
-            takeover = await ownership.plan_take(connection, settings().fabric_role, report.eligible)
+            takeover = await ownership.plan_take(connection, settings().login.role, report.eligible)
     except MirrorError as error:
         if error.retryable:
             raise
         return DatabaseFacts(name=database, problem=reasons.of(error))
-    others = tuple(publication.name for publication in tracked if publication.owner != settings().fabric_role)
+    others = tuple(publication.name for publication in tracked if publication.owner != settings().login.role)
     return DatabaseFacts(name=database, tables=report, mirrored_by_others=others, not_takeable=takeover.not_takeable)
 
 

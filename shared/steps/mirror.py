@@ -7,18 +7,19 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from shared.decisions import start as deciding
+from shared.decisions.login import mark
 from shared.decisions.start import Advance
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import TableName
 from shared.fabric import connection as fabric_connection
 from shared.fabric import definition as definitions
 from shared.fabric import mirror as mirrored_database
-from shared.fabric.mirror import MirrorStatus
+from shared.fabric.facts import MirrorStatus
 from shared.platform.errors import Blocked, MirrorError, NotFound, Unavailable
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow
-from shared.steps import credentials, login
+from shared.steps import credentials
 from shared.steps.release import leave_workspace
 
 
@@ -28,21 +29,21 @@ async def ensure_connection(id: ServerId, database: str, host: str, gateway: str
     `rotation`: the last new password or secret that was asked for. `gateway`: by which one Fabric comes in, or empty.
     One that comes in otherwise stays until the mirror is led to the new one.
     """
-    row, wanted = await _row(id, database), await credentials.for_fabric(id)
+    row, given = await _row(id, database), await credentials.for_fabric(id)
+    present = mark(rotation, given.version)
     found = await fabric_connection.ensure(
         fabric_connection.name_of(id, database, gateway),
         host,
         database,
-        wanted.credentials,
+        given.credentials,
         gateway=gateway,
         recorded=row.connection,
-        renewed=row.login != login.mark(wanted, rotation),
+        renewed=row.login != present,
     )
     superseded = tuple(sorted({*row.superseded, row.connection} - {found.id, ""}))
-    given = login.mark(wanted, rotation)
-    await store.update_mirror(id, database, connection=found.id, login=given, superseded=superseded)
-    if settings().connection_group:
-        await fabric_connection.share(found.id, settings().connection_group)
+    await store.update_mirror(id, database, connection=found.id, login=present, superseded=superseded)
+    if settings().fabric.connection_group:
+        await fabric_connection.share(found.id, settings().fabric.connection_group)
     return found.created
 
 
@@ -61,8 +62,8 @@ async def ensure_mirror(
         row = await store.update_mirror(id, database, workspace=workspace, item="", item_name="", phase="Preparing")
     found = await mirrored_database.ensure(
         workspace,
-        definitions.definition(row.connection, database, chosen, retention_days=settings().retention_days),
-        name=mirrored_database.display_name(settings().mirror_name, id, database),
+        definitions.definition(row.connection, database, chosen, retention_days=settings().fabric.retention_days),
+        name=mirrored_database.display_name(settings().fabric.mirror_name, id, database),
         mark=fabric_connection.name_of(id, database),
         recorded=row.item,
         adopt=adopt,

@@ -1,4 +1,4 @@
-"""One look at mirrors, from Fabric and PostgreSQL. A side that can't be seen is the reason why; that is no error."""
+"""One look at mirrors, from Fabric and PostgreSQL. If the app can't see a side, it has the reason instead, no error."""
 
 from __future__ import annotations
 
@@ -8,100 +8,93 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from shared.decisions.health import MIB, classify
-from shared.decisions.observation import FabricSide, Observation, SourceSide, known_slot
+from shared.decisions.health import is_suspect
+from shared.decisions.observation import FabricSide, Observation, SourceSide, earlier_slot, failed, pick, refused
 from shared.decisions.sweep import needs_details
 from shared.fabric import mirror as fabric_mirror
-from shared.platform import reasons
-from shared.platform.errors import MirrorError, NotFound
+from shared.platform.errors import MirrorError
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
-from shared.records.rows import HealthRow, MirrorRow
-from shared.source.slots import Slot, TrackedPublication
+from shared.records.columns import Watched
+from shared.records.rows import Remembered
 from shared.steps import unexpected
 from shared.steps.server_view import ServerView
 
 QUIET_SECONDS = 10.0
-"""Seconds without a look that ends, after which what was seen so far is handed on. The quota causes shorter ones."""
-ITEM_GONE = frozenset({"ItemNotFound", "EntityNotFound"})
+"""Seconds in which no look ends, after which the observations so far are handed on. Pauses of the quota are shorter."""
 
 
-async def observe(mirrors: Sequence[MirrorRow], latest: Mapping[str, HealthRow]) -> AsyncIterator[list[Observation]]:
-    """How mirrors (those that have their item) are now. `latest`: what was last seen of each, by its item.
+async def observe(mirrors: Sequence[Watched], latest: Mapping[str, Remembered]) -> AsyncIterator[list[Observation]]:
+    """How mirrors are now. `latest`: the row before of each mirror, by its mirrored database's id.
 
-    In one list as a rule. Mirrors whose server keeps a look waiting come in later ones, so that nobody waits for them.
+    As a rule all observations come in one list. Those of servers that keep a look waiting come in later lists, so that
+    no other mirror waits for them.
     """
     views = {mirror.server: ServerView(mirror.server, mirror.host) for mirror in mirrors}
     looks = {asyncio.create_task(_one(m, latest.get(m.item), views[m.server])) for m in mirrors}
     try:
-        seen: list[Observation] = []
+        observations: list[Observation] = []
         while looks:
             done, looks = await asyncio.wait(looks, timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            seen += [look.result() for look in done]
-            if seen and not (done and looks):
-                yield seen
-                seen = []
+            observations += [look.result() for look in done]
+            if observations and not (done and looks):
+                yield observations
+                observations = []
     finally:
         for look in looks:
             look.cancel()
 
 
-async def _one(mirror: MirrorRow, seen: HealthRow | None, view: ServerView) -> Observation:
+async def _one(mirror: Watched, previous: Remembered | None, view: ServerView) -> Observation:
     try:
-        return await _look(mirror, seen, view)
+        return await _look(mirror, previous, view)
     except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
-        return unexpected.nothing(mirror, error)
+        return failed(mirror, datetime.now(UTC), unexpected.reason(mirror.server, error))
 
 
-async def _look(mirror: MirrorRow, seen: HealthRow | None, view: ServerView) -> Observation:
-    """A glance at its tables in Fabric and its slot; and at the rest when that is due or something looks wrong."""
-    fabric, source = await asyncio.gather(_told(mirror, _tables(mirror)), _slot(mirror, seen, view))
+async def _look(mirror: Watched, previous: Remembered | None, view: ServerView) -> Observation:
+    """A glance at its tables in Fabric and at its slot; and a look at the rest if that is due or something is wrong."""
+    fabric, source = await asyncio.gather(_answer(mirror, _tables(mirror)), _slot(mirror, previous, view))
     glance = Observation(mirror=mirror, at=datetime.now(UTC), fabric=fabric, source=source)
-    if not needs_details(mirror, seen, glance.at, settings()) and not _is_suspect(glance):
+    if not needs_details(mirror, previous, glance.at, settings()) and not is_suspect(glance, settings()):
         return glance
-    source = await _with_details(mirror, seen, source, view)
+    source = await _with_details(mirror, previous, source, view)
     if isinstance(fabric, FabricSide) and not fabric.gone:
-        asked = await _told(mirror, _with_status(mirror, fabric))
-        fabric = msgspec.structs.replace(fabric, unseen=asked) if isinstance(asked, Reason) else asked
+        answer = await _answer(mirror, _with_status(mirror, fabric))
+        fabric = msgspec.structs.replace(fabric, unseen=answer) if isinstance(answer, Reason) else answer
     return Observation(mirror=mirror, at=datetime.now(UTC), fabric=fabric, source=source)
 
 
-def _is_suspect(glance: Observation) -> bool:
-    slot = glance.source.slot if isinstance(glance.source, SourceSide) else None
-    waits = slot is not None and slot.lag_bytes > settings().lag_warn_mib * MIB
-    return waits or classify(glance, settings()).level != "Healthy"
-
-
-async def _told(mirror: MirrorRow, look: Awaitable[FabricSide]) -> FabricSide | Reason:
+async def _answer(mirror: Watched, question: Awaitable[FabricSide]) -> FabricSide | Reason:
+    """What Fabric answers, or why it does not."""
     try:
-        return await look
+        return await question
     except MirrorError as error:
-        gone = isinstance(error, NotFound) and error.code in ITEM_GONE
-        return FabricSide(gone=True) if gone else reasons.of(error)
+        return refused(error)
     except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
         return unexpected.reason(mirror.server, error)
 
 
-async def _tables(mirror: MirrorRow) -> FabricSide:
+async def _tables(mirror: Watched) -> FabricSide:
     return FabricSide(tables=await fabric_mirror.tables_status(mirror.workspace, mirror.item))
 
 
-async def _with_status(mirror: MirrorRow, side: FabricSide) -> FabricSide:
+async def _with_status(mirror: Watched, side: FabricSide) -> FabricSide:
     return msgspec.structs.replace(side, status=await fabric_mirror.status(mirror.workspace, mirror.item))
 
 
-async def _slot(mirror: MirrorRow, seen: HealthRow | None, view: ServerView) -> SourceSide | Reason:
-    found = await view.slots()
-    if isinstance(found, Reason):
-        return found
-    side = pick(mirror.item, found.get(mirror.database, ()), (), known=known_slot(mirror, seen))
-    return msgspec.structs.replace(side, storage_gib=seen.storage_gib if seen else None)
+async def _slot(mirror: Watched, previous: Remembered | None, view: ServerView) -> SourceSide | Reason:
+    slots = await view.slots()
+    if isinstance(slots, Reason):
+        return slots
+    side = pick(mirror.item, slots.get(mirror.database, ()), (), earlier=earlier_slot(mirror, previous))
+    return msgspec.structs.replace(side, storage_gib=previous.storage_gib if previous else None)
 
 
 async def _with_details(
-    mirror: MirrorRow, seen: HealthRow | None, side: SourceSide | Reason, view: ServerView
+    mirror: Watched, previous: Remembered | None, side: SourceSide | Reason, view: ServerView
 ) -> SourceSide | Reason:
-    """With what the database tells. Whether a slot is gone, or only called otherwise now, nothing else does."""
+    """The side, with what the database tells. Only the database tells whether a slot is gone or has another name."""
     slots = await view.slots()
     if isinstance(side, Reason) or isinstance(slots, Reason):
         return side
@@ -109,20 +102,6 @@ async def _with_details(
     size = size or side.storage_gib
     if isinstance(details, Reason):
         return msgspec.structs.replace(side, storage_gib=size, unseen=details) if side.slot else details
-    known = known_slot(mirror, seen)
-    found = pick(mirror.item, slots.get(mirror.database, ()), details.publications, known=known)
-    return SourceSide(found.slot, found.publication, details.tables, size)
-
-
-def pick(item: str, found: Sequence[Slot], tracked: Sequence[TrackedPublication], *, known: str = "") -> SourceSide:
-    """The slot and the publication of a mirrored database among those of its source.
-
-    The publication ships to the item's place in OneLake, and the slot bears its name, which is `known` from an earlier
-    look. Where nothing tells, a database with a single slot has it for the mirror.
-    """
-    publication = next((p for p in tracked if item.lower() in p.destination_path.lower()), None)
-    name = publication.name if publication else known
-    slot = next((s for s in found if s.name == name), None)
-    if slot is None and not name and len(found) == 1:
-        slot = found[0]
-    return SourceSide(slot, publication)
+    earlier = earlier_slot(mirror, previous)
+    picked = pick(mirror.item, slots.get(mirror.database, ()), details.publications, earlier=earlier)
+    return SourceSide(picked.slot, picked.publication, details.tables, size)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from shared.decisions.login import PasswordLogin, login_of
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import NotTakeable, TableName, Takeover
 from shared.fabric import workspace as fabric_workspace
@@ -39,15 +40,14 @@ async def prepare_database(id: ServerId, database: str, host: str, chosen: Seque
     What the tables were like is kept before the first of them is taken. Raises `Blocked` with the exact statements
     where the app may not do something itself.
     """
-    name = settings().fabric_role
+    name = settings().login.role
     async with connect(host, database) as connection:
         eligible = (await tables.report(connection, chosen or None)).eligible
         schemas = {table.schema for table in eligible}
         takeover = await ownership.plan_take(connection, name, eligible)
         _require_takeable(takeover.not_takeable)
         await _keep(id, database, host, takeover)
-        granted = await role.ensure_database(connection, name, schemas)
-        _require_granted(granted.missing)
+        _require_granted(await role.ensure_database(connection, name, schemas))
         await ownership.apply_take(connection, takeover)
     await _verify(id, database, host, schemas, eligible)
 
@@ -80,13 +80,13 @@ async def _keep(id: ServerId, database: str, host: str, takeover: Takeover) -> N
     earlier = row.takeover if row else None
     kept = takeover.after(earlier) if takeover.tables or earlier else None
     phase = row.phase if row and row.phase in ("Running", "Starting") else "Preparing"
-    secret = credentials.kept_as(id)
+    secret = login_of(settings()).secret_of(id)
     await store.update_mirror(id, database, host=host, secret=secret, takeover=kept, phase=phase)
 
 
 async def _verify(id: ServerId, database: str, host: str, schemas: set[str], eligible: tuple[TableName, ...]) -> None:
     """Look at it all once more, as the fabric role itself."""
-    name = settings().fabric_role
+    name = settings().login.role
     async with _as_role(id, database, host) as connection:
         lacking = await role.verify(connection, schemas, eligible)
     if lacking:
@@ -100,8 +100,9 @@ async def _verify(id: ServerId, database: str, host: str, schemas: set[str], eli
 @asynccontextmanager
 async def _as_role(id: ServerId, database: str, host: str) -> AsyncIterator[Connection]:
     """Be the fabric role: with its password, or where only a principal can log in as it, as somebody that may be it."""
-    name = settings().fabric_role
-    if settings().fabric_credentials == "Basic":
+    login = login_of(settings())
+    name = login.role
+    if isinstance(login, PasswordLogin):
         password = await credentials.password(id)
         async with connect_as(host, database, name, password.value) as connection:
             yield connection

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from shared.decisions.login import password_name
 from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
 from shared.fabric import mirror as mirrored_database
@@ -19,7 +20,6 @@ from shared.records.rows import MirrorRow
 from shared.source import ownership, role, slots
 from shared.source import server as flexible_server
 from shared.source.connection import MAINTENANCE_DATABASE, connect
-from shared.steps.credentials import secret_name
 from shared.steps.prepare import still_members
 
 PARAMETERS_LEFT = Reason(
@@ -44,7 +44,7 @@ async def release_database(id: ServerId, database: str) -> None:
     row = await store.read_mirror(id, database)
     if row is None:
         return
-    name = settings().fabric_role
+    name = settings().login.role
     try:
         async with connect(row.host, database) as connection:
             await slots.stop_publications(connection, name)
@@ -60,7 +60,7 @@ async def leave_workspace(row: MirrorRow) -> None:
     """Stop the mirror, and keep or delete the mirrored database by the setting."""
     if row.item:
         await mirrored_database.stop(row.workspace, row.item)
-        if settings().release_mirror == "delete":
+        if settings().fabric.release_mirror == "delete":
             await mirrored_database.delete(row.workspace, row.item)
 
 
@@ -71,7 +71,7 @@ async def release_server(id: ServerId) -> tuple[Reason, ...]:
         async with connect(facts.host, MAINTENANCE_DATABASE) as connection:
             await role.drop_role(connection, row.role, recorded=True)
         await store.update_server(id, role="")
-    await secrets.delete(secret_name(id))
+    await secrets.delete(password_name(id))
     return (PARAMETERS_LEFT,)
 
 
@@ -81,7 +81,7 @@ async def forget_server(id: ServerId) -> None:
     for row in await store.list_mirrors_of(id):
         await _leave_fabric(row)
         await store.delete_mirror(id, row.database)
-    await secrets.delete(secret_name(id))
+    await secrets.delete(password_name(id))
     await store.delete_server(id)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from shared.decisions import readiness
+from shared.decisions import allowed, readiness
 from shared.desired import intent as desired
 from shared.desired.intent import TagWish, Wish
 from shared.desired.server_id import ServerId
-from shared.platform.errors import Conflict, NotFound
+from shared.platform.errors import Conflict, NotAllowed, NotFound
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import store
@@ -65,7 +65,7 @@ async def ask(id: ServerId, body: bytes) -> None:
     """Keep the wish in the body of a request. Raises `InvalidInput`, `NotFound`, and `Conflict` naming a tag."""
     wish = desired.read_body(body)
     facts = await _observed(id)
-    desired.check_request(wish, _tags(facts), settings().tag_prefix)
+    desired.check_request(wish, _tags(facts), settings().scope.tag_prefix)
     unknown = [name for name in wish.databases if name not in facts.databases] if facts.state == "Ready" else []
     if unknown:
         raise NotFound(
@@ -82,9 +82,9 @@ async def withdraw(id: ServerId) -> None:
     if row is None:
         raise _unknown(id)
     facts = await flexible_server.observe(id)
-    tags = desired.read_tags(facts.tags, settings().tag_prefix) if facts else TagWish()
+    tags = desired.read_tags(facts.tags, settings().scope.tag_prefix) if facts else TagWish()
     if tags.state:
-        prefix = settings().tag_prefix
+        prefix = settings().scope.tag_prefix
         raise Conflict(
             f"The tag {prefix} on server {id.name!r} wants it mirrored.",
             code="WantedByTag",
@@ -112,11 +112,13 @@ async def rotate(id: ServerId) -> None:
 
 
 async def reseed(workspace: str, item: str) -> ServerId:
-    """Note that a mirror is to be stopped and started anew, which copies every table again; the server it belongs to.
+    """Note that a mirror is to be stopped and started again, which copies every table. Returns its server.
 
     Both are GUIDs in lower case.
     """
     health = await store.read_health(workspace, item)
+    if health and (problem := _restart_problem(health.server, workspace)):
+        raise NotAllowed(problem.message, code=problem.code, remedy=problem.remedy)
     if health is None or not await store.ask_for_restart(health.server, health.database, item):
         raise NotFound(
             f"There is no mirror {item} in workspace {workspace}, or it was never looked at.",
@@ -126,8 +128,13 @@ async def reseed(workspace: str, item: str) -> ServerId:
     return health.server
 
 
+def _restart_problem(server: ServerId, workspace: str) -> Reason | None:
+    """Why a mirror may not be restarted, which copies its tables; None: it may."""
+    return allowed.server_problem(server, settings()) or allowed.workspace_problem(workspace, settings())
+
+
 async def describe(id: ServerId, running: bool) -> ServerState:
-    """What is known of a server. `running`: whether a run is on. Raises `NotFound` when nobody asked for it yet."""
+    """What is known of a server. `running`: whether a run is under way. Raises `NotFound` for an unknown one."""
     row = await store.read_server(id)
     if row is None and not running:
         raise _unknown(id)
@@ -164,12 +171,12 @@ async def _observed(id: ServerId) -> ServerFacts:
 
 
 def _tags(facts: ServerFacts) -> TagWish:
-    return desired.read_tags(facts.tags, settings().tag_prefix)
+    return desired.read_tags(facts.tags, settings().scope.tag_prefix)
 
 
 def _unknown(id: ServerId) -> NotFound:
     return NotFound(
         f"Nobody has asked for server {id.name!r} to be mirrored.",
         code="NotMirrored",
-        remedy=f"Set the tag {settings().tag_prefix} to enabled, or PUT its mirroring.",
+        remedy=f"Set the tag {settings().scope.tag_prefix} to enabled, or PUT its mirroring.",
     )

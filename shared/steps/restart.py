@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+from shared.decisions import parameters as server_parameters
 from shared.decisions import restart as deciding
+from shared.decisions.login import is_rotation_due, login_of
 from shared.decisions.restart import Verdict
 from shared.decisions.run import Asked
-from shared.desired.intent import RestartPolicy
 from shared.desired.server_id import ServerId
 from shared.platform import logs
 from shared.platform.errors import Blocked, NotFound
-from shared.platform.settings import settings
-from shared.records import announcing, store
-from shared.source import parameters as server_parameters
+from shared.platform.settings import RestartPolicy, settings
+from shared.records import store
 from shared.source import server as flexible_server
-from shared.steps.login import is_rotation_due
+from shared.steps import announce
 
 log = logs.logger(__name__)
 
@@ -42,7 +42,7 @@ async def decide(id: ServerId, policy: RestartPolicy, waiting: tuple[str, ...], 
 async def record_waiting(id: ServerId, verdict: Verdict) -> None:
     """Note in the server's row what is waited for."""
     reason = deciding.waiting_reason(id, verdict)
-    await announcing.tell(await store.update_server(id, phase="Waiting", reasons=(reason,)))
+    await announce.tell(await store.update_server(id, phase="Waiting", reasons=(reason,)))
 
 
 async def record_preparing(id: ServerId) -> None:
@@ -60,7 +60,9 @@ async def is_still_waiting(id: ServerId, fingerprint: str, asked: Asked) -> bool
     facts, row, mirrors = await asyncio.gather(
         flexible_server.observe(id), store.read_server(id), store.list_mirrors_of(id)
     )
-    why = deciding.why_superseded(facts, row, mirrors, asked, fingerprint, is_rotation_due(row), settings())
+    why = deciding.why_superseded(
+        facts, row, mirrors, asked, fingerprint, is_rotation_due(row, login_of(settings()).role), settings()
+    )
     if not why and not await pending(id):
         why = "no parameter waits for a restart any more"
     if why:

@@ -16,11 +16,11 @@ async def candidates() -> list[ServerId]:
     """The servers of all allowed subscriptions that need a look, in order."""
     rows = {row.id: row async for row in store.list_servers()}
     tags: dict[ServerId, dict[str, str]] = {}
-    for subscription in settings().allowed_subscriptions:
+    for subscription in settings().scope.subscriptions:
         tags |= {id: of_server async for id, of_server in flexible_server.list_servers(subscription)}
     servers: list[ServerId] = []
     for id in sorted(rows.keys() | tags.keys()):
-        if why := why_look(tags.get(id), rows.get(id), settings()):
+        if why := why_look(id, tags.get(id), rows.get(id), settings()):
             with logs.about(server=id.key):
                 log.info("The resync looks at the server again, since %s.", why)
             servers.append(id)

@@ -1,6 +1,6 @@
 """What one flexible server tells of all its mirrors, over one connection at a time.
 
-The slots of all databases come from a single connection; the tables of a database need one of their own.
+One connection tells the slots of all databases. The tables of a database take a connection to that database.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import psycopg
 
+from shared.decisions.observation import not_ready
 from shared.desired.server_id import ServerId
 from shared.platform import reasons
 from shared.platform.errors import MirrorError
@@ -18,7 +19,7 @@ from shared.platform.reasons import Reason
 from shared.source import server as flexible_server
 from shared.source import slots, tables
 from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
-from shared.source.slots import Slot, TrackedPublication
+from shared.source.facts import Slot, TableStatus, TrackedPublication
 from shared.steps import unexpected
 
 LONGEST_LOOK = 30.0
@@ -30,14 +31,14 @@ type Slots = dict[str, tuple[Slot, ...]]
 
 
 class Details(msgspec.Struct, frozen=True):
-    """What only the database itself tells."""
+    """What only a connection to the database tells."""
 
     publications: tuple[TrackedPublication, ...]
-    tables: tuple[tables.TableStatus, ...]
+    tables: tuple[TableStatus, ...]
 
 
 class ServerView:
-    """One server during one look. What every mirror of it needs is asked once. What could not be seen is the reason."""
+    """One server during one look, asked once for what all its mirrors need. A failed question gives a reason."""
 
     def __init__(self, id: ServerId, host: str):
         self.id, self.host = id, host
@@ -47,13 +48,13 @@ class ServerView:
         self._size: asyncio.Task[tuple[str, int | None]] | None = None
 
     async def slots(self) -> Slots | Reason:
-        """The slots of every database. The reason tells the server's state if that explains why not."""
+        """The slots of every database. The reason tells the server's state if that explains why there is no answer."""
         if self._slots is None:
             self._slots = asyncio.create_task(self._look_at_slots())
         return await self._slots
 
     async def storage_gib(self) -> int | None:
-        """The size of its storage; None: Azure Resource Manager did not tell."""
+        """The size of its storage; None: Azure Resource Manager did not tell it."""
         return (await self._state_and_size())[1]
 
     async def details(self, database: str) -> Details | Reason:
@@ -66,14 +67,11 @@ class ServerView:
         return await self._ask(database, look)
 
     async def _look_at_slots(self) -> Slots | Reason:
-        found = await self._ask(MAINTENANCE_DATABASE, slots.slots_by_database)
-        if isinstance(found, Reason):
+        answer = await self._ask(MAINTENANCE_DATABASE, slots.slots_by_database)
+        if isinstance(answer, Reason):
             state, _ = await self._state_and_size()
-            if state not in ("", "Ready"):
-                return Reason(
-                    "ServerNotReady", f"Server {self.id.name!r} is {state}.", "Start it, or wait until it is."
-                )
-        return found
+            return not_ready(self.id, state, answer)
+        return answer
 
     async def _ask[T](self, database: str, look: Callable[[Connection], Awaitable[T]]) -> T | Reason:
         async with self._turn:
@@ -94,8 +92,8 @@ class ServerView:
             finally:
                 self._taken += asyncio.get_running_loop().time() - begun
 
-    def _unknown(self, told: str) -> Reason:
-        return Reason("SourceUnknown", f"PostgreSQL at {self.host} {told}.")
+    def _unknown(self, what: str) -> Reason:
+        return Reason("SourceUnknown", f"PostgreSQL at {self.host} {what}.")
 
     async def _state_and_size(self) -> tuple[str, int | None]:
         if self._size is None:

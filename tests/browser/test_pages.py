@@ -112,7 +112,7 @@ def test_the_page_of_a_mirror(app: Seeded, tab: Watched):
     expect(page.locator("#failing")).to_contain_text("1 table fails of 18")
     expect(page.locator("#failing")).to_contain_text("ReplicaIdentityChanged")
     for name in (
-        r"^Level over the last 24 hours: 1 change, Degraded at last",
+        r"^Level over the last 24 hours: 1 change, Degraded at the end",
         r"^Latency over",
         r"^WAL retained",
         "^Rows",

@@ -71,7 +71,7 @@ async def test_a_vault_that_refuses_says_which_role_is_missing(stack: Stack, nam
     await secrets.ensure(name, TAGS)
     fault = {"operation": operation, "status": 403, "code": "Forbidden", "message": "Caller is not authorized."}
     stack.control("keyvault", "POST", "faults", fault)
-    at = f"at secret '{name}' of {settings().key_vault_url}: .*Caller is not authorized"
+    at = f"at secret '{name}' of {settings().services.key_vault}: .*Caller is not authorized"
     with pytest.raises(errors.NotAllowed, match=f"Key Vault refused the app's identity {at}") as refused:
         await OPERATIONS[operation](name)
     assert "Key Vault Secrets Officer" in refused.value.remedy

@@ -54,8 +54,7 @@ async def prepare(app: Application) -> Takeover:
     async with creator(app) as found:
         await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
     async with identity(app) as found:
-        granted = await role.ensure_database(found, app.fabric, SCHEMAS)
-        assert granted.missing == ()
+        assert await role.ensure_database(found, app.fabric, SCHEMAS) == ()
         report = await tables.report(found)
         takeover = await ownership.plan_take(found, app.fabric, (*report.eligible, TableName(ODD, LONG)))
         assert takeover.not_takeable == ()
@@ -69,7 +68,7 @@ async def release(app: Application, takeover: Takeover) -> None:
         await ownership.give_back(found, takeover)
         await role.release_database(found, app.fabric)
     async with creator(app) as found:
-        assert await role.drop_role(found, app.fabric)
+        await role.drop_role(found, app.fabric)
 
 
 def members(app: Application) -> set[str]:
@@ -304,9 +303,9 @@ async def test_names_the_statement_for_a_table_that_it_may_not_take(
     app = create_application(postgres, within_reach=False)
     async with identity(app) as found:
         await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
-        granted = await role.ensure_database(found, app.fabric, ["sales"])
-        assert [missing.subject for missing in granted.missing] == ["USAGE ON SCHEMA sales", "CREATE ON SCHEMA sales"]
-        assert app.owner in granted.missing[0].run_as
+        lacking = await role.ensure_database(found, app.fabric, ["sales"])
+        assert [missing.subject for missing in lacking] == ["USAGE ON SCHEMA sales", "CREATE ON SCHEMA sales"]
+        assert app.owner in lacking[0].run_as
         takeover = await ownership.plan_take(found, app.fabric, [TableName("sales", "orders")])
         assert takeover.tables == ()
         (refused,) = takeover.not_takeable
@@ -314,10 +313,10 @@ async def test_names_the_statement_for_a_table_that_it_may_not_take(
         assert refused.run_as == (postgres.administrator,)
         with postgres.connect() as administrator:
             administrator.execute(refused.statement)
-        for missing in granted.missing:
+        for missing in lacking:
             with app.connect(app.owner) as owner:
                 owner.execute(missing.statement)
-        assert (await role.ensure_database(found, app.fabric, ["sales"])).missing == ()
+        assert await role.ensure_database(found, app.fabric, ["sales"]) == ()
         before = dump(app)
         takeover = await ownership.plan_take(found, app.fabric, [TableName("sales", "orders")])
         await ownership.apply_take(found, takeover)
@@ -332,7 +331,7 @@ async def test_tables_of_the_servers_own_administrator_are_taken_once_it_hands_t
         administrator.execute("CREATE TABLE public.settings (id serial PRIMARY KEY)")
         async with creator(app) as found:
             await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
-            assert (await role.ensure_database(found, app.fabric, ["public"])).missing == ()
+            assert await role.ensure_database(found, app.fabric, ["public"]) == ()
             takeover = await ownership.plan_take(found, app.fabric, [TableName("public", "settings")])
             (refused,) = takeover.not_takeable
             assert refused.statement == 'ALTER TABLE "public"."settings" OWNER TO "azure_pg_admin";'
@@ -354,7 +353,7 @@ async def test_tables_of_the_identity_itself_are_taken_and_given_back(app: Appli
     async with identity(app) as found:
         await found.execute("CREATE SCHEMA own")
         await found.execute("CREATE TABLE own.things (id serial PRIMARY KEY)")
-        assert (await role.ensure_database(found, app.fabric, ["own"])).missing == ()
+        assert await role.ensure_database(found, app.fabric, ["own"]) == ()
         before = dump(app)
         takeover = await ownership.plan_take(found, app.fabric, [TableName("own", "things")])
         await ownership.apply_take(found, takeover)

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from local.stack import Stack
+from shared.decisions import parameters as server_parameters
 from shared.desired.changes import (
     AddAdministrator,
     Change,
@@ -25,7 +26,7 @@ from shared.desired.server_id import ServerId
 from shared.platform import clients
 from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
 from shared.source import connection, server, slots
-from shared.source import parameters as server_parameters
+from shared.source.parameters import Used
 from tests.component.app import IDENTITY, app_environment
 from tests.component.azure_resource_manager import change, create_server, server_path
 
@@ -127,7 +128,7 @@ async def test_the_app_becomes_an_administrator_and_gets_in_with_its_token(stack
         assert row == {"me": IDENTITY, "path": "pg_catalog"}
         assert await slots.tracked_publications(found) == ()
         assert found.info.dbname not in await slots.slots_by_database(found)
-        assert await slots.slots_in_use(found, "fabric_user", []) == server_parameters.Used(0, 0)
+        assert await slots.slots_in_use(found, "fabric_user", []) == Used(0, 0)
     with pytest.raises(NotFound, match="no database 'nothing'"):
         async with connection.connect(facts.host, "nothing"):
             pass

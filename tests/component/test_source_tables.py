@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from psycopg import sql
 
 from shared.desired.takeover import TableName
 from shared.source import connection, tables
 from shared.source.connection import Connection
+from shared.source.facts import TABLE_LIMIT, TableReport
 from tests.component.application import IDENTITY, PASSWORD, prepare_server
 from tests.component.conftest import VERSIONS, Postgres
 from tests.component.test_azure_cdc import EXPECTED, TABLES
@@ -34,7 +34,7 @@ async def create(found: Connection, statements: str) -> None:
     await found.execute("RESET search_path")
 
 
-def codes(report: tables.TableReport) -> dict[str, tuple[str, set[str]]]:
+def codes(report: TableReport) -> dict[str, tuple[str, set[str]]]:
     return {table.name: (table.status, set(table.codes)) for table in report.tables}
 
 
@@ -102,14 +102,7 @@ async def test_of_more_than_500_tables_the_first_by_schema_and_name_are_mirrored
     )
     await found.execute("CREATE TABLE app.t000 (a json)")
     report = await tables.report(found)
-    assert len(report.eligible) == tables.LIMIT
+    assert len(report.eligible) == TABLE_LIMIT
     exceeded = [table for table in report.tables if "TABLE_LIMIT_EXCEEDED" in table.codes]
     assert [table.name for table in exceeded] == ["t501", "t502"]
     assert "500" in exceeded[0].message
-
-
-async def test_sizes_are_those_of_the_last_analyze(found: Connection) -> None:
-    await found.execute("CREATE TABLE app.big AS SELECT i AS id FROM generate_series(1, 10000) i")
-    await found.execute(sql.SQL("ANALYZE app.big"))
-    (table,) = (await tables.report(found)).tables
-    assert table.bytes_estimate > 300_000

@@ -116,7 +116,7 @@ async def test_mirrors_are_listed_by_server_and_all_together() -> None:
     for name, database in (("pg-m1", "a"), ("pg-m1", "b"), ("pg-m2", "a")):
         await store.update_mirror(server(name), database, phase="Running")
     assert [row.database for row in await store.list_mirrors_of(server("pg-m1"))] == ["a", "b"]
-    everything = {(row.server.name, row.database) async for row in store.list_mirrors()}
+    everything = {(row.server.name, row.database) async for row in store.watched()}
     assert {("pg-m1", "a"), ("pg-m1", "b"), ("pg-m2", "a")} <= everything
 
 
@@ -127,14 +127,14 @@ async def test_a_record_too_large_is_refused_before_it_is_sent() -> None:
 
 
 async def test_health_keeps_the_latest_and_a_history_newest_first() -> None:
-    for minutes in (0, 5, 10):
-        await store.write_health([health("i1", minutes, level=f"L{minutes}"), health("i2", minutes)])
+    for minutes, level in ((0, "Healthy"), (5, "Stopped"), (10, "Degraded")):
+        await store.write_health([health("i1", minutes, level=level), health("i2", minutes)])
     latest = await store.read_health("w1", "i1")
     assert latest is not None
-    assert (latest.level, latest.retained_wal_bytes, latest.latency_seconds) == ("L10", 2**40, 3.0)
+    assert (latest.level, latest.retained_wal_bytes, latest.latency_seconds) == ("Degraded", 2**40, 3.0)
     assert latest.slot_active is True
-    assert [row.level async for row in glance.observations("i1", NOW)] == ["L10", "L5", "L0"]
-    assert [row.level async for row in glance.observations("i1", NOW + timedelta(minutes=5))] == ["L10", "L5"]
+    assert [row.level async for row in glance.observations("i1", NOW)] == ["Degraded", "Stopped", "Healthy"]
+    assert [row.level async for row in glance.observations("i1", NOW + timedelta(minutes=5))] == ["Degraded", "Stopped"]
 
 
 async def test_writing_the_same_observation_again_adds_nothing() -> None:
@@ -146,7 +146,7 @@ async def test_writing_the_same_observation_again_adds_nothing() -> None:
 async def test_many_mirrors_in_several_workspaces_and_pruning() -> None:
     rows = [health(f"many-{n}", n / 100, workspace=f"many-{n % 2}") for n in range(250)]
     await store.write_health(rows)
-    latest = [row.workspace async for row in store.latest(store.STANDING)]
+    latest = [row.workspace async for row in store.last_looks()]
     assert (latest.count("many-0"), latest.count("many-1")) == (125, 125)
     assert len([row async for row in glance.observations("many-7", NOW)]) == 1
     await store.delete_health("many-0", "many-2")
@@ -158,8 +158,17 @@ async def test_rows_that_are_too_large_for_one_transaction_are_written_in_severa
     words = (Reason("E", "é" * 8000),)
     rows = [msgspec.structs.replace(health(f"large-{n:02}", workspace="large"), reasons=words) for n in range(100)]
     await store.write_health(rows)
-    found = [row async for row in store.latest(store.REMEMBERED) if row.workspace == "large"]
+    found = await store.remembered((row.workspace, row.item) for row in rows)
     assert [(row.item, row.reasons) for row in found] == [(row.item, words) for row in rows]
+
+
+async def test_a_sweep_reads_long_reasons_as_a_whole() -> None:
+    words = tuple(Reason("E", "m" * 2500, "r" * 2500) for _ in range(10))
+    row = msgspec.structs.replace(health("wordy", workspace="wordy"), reasons=words)
+    await store.write_health([row])
+    assert [found.reasons for found in await store.remembered([("wordy", "wordy")])] == [words]
+    assert [found.reasons async for found in store.swept() if found.reasons[:1] == words[:1]] == [words]
+    assert [found.reasons for found in await glance.mirrors("wordy")] == [words]
 
 
 async def test_a_history_of_days_is_read_without_its_neighbours() -> None:

@@ -12,8 +12,8 @@ from local.application import Application
 from local.scenario import Operator, Server, acting_as
 from local.stack import PARTS
 from local.topology import SERVICE_PRINCIPAL, WORKSPACE_IDENTITY
+from shared.decisions.login import password_name
 from shared.desired import server_id
-from shared.steps.credentials import secret_name
 from tests import real_parts
 from tests.conftest import StackFactory
 from tests.e2e.lifecycle.story import (
@@ -69,7 +69,7 @@ def runs_without_a_password(operator: Operator, server: Server, application: App
         "SELECT rolcreatedb AND rolcreaterole AND rolreplication AS all_of_them FROM pg_roles WHERE rolname = %s", role,
     )  # fmt: skip
     assert attributes["all_of_them"]
-    assert password(operator, secret_name(server_id.parse(server.id))) is None
+    assert password(operator, password_name(server_id.parse(server.id))) is None
     assert application.inabilities() == {}
     assert operator.restarts(server) == 1
 

@@ -90,7 +90,7 @@ class Watched(msgspec.Struct):
         return [table["sourceTableName"] for table in tables if table["status"] == "Failed"]
 
     def restart_mirror(self) -> None:
-        """Restart the mirror over the app's door, which seeds its tables anew."""
+        """Restart the mirror over the app's door, which copies its tables again."""
         row = self.row()
         door = f"/api/mirrors/{row['workspace']}/{row['item']}/restart"
         assert self.operator.call("POST", door, {"reseed": True}).status == 202
@@ -237,8 +237,8 @@ def test_a_sweep_that_does_not_end_is_ended_and_the_next_one_starts(watched: Wat
     slow = eventually(due, lambda at: at > last)
     eventually(due, lambda at: at > slow)
     log = operator.topology.log("host").read_text()
-    assert "The last health sweep is still on; this one is left out." in log
-    assert "it is ended, and the next one begins anew" in log
+    assert "The last health sweep is still running; this one is left out." in log
+    assert "it is ended for the next one" in log
     operator.stack.control("fabric", "DELETE", "faults")
     assert watched.look()["updated_at"] > before["updated_at"]
 

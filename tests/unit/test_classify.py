@@ -6,51 +6,40 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.decisions.health import GIB, SEVERITY, Assessment, classify
-from shared.decisions.observation import FabricSide, Observation, SourceSide, known_slot
-from shared.decisions.standing import settle
+from shared.decisions.health import GIB, SEVERITY, Assessment, classify, is_suspect
+from shared.decisions.observation import FabricSide, Observation, SourceSide, earlier_slot, pick
+from shared.decisions.record import MOST_FAILING, judge
+from shared.decisions.standing import BEING_MADE
 from shared.desired.server_id import ServerId
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
-from shared.platform.settings import Settings
-from shared.records.rows import HealthRow, MirrorRow
-from shared.source.slots import Slot, TrackedPublication
-from shared.source.tables import TableStatus as SourceTable
-from shared.steps.observe import pick
-from shared.steps.record_health import MOST_FAILING, row
+from shared.records.columns import Watched
+from shared.records.rows import HealthRow
+from shared.source.facts import Slot, TrackedPublication
+from shared.source.facts import TableStatus as SourceTable
+from tests.unit.facts import settings
+from tests.unit.test_documents import OPERATIONS, quoted, rows, section
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GUID = "11111111-1111-1111-1111-111111111111"
-SETTINGS = Settings(
-    azure_tenant_id=GUID,
-    azure_client_id=GUID,
-    identity_name="id",
-    identity_object_id=GUID,
-    storage_table_endpoint="https://t",
-    key_vault_url="https://v",
-    allowed_subscriptions=(GUID,),
-    allowed_workspaces=(GUID,),
-    health_grace_minutes=15,
-    latency_warn_minutes=15,
-    wal_warn_gib=5,
-    wal_critical_gib=20,
-)
-MIRROR = MirrorRow(
+THRESHOLDS = {
+    "HEALTH_GRACE_MINUTES": "15", "LATENCY_WARN_MINUTES": "15", "WAL_WARN_GIB": "5", "WAL_CRITICAL_GIB": "20",
+}  # fmt: skip
+SETTINGS = settings(**THRESHOLDS)
+MIRROR = Watched(
     server=ServerId(GUID, "rg", "pg-1"), database="shop", workspace="w", item="i", item_name="pg-1-shop",
     changed_at=NOW - timedelta(hours=1),
 )  # fmt: skip
-SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0, safe_wal_bytes=None)
+SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0)
 CHOSEN = msgspec.structs.replace(MIRROR, everything=False)
 PUBLICATION = TrackedPublication(
-    name="s", owner="fabric_user", destination_path="https://onelake/w/i/", active=True, snapshot_done=True,
-    snapshot_percent="100", stream_start_time=None,
+    name="s", owner="fabric_user", destination_path="https://onelake/w/i/", active=True,
 )  # fmt: skip
 TABLE = TableStatus(
     schema="public", name="orders", status="Replicating", rows=7, bytes=70, last_sync_at=NOW, latency_seconds=2
 )
 OWNED = SourceTable(
     schema="public", name="orders", status="OK", codes=("HAS_PRIMARY_KEY",), message="", owner="fabric_user",
-    bytes_estimate=0,
 )  # fmt: skip
 DOWN = Reason("Unavailable", "down", "wait")
 FAILED = TableStatus(schema="public", name="bad", status="Failed", error=Reason("X", "no key"))
@@ -93,8 +82,7 @@ YOUNG = msgspec.structs.replace(MIRROR, changed_at=NOW - timedelta(minutes=14))
 
 
 def kept_of(observation: Observation, previous: HealthRow | None = None) -> HealthRow:
-    standing = settle(previous, classify(observation, SETTINGS), observation.at, 1)
-    return row(observation, standing, previous)
+    return judge(observation, previous, settings(**THRESHOLDS, HEALTH_CONFIRMATIONS="1"))
 
 
 def codes(observation: Observation) -> tuple[str, list[str]]:
@@ -104,7 +92,7 @@ def codes(observation: Observation) -> tuple[str, list[str]]:
 
 def test_how_much_has_to_wait_before_a_sync_is_stalled_is_a_setting() -> None:
     seen = look("Running", table(last_sync_at=NOW - timedelta(minutes=16)), slot=slot(lag_bytes=20 * 2**20))
-    patient = msgspec.structs.replace(SETTINGS, lag_warn_mib=20)
+    patient = settings(**THRESHOLDS, LAG_WARN_MIB="20")
     assert (classify(seen, SETTINGS).level, classify(seen, patient).level) == ("Degraded", "Healthy")
 
 
@@ -112,56 +100,87 @@ def test_a_mirror_that_replicates_is_healthy() -> None:
     assert classify(look(), SETTINGS) == Assessment("Healthy")
 
 
-@pytest.mark.parametrize(
-    ("observation", "level", "code"),
-    [
-        (look(fabric=FabricSide(gone=True)), "Unhealthy", "MirrorMissing"),
-        (look(error=Reason("InternalError", "Internal error")), "Unhealthy", "MirroringError"),
-        (look("Stopped", error=Reason("E", "why")), "Unhealthy", "MirroringError"),
-        (look("Paused"), "Unhealthy", "MirrorPaused"),
-        (look("Stopped"), "Stopped", "MirrorStopped"),
-        (look("Stopping"), "Stopped", "MirrorStopped"),
-        (look("Initialized"), "Stopped", "MirrorStopped"),
-        (look("Starting"), "Degraded", "StartIsSlow"),
-        (look("Initializing"), "Degraded", "StartIsSlow"),
-        (look("Hibernating"), "Unknown", "StatusUnknown"),
-        (look("Running", TABLE, FAILED), "Degraded", "TablesFailing"),
-        (look("Running", FAILED), "Unhealthy", "TablesFailing"),
-        (look("Running", table(status="Stopped"), TABLE), "Degraded", "TablesFailing"),
-        (look(fabric=FabricSide(MirrorStatus("Running"))), "Degraded", "NoTables"),
-        (look("Running", table(latency_seconds=901)), "Degraded", "LatencyHigh"),
-        (
-            look("Running", table(last_sync_at=NOW - timedelta(minutes=16)), slot=slot(lag_bytes=2**24 + 1)),
-            "Degraded",
-            "SyncStalled",
-        ),
-        (look(slot=None), "Unhealthy", "SlotMissing"),
-        (look(slot=slot(wal_status="lost", active=False)), "Unhealthy", "SlotLost"),
-        (look(slot=slot(wal_status="unreserved")), "Unhealthy", "SlotAtRisk"),
-        (look(slot=slot(retained_bytes=5 * GIB)), "Degraded", "WalRetained"),
-        (look(slot=slot(retained_bytes=20 * GIB)), "Unhealthy", "WalRetained"),
-        (look(slot=slot(active=False)), "Degraded", "SlotInactive"),
-        (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=30)), "Degraded", "WalRetained"),
-        (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=10)), "Unhealthy", "WalRetained"),
-        (look(source=in_database(owned(owner="app"))), "Degraded", "TablesNotOwned"),
-        (look(source=in_database(OWNED, owned(name="new", owner="app"))), "Degraded", "TablesNotOwned"),
-        (look(source=in_database()), "Degraded", "TablesGone"),
-        (look(source=in_database(OWNED, owned(name="v", status="ERROR"))), "Healthy", "TablesNotEligible"),
-        (
-            look(publication=msgspec.structs.replace(PUBLICATION, active=False)),
-            "Degraded",
-            "PublicationInactive",
-        ),
-        (look(fabric=Reason("Unavailable", "Fabric is out of reach")), "Unknown", "FabricUnknown"),
-        (look(source=Reason("Unavailable", "PostgreSQL is out of reach")), "Unknown", "SourceUnknown"),
-        (look(fabric=FabricSide(None, (TABLE,), unseen=DOWN)), "Unknown", "FabricUnknown"),
-        (look(source=SourceSide(SLOT, unseen=DOWN)), "Unknown", "SourceUnknown"),
-    ],
-)
+AT_GRACE = msgspec.structs.replace(MIRROR, changed_at=NOW - timedelta(minutes=15))
+RULES: list[tuple[Observation, str, str]] = [
+    (look(fabric=FabricSide(gone=True)), "Unhealthy", "MirrorMissing"),
+    (look(error=Reason("InternalError", "Internal error")), "Unhealthy", "MirroringError"),
+    (look("Stopped", error=Reason("E", "why")), "Unhealthy", "MirroringError"),
+    (look("Paused"), "Unhealthy", "MirrorPaused"),
+    (look("Stopped"), "Stopped", "MirrorStopped"),
+    (look("Stopping"), "Stopped", "MirrorStopped"),
+    (look("Initialized"), "Stopped", "MirrorStopped"),
+    (look("Starting"), "Degraded", "StartIsSlow"),
+    (look("Initializing"), "Degraded", "StartIsSlow"),
+    (look("Hibernating"), "Unknown", "StatusUnknown"),
+    (look("Running", TABLE, FAILED), "Degraded", "TablesFailing"),
+    (look("Running", FAILED), "Unhealthy", "TablesFailing"),
+    (look("Running", table(status="Stopped"), TABLE), "Degraded", "TablesFailing"),
+    (look(fabric=FabricSide(MirrorStatus("Running"))), "Degraded", "NoTables"),
+    (look("Running", table(latency_seconds=901)), "Degraded", "LatencyHigh"),
+    (
+        look("Running", table(last_sync_at=NOW - timedelta(minutes=16)), slot=slot(lag_bytes=2**24 + 1)),
+        "Degraded",
+        "SyncStalled",
+    ),
+    (look(slot=None), "Unhealthy", "SlotMissing"),
+    (look(slot=slot(wal_status="lost", active=False)), "Unhealthy", "SlotLost"),
+    (look(slot=slot(wal_status="unreserved")), "Unhealthy", "SlotAtRisk"),
+    (look(slot=slot(retained_bytes=5 * GIB)), "Degraded", "WalRetained"),
+    (look(slot=slot(retained_bytes=20 * GIB)), "Unhealthy", "WalRetained"),
+    (look(slot=slot(active=False)), "Degraded", "SlotInactive"),
+    (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=30)), "Degraded", "WalRetained"),
+    (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=10)), "Unhealthy", "WalRetained"),
+    (look(source=in_database(owned(owner="app"))), "Degraded", "TablesNotOwned"),
+    (look(source=in_database(OWNED, owned(name="new", owner="app"))), "Degraded", "TablesNotOwned"),
+    (look(source=in_database()), "Degraded", "TablesGone"),
+    (look(source=in_database(OWNED, owned(name="v", status="ERROR"))), "Healthy", "TablesNotEligible"),
+    (look(source=in_database(OWNED, owned(name="v", status="ERROR", owner="app"))), "Healthy", "TablesNotEligible"),
+    (look("Running", TABLE, msgspec.structs.replace(FAILED, latency_seconds=9999)), "Degraded", "TablesFailing"),
+    (look(slot=None, mirror=AT_GRACE), "Unhealthy", "SlotMissing"),
+    (look("Stopped", source=in_database(OWNED, owned(owner="app"))), "Stopped", "MirrorStopped"),
+    (
+        look(fabric=FabricSide(MirrorStatus("Running")), source=in_database(OWNED, owned(owner="app"))),
+        "Degraded",
+        "NoTables",
+    ),
+    (
+        look(publication=msgspec.structs.replace(PUBLICATION, active=False)),
+        "Degraded",
+        "PublicationInactive",
+    ),
+    (look(fabric=Reason("Unavailable", "Fabric is out of reach")), "Unknown", "FabricUnknown"),
+    (look(source=Reason("Unavailable", "PostgreSQL is out of reach")), "Unknown", "SourceUnknown"),
+    (look(fabric=FabricSide(None, (TABLE,), unseen=DOWN)), "Unknown", "FabricUnknown"),
+    (look(source=SourceSide(SLOT, unseen=DOWN)), "Unknown", "SourceUnknown"),
+]
+
+
+@pytest.mark.parametrize(("observation", "level", "code"), RULES)
 def test_each_rule(observation: Observation, level: str, code: str) -> None:
     assert codes(observation) == (level, [code])
     (reason,) = classify(observation, SETTINGS).reasons
     assert reason.message
+
+
+def test_the_documented_levels_of_each_reason_are_those_of_the_rules() -> None:
+    levels: dict[str, set[str]] = {BEING_MADE.code: {"Unknown"}}
+    for _, level, code in RULES:
+        levels.setdefault(code, set()).add(level)
+    documented = {
+        code: set(cells[1].split(" or "))
+        for cells in rows(section(OPERATIONS, "Health"))
+        for code in quoted(cells[0])
+        if code not in SEVERITY
+    }
+    assert documented == levels
+
+
+def test_a_glance_that_shows_nothing_wrong_is_enough() -> None:
+    glance = look(fabric=FabricSide(None, (TABLE,)), source=SourceSide(slot(lag_bytes=2**24)))
+    assert not is_suspect(glance, SETTINGS)
+    assert is_suspect(msgspec.structs.replace(glance, source=SourceSide(slot(lag_bytes=2**24 + 1))), SETTINGS)
+    assert is_suspect(msgspec.structs.replace(glance, fabric=FabricSide(None, (FAILED,))), SETTINGS)
+    assert is_suspect(msgspec.structs.replace(glance, source=DOWN), SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +198,8 @@ def test_each_rule(observation: Observation, level: str, code: str) -> None:
         look(source=in_database(OWNED)),
         look(source=in_database(OWNED, owned(name="other", owner="app")), mirror=CHOSEN),  # it is not chosen
         look(source=SourceSide(slot(retained_bytes=GIB), storage_gib=11)),
+        look("Running", table(last_sync_at=NOW - timedelta(minutes=15)), slot=slot(lag_bytes=2**40)),
+        look("Running", table(last_sync_at=NOW - timedelta(hours=1)), TABLE, slot=slot(lag_bytes=2**40)),
     ],
 )
 def test_what_is_still_fine(observation: Observation) -> None:
@@ -222,9 +243,23 @@ def test_what_the_database_tells_says_which_tables_and_what_to_do() -> None:
         "Role 'fabric_user' does not own 7 tables: public.t0, public.t1, public.t2, public.t3, public.t4, and 2 more.",
         "The service does not mirror 1 table: public.parts (NOT_REGULAR_TABLE).",
     ]
-    assert "it takes them" in reasons[0].remedy
+    assert "takes them" in reasons[0].remedy
     (gone,) = classify(look(source=in_database()), SETTINGS).reasons
     assert gone.message == "The database does not have any more: 1 table: public.orders."
+
+
+def test_the_slowest_table_is_named() -> None:
+    seen = look("Running", table(name="a", latency_seconds=1000), table(name="b", latency_seconds=2000), TABLE)
+    assert classify(seen, SETTINGS).reasons[0].message == "public.b is 2,000 s behind; tables over 0:15:00: 2."
+
+
+@pytest.mark.parametrize(("bytes", "size"), [(GIB, "1.0 GiB"), (GIB - 2**20, "1023 MiB")])
+def test_sizes_are_readable(bytes: int, size: str) -> None:
+    side = SourceSide(slot(retained_bytes=bytes), storage_gib=2)
+    assert (
+        f"retains {size} of WAL, 50 % of the server's storage"
+        in classify(look(source=side), SETTINGS).reasons[0].message
+    )
 
 
 def test_what_fabric_says_of_a_table_is_cut() -> None:
@@ -250,10 +285,11 @@ def test_what_services_say_is_cut_so_that_it_fits_into_a_row() -> None:
 
 def test_a_slot_is_known_until_its_mirror_is_started_anew() -> None:
     before = kept_of(look())
-    assert known_slot(MIRROR, None) == ""
-    assert known_slot(MIRROR, before) == "s"
+    assert earlier_slot(MIRROR, None) == ""
+    assert earlier_slot(MIRROR, before) == "s"
+    assert earlier_slot(msgspec.structs.replace(MIRROR, changed_at=before.updated_at), before) == "s"
     anew = msgspec.structs.replace(MIRROR, changed_at=NOW + timedelta(minutes=1))
-    assert known_slot(anew, before) == ""
+    assert earlier_slot(anew, before) == ""
     gone = look(at=NOW + timedelta(minutes=5), slot=None)
     assert kept_of(gone, before).slot == "s"
     assert kept_of(msgspec.structs.replace(gone, mirror=anew), before).slot == ""
@@ -347,5 +383,5 @@ def test_the_slot_bears_the_name_of_the_items_publication() -> None:
     assert pick("i", (slot(name="o"),), (others, PUBLICATION)) == SourceSide(None, PUBLICATION)
     assert pick("i", slots, (others,)) == SourceSide(None, None)
     assert pick("i", (SLOT,), ()) == SourceSide(SLOT, None)
-    assert pick("i", slots, (), known="s") == SourceSide(SLOT, None)
-    assert pick("i", (SLOT,), (), known="gone") == SourceSide(None, None)
+    assert pick("i", slots, (), earlier="s") == SourceSide(SLOT, None)
+    assert pick("i", (SLOT,), (), earlier="gone") == SourceSide(None, None)

@@ -166,7 +166,7 @@ def test_the_page_of_a_mirror_tells_its_history_and_its_failing_tables():
     assert "ReplicaIdentityChanged public.parcels: The replica identity was changed." in text(html)
     assert "and 24 tables more" in text(html)
     assert "1 Mar 2026, 11:00:00 UTC Healthy to Degraded" in text(html)
-    assert 'aria-label="Latency over the last 24 hours: 0 s at least, 2 s at most, 2 s at last."' in html
+    assert 'aria-label="Latency over the last 24 hours: 0 s at least, 2 s at most, 2 s at the end."' in html
     assert "WAL retained for the mirror" not in html, "nothing is known of it"
 
 
@@ -176,7 +176,7 @@ def test_a_figure_that_is_no_longer_known_is_not_told_as_the_present_one():
     assert [(figure.title, figure.now) for figure in detail.figures(one)] == [
         ("Latency", "not known"), ("Rows replicated", "not known"),
     ]  # fmt: skip
-    assert 'aria-label="Latency over the last 24 hours: 0 s at least, 1 s at most, not known at last."' in html
+    assert 'aria-label="Latency over the last 24 hours: 0 s at least, 1 s at most, not known at the end."' in html
 
 
 @pytest.mark.parametrize(("days", "offered"), [(1, [24]), (29, [24, 168]), (30, [24, 168, 720])])

@@ -3,6 +3,7 @@
 import base64
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +41,7 @@ def test_all_tables() -> None:
 
 
 def test_chosen_tables_and_retention() -> None:
-    wanted = definition(CONNECTION, "shop", [("sales", "b"), ("public", "a"), ("public", "a")], None, 7)
+    wanted = definition(CONNECTION, "shop", [("sales", "b"), ("public", "a"), ("public", "a")], retention_days=7)
     properties = written(wanted)["properties"]
     assert isinstance(properties, dict)
     assert properties["mountedTables"] == [
@@ -54,21 +55,23 @@ def test_chosen_tables_and_retention() -> None:
 def test_what_is_written_is_read_back_and_satisfies(
     database: str, tables: list[tuple[str, str]] | None, days: int | None
 ) -> None:
-    wanted = definition(CONNECTION, database, tables, "public", days)
+    wanted = msgspec.structs.replace(
+        definition(CONNECTION, database, tables, retention_days=days), default_schema="public"
+    )
     found = parse(parts(wanted)["parts"][0]["payload"], "i")
     assert found == wanted
     assert wanted.satisfied_by(found)
 
 
 def test_what_fabric_fills_in_makes_no_difference_and_everything_else_does() -> None:
-    wanted = definition(CONNECTION, "shop", default_schema=None)
+    wanted = definition(CONNECTION, "shop")
     filled = Definition(CONNECTION.upper(), "shop", None, "dbo", 1)
     assert wanted.satisfied_by(filled)
     for other in (
         definition(CONNECTION, "Shop"),
         definition("another", "shop"),
         definition(CONNECTION, "shop", [("public", "a")]),
-        definition(CONNECTION, "shop", default_schema="public"),
+        Definition(CONNECTION, "shop", default_schema="public"),
         definition(CONNECTION, "shop", retention_days=2),
     ):
         assert not other.satisfied_by(filled)
@@ -109,7 +112,7 @@ def test_what_can_not_be_read_is_not_taken_for_nothing(payload: str) -> None:
 )
 def test_what_can_not_be_defined(tables: list[tuple[str, str]] | None, days: int | None, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
-        definition(CONNECTION, "shop", tables, "public", days)
+        definition(CONNECTION, "shop", tables, retention_days=days)
 
 
 @pytest.mark.parametrize(

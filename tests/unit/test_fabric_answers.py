@@ -10,6 +10,7 @@ import pytest
 from azure.core.rest import HttpRequest
 
 from shared.fabric import client, connection, mirror
+from shared.fabric.credentials import Basic
 from shared.platform import errors
 from shared.platform.reasons import Reason
 from tests.virtual_time import in_virtual_time, now
@@ -81,6 +82,21 @@ async def test_refusals_in_any_form(
     assert refused.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "remedy"),
+    [
+        (403, b"InsufficientPrivileges", "the role Member on the workspace"),
+        (403, b"CapacityNotActive", "Resume the capacity"),
+    ],
+)
+async def test_what_to_do_about_a_refusal(fabric: Callable[..., None], status: int, code: bytes, remedy: str) -> None:
+    fabric(status, b'{"errorCode": "%s", "message": "M."}' % code)
+    with pytest.raises(errors.MirrorError) as refused:
+        await client.read(msgspec.Raw, "/x")
+    assert refused.value.code == code.decode()
+    assert remedy in refused.value.remedy
+
+
 def one_after_the_other(monkeypatch: pytest.MonkeyPatch, *answers: Answer) -> list[str]:
     """Answers every call with the next of `answers`; the paths that are asked for."""
     asked: list[str] = []
@@ -132,7 +148,9 @@ async def test_an_operation_is_followed_for_minutes_and_never_begun_anew(monkeyp
 
 async def test_an_operation_that_nobody_can_follow_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     one_after_the_other(monkeypatch, Answer(202, b"", requestId="r-1"))
-    with pytest.raises(errors.Unavailable, match=r"Fabric took /x and does not say how far it is \(request r-1\)") as e:
+    with pytest.raises(
+        errors.Unavailable, match=r"Fabric accepted /x and does not name the operation \(request r-1\)"
+    ) as e:
         await client.write(msgspec.Raw, "DELETE", "/x")
     assert e.value.code == "OperationNotOver"
 
@@ -161,10 +179,10 @@ async def test_a_field_that_is_null_is_as_one_that_is_absent(fabric: Callable[..
     fabric(200, b'{"data": [{"status": "Failed", "sourceTableName": "t", "sourceSchemaName": null, "metrics": null}]}')
     assert await mirror.tables_status("w", "i") == (mirror.TableStatus(schema="", name="t", status="Failed"),)
     fabric(200, b'{"status": "\xe9"}')
-    with pytest.raises(errors.Unavailable, match=r"not what it is documented to be: .*utf-8.*request unknown"):
+    with pytest.raises(errors.Unavailable, match=r"differs from its documentation: .*utf-8.*request unknown"):
         await mirror.status("w", "i")
     fabric(200, b'{"status": null}')
-    with pytest.raises(errors.Unavailable, match=r"not what it is documented to be: .*`status` .*request unknown"):
+    with pytest.raises(errors.Unavailable, match=r"differs from its documentation: .*`status` .*request unknown"):
         await mirror.status("w", "i")
 
 
@@ -175,7 +193,7 @@ async def test_a_connection_of_others_may_leave_things_out(fabric: Callable[...,
     both = [one | {"connectivityType": "ShareableCloud", "gatewayId": None} for one in (foreign, ours)]
     fabric(200, msgspec.json.encode({"value": both, "continuationToken": None}))
     with pytest.raises(errors.Conflict, match="The Fabric connection 'ours' \\(2\\) leads to 'h;d'"):
-        await connection.ensure("ours", "elsewhere", "d", connection.Basic("role", "password"))
+        await connection.ensure("ours", "elsewhere", "d", Basic("role", "password"))
 
 
 async def test_a_mirror_in_a_status_that_is_not_known_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from azure.core.rest import HttpRequest
 from shared.fabric import client
 from shared.fabric.quota import background
 from shared.platform import errors
+from tests.unit.facts import settings
 from tests.virtual_time import in_virtual_time, now
 
 
@@ -70,8 +71,7 @@ def wired(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Wire]:
     cloud = SimpleNamespace(fabric="https://f/v1", fabric_scope="https://f/.default")
     monkeypatch.setattr(client, "cloud", lambda: cloud)
     monkeypatch.setattr(client, "credential", Credential)
-    quota = SimpleNamespace(fabric_calls_per_minute=200, fabric_window_seconds=60.0)
-    monkeypatch.setattr(client, "settings", lambda: quota)
+    monkeypatch.setattr(client, "settings", settings)
     return at
 
 

@@ -1,159 +1,152 @@
-"""The Bicep templates: what a compiler would find, as far as the syntax tells it, and rules of our own."""
+"""The Bicep templates: that the snapshots are theirs, and rules of our own."""
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
-from tree_sitter import Node
 
-from tests import bicep
+from infra import templates as tool
+from tests import templates
+from tests.source import ROOT
 
-INFRA = Path(__file__).resolve().parents[2] / "infra"
-TEMPLATES = sorted(INFRA.rglob("*.bicep"))
-NAMES = [str(path.relative_to(INFRA)) for path in TEMPLATES]
+INFRA = ROOT / "infra"
 # The resource has never had another version than previews.
 PREVIEWS = {"Microsoft.Insights/diagnosticSettings@2021-05-01-preview"}
+BUILT_IN = re.compile(r"'([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})'\)*\]?$")
 
 
-def declared(root: Node, kind: str) -> dict[str, Node]:
-    """The declarations `param x …`, `output x …` and so on, by name."""
-    found = {}
-    for node in bicep.descendants(root, f"{kind}_declaration"):
-        name = next(child for child in node.children if child.type in ("identifier", "compatible_identifier"))
-        found[bicep.text(name)] = node
-    return found
+def test_the_snapshots_are_those_of_the_templates() -> None:
+    written = tool.manifest([*tool.sources(), *tool.results()])
+    assert tool.MANIFEST.read_text() == written, "make snapshots, with Bicep " + tool.VERSION
 
 
-def modules(root: Node) -> dict[str, tuple[str, Node]]:
-    """The modules that a template uses: by symbol, their path and declaration."""
-    found = {}
-    for node in bicep.descendants(root, "module_declaration"):
-        name = next(child for child in node.children if child.type == "identifier")
-        path = next(child for child in node.children if child.type == "string")
-        found[bicep.text(name)] = (bicep.literal(path), node)
-    return found
+def test_every_list_of_parameters_has_a_snapshot_of_its_own() -> None:
+    asked = {path.stem for path in tool.SNAPSHOTS.glob("*.bicepparam")}
+    assert asked == set(templates.NAMES)
+    assert set(tool.ELSEWHERE) <= asked
+    chosen = re.findall(r"^param (\w+)", (tool.SNAPSHOTS / "everything.bicepparam").read_text(), re.MULTILINE)
+    assert set(templates.parameters("main")) - set(chosen) == {"nameOverride", "customRoleId"}  # others have these
 
 
-def given(module: Node) -> list[str]:
-    """The parameters that a module is given."""
-    for node in bicep.descendants(module, "object_property"):
-        if bicep.text(node.children[0]) == "params":
-            return bicep.property_names(node.children[-1])
-    return []
-
-
-def properties(root: Node, name: str) -> list[str]:
-    """The values of every property of this name, as they are written."""
-    return [
-        bicep.text(node.children[-1])
-        for node in bicep.descendants(root, "object_property")
-        if bicep.literal(node.children[0]) == name
-    ]
-
-
-def resource_types() -> list[str]:
-    return re.findall(r"'(Microsoft\.\w+/[\w/]+@[\w-]+)'", "\n".join(path.read_text() for path in TEMPLATES))
-
-
-@pytest.mark.parametrize("path", TEMPLATES, ids=NAMES)
-def test_a_template_has_no_syntax_error(path: Path) -> None:
-    assert bicep.mistakes(bicep.parse(path)) == []
-
-
-def test_a_syntax_error_would_be_found(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.bicep"
-    broken.write_text("resource x 'Microsoft.Storage/storageAccounts@2024-01-01' = {\n  name: 'x'\n  sku { }\n}\n")
-    assert bicep.mistakes(bicep.parse(broken)) != []
-
-
-@pytest.mark.parametrize("path", TEMPLATES, ids=NAMES)
-def test_a_module_gets_the_parameters_it_declares(path: Path) -> None:
-    root = bicep.parse(path)
-    for symbol, (target, node) in modules(root).items():
-        wanted = declared(bicep.parse(path.parent / target), "parameter")
-        required = {name for name, one in wanted.items() if " = " not in bicep.text(one)}
-        assert set(given(node)) <= set(wanted), f"{symbol} does not know some parameters"
-        assert required <= set(given(node)), f"{symbol} lacks some parameters"
-        used = set(re.findall(rf"\b{symbol}(?:\[\w+\])?!?\.outputs\.(\w+)", bicep.text(root)))
-        assert used <= set(declared(bicep.parse(path.parent / target), "output")), f"{symbol} lacks some outputs"
-
-
-@pytest.mark.parametrize("path", TEMPLATES, ids=NAMES)
-def test_everything_that_is_declared_is_used(path: Path) -> None:
-    root = bicep.parse(path)
-    words = re.findall(r"\w+", re.sub(r"^\s*//.*$", "", bicep.text(root), flags=re.MULTILINE))
-    names = [*declared(root, "parameter"), *declared(root, "variable")]
-    assert [name for name in names if words.count(name) < 2] == []
-
-
-@pytest.mark.parametrize("path", TEMPLATES, ids=NAMES)
-def test_the_files_that_a_template_names_are_there(path: Path) -> None:
-    text = path.read_text()
-    named = re.findall(r"load(?:Text|Json)Content\('([^']+)'\)|import .* from '([^']+)'", text)
-    named += [("", target) for target, _ in modules(bicep.parse(path)).values()]
-    assert [target for pair in named for target in pair if target and not (path.parent / target).is_file()] == []
+@pytest.mark.parametrize("name", templates.NAMES)
+def test_a_deployment_evaluates_and_makes_nothing_twice(name: str) -> None:
+    assert templates.snapshot(name)["diagnostics"] == []
+    ids = [one["id"].lower() for one in templates.resources(name)]
+    assert [one for one in ids if ids.count(one) > 1] == []
 
 
 def test_every_module_query_and_list_is_used() -> None:
-    named = set(re.findall(r"([\w.]+)'", "\n".join(path.read_text() for path in TEMPLATES)))
+    text = "\n".join(path.read_text() for path in INFRA.rglob("*.bicep"))
+    named = set(re.findall(r"([\w.]+)'", text))
     files = [*INFRA.glob("modules/*.bicep"), *INFRA.glob("queries/*.kql"), *INFRA.glob("*.json")]
     assert {path.name for path in files} - named == {"main.parameters.json"}  # azd's own
 
 
 def test_a_resource_type_has_one_api_version_and_no_preview() -> None:
-    versions: dict[str, set[str]] = {}
-    for found in resource_types():
-        kind, _, version = found.partition("@")
-        versions.setdefault(kind, set()).add(version)
-    assert {kind: found for kind, found in versions.items() if len(found) > 1} == {}
-    assert {found for found in resource_types() if "preview" in found} == PREVIEWS
+    used = {
+        f"{one['type']}@{one['apiVersion']}"
+        for name in tool.DEPLOYED
+        for template in templates.templates(name)
+        for one in template["resources"].values()
+        if one["type"] != "Microsoft.Resources/deployments"  # the compiler's own choice
+    }
+    kinds = [one.partition("@")[0] for one in used]
+    assert [kind for kind in kinds if kinds.count(kind) > 1] == []
+    assert {one for one in used if "preview" in one} == PREVIEWS
 
 
 def test_azd_gives_every_parameter_of_the_main_template() -> None:
-    parameters = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
-    assert set(parameters) == set(declared(bicep.parse(INFRA / "main.bicep"), "parameter"))
+    given = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
+    assert set(given) == set(templates.parameters("main"))
+
+
+def test_no_output_of_a_deployment_replaces_what_somebody_chose() -> None:
+    """azd keeps outputs under their names among the variables that main.parameters.json reads."""
+    read = set(re.findall(r"\$\{(\w+)", (INFRA / "main.parameters.json").read_text()))
+    assert read & set(templates.compiled("main")["outputs"]) == {"AZURE_LOCATION"}  # which is the one it was given
 
 
 def test_the_hook_gives_every_parameter_of_the_event_subscriptions() -> None:
     script = (INFRA / "subscribe.sh").read_text()
-    given_there = set(re.findall(r'(\w+)="\$[A-Z_]+"', script))
-    assert set(declared(bicep.parse(INFRA / "events.bicep"), "parameter")) <= given_there
-    outputs = set(declared(bicep.parse(INFRA / "main.bicep"), "output"))
-    wanted = set(re.findall(r'="\$([A-Z_]+)"', script))
-    assert wanted - {"AZURE_SUBSCRIPTION_ID"} <= outputs  # azd itself tells the subscription
+    wanted = set(templates.parameters("events")) - {"deployedAt"}
+    assert set(re.findall(r'\b(\w+)="\$\w+"', script)) == wanted
+    needed = set(" ".join(re.findall(r"^need ([^\n]*(?:\\\n[^\n]*)?)", script, re.MULTILINE)).replace("\\", "").split())
+    azds_own = {"AZURE_SUBSCRIPTION_ID", "AZURE_ENV_NAME"}
+    assert needed - azds_own <= set(templates.compiled("main")["outputs"])
 
 
-def test_every_parameter_of_the_main_template_is_described() -> None:
-    main = (INFRA / "main.bicep").read_text()
-    for name in declared(bicep.parse(INFRA / "main.bicep"), "parameter"):
-        before = main.partition(f"\nparam {name} ")[0].rpartition("\n\n")[2]
-        assert "@description(" in before, name
+@pytest.mark.parametrize("name", tool.DEPLOYED)
+def test_every_parameter_is_described(name: str) -> None:
+    described = {key for key, one in templates.parameters(name).items() if one.get("metadata", {}).get("description")}
+    assert described == set(templates.parameters(name))
 
 
-def test_keys_and_passwords_open_nothing_but_the_dead_letters() -> None:
-    values = {path.name: properties(bicep.parse(path), "allowSharedKeyAccess") for path in TEMPLATES}
-    assert {name: found for name, found in values.items() if found} == {
-        "storage.bicep": ["false"], "dead_letters.bicep": ["true"],
+@pytest.mark.parametrize("name", templates.ENVIRONMENTS)
+def test_keys_and_passwords_open_nothing_but_the_dead_letters(name: str) -> None:
+    accounts = templates.resources(name, "Microsoft.Storage/storageAccounts")
+    opened = [one["name"] for one in accounts if one["properties"]["allowSharedKeyAccess"]]
+    assert opened == [one["name"] for one in accounts if one["name"].startswith("stdl")]
+    policies = templates.resources(name, "Microsoft.Web/sites/basicPublishingCredentialsPolicies")
+    assert [one["properties"]["allow"] for one in policies] == [False]
+    for kind in ("EventGrid/topics", "OperationalInsights/workspaces", "Insights/components"):
+        properties = templates.only(name, f"Microsoft.{kind}")["properties"]
+        assert properties.get("disableLocalAuth", properties.get("DisableLocalAuth")) or properties["features"]
+    assert "listKeys" not in json.dumps(templates.snapshot(name))
+
+
+@pytest.mark.parametrize("name", templates.ENVIRONMENTS)
+def test_the_vault_keeps_what_is_deleted_and_is_opened_by_roles(name: str) -> None:
+    vault = templates.only(name, "Microsoft.KeyVault/vaults")["properties"]
+    for switch in ("enableRbacAuthorization", "enableSoftDelete", "enablePurgeProtection"):
+        assert vault[switch] is True, switch
+
+
+@pytest.mark.parametrize("name", templates.ENVIRONMENTS)
+def test_roles_are_assigned_on_single_resources_but_for_the_custom_one(name: str) -> None:
+    for one in templates.resources(name, "Microsoft.Authorization/roleAssignments"):
+        built_in = "extensionResourceId(" in one["id"]
+        assert built_in or "subscriptionResourceId('" in one["id"]
+        assert one["properties"]["principalType"] == "ServicePrincipal"
+
+
+def test_a_private_environment_keeps_its_data_off_the_internet() -> None:
+    for name in ("private", "everything"):
+        account = next(
+            one
+            for one in templates.resources(name, "Microsoft.Storage/storageAccounts")
+            if not one["name"].startswith("stdl")
+        )
+        vault = templates.only(name, "Microsoft.KeyVault/vaults")
+        for one in (account, vault):
+            assert one["properties"]["publicNetworkAccess"] == "Disabled"
+            assert one["properties"]["networkAcls"] == {"defaultAction": "Deny", "bypass": "None"}
+        targets = {
+            (link["properties"]["privateLinkServiceId"], *link["properties"]["groupIds"])
+            for endpoint in templates.resources(name, "Microsoft.Network/privateEndpoints")
+            for link in endpoint["properties"]["privateLinkServiceConnections"]
+        }
+        parts = {(account["id"], part) for part in ("blob", "queue", "table")}
+        assert targets == parts | {(vault["id"], "vault")}
+
+
+def test_what_is_chosen_reaches_the_app() -> None:
+    settings = templates.app_settings("everything")
+    assert settings["RESTART_POLICY"] == "window"
+    assert settings["MIRROR_NAME"] == "{server}={database}"
+    assert settings["HEALTH_SCHEDULE"] == "0 0,30 * * * *"
+    assert settings["RESYNC_SCHEDULE"] == templates.app_settings()["RESYNC_SCHEDULE"]
+    assert settings["ALLOWED_SUBSCRIPTIONS"].count(",") == settings["ALLOWED_WORKSPACES"].count(",") == 1
+    [group] = templates.resources("everything", "Microsoft.Resources/resourceGroups")
+    assert group["tags"] == {
+        "costCenter": "42", "owner": "data platform", "azd-env-name": "a_long-name.of_24(chars)",
     }  # fmt: skip
-    app, topic = bicep.parse(INFRA / "modules/app.bicep"), bicep.parse(INFRA / "modules/notices.bicep")
-    assert properties(app, "allow") == ["false", "false"]
-    assert properties(topic, "disableLocalAuth") == ["true"]
-    assert "listKeys" not in "".join(path.read_text() for path in TEMPLATES)
 
 
-def test_the_vault_keeps_what_is_deleted_and_is_opened_by_roles() -> None:
-    vault = bicep.parse(INFRA / "modules/vault.bicep")
-    for name in ("enableRbacAuthorization", "enableSoftDelete", "enablePurgeProtection"):
-        assert properties(vault, name) == ["true"], name
-
-
-def test_roles_are_assigned_on_single_resources_but_for_the_custom_one() -> None:
-    for path in TEMPLATES:
-        for block in re.findall(r"roleAssignments@.*?\n}", path.read_text(), re.DOTALL):
-            if path.name == "watch.bicep":
-                assert "scope:" not in block
-            else:
-                assert re.search(r"^\s+scope: \w+$", block, re.MULTILINE), path.name
+def test_every_resource_that_can_bear_tags_bears_them() -> None:
+    untagged = {
+        one["type"] for one in templates.resources("everything") if one["type"].count("/") == 1 and "tags" not in one
+    }
+    assert {kind.partition("/")[0] for kind in untagged} == {"Microsoft.Authorization", "Microsoft.Insights"}
+    assert "Microsoft.Insights/diagnosticSettings" in untagged

@@ -12,18 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-import msgspec
 import pytest
 import yaml
 
+from infra import check_rights
 from local.stack import SERVER_CHANGED, make_topology
 from shared.decisions.health import SEVERITY
 from shared.desired import events, server_id
 from shared.platform import logs
 from shared.platform.reasons import Reason
-from shared.platform.settings import Settings, settings
-from shared.records import notices
-from tests import bicep, source
+from shared.platform.settings import settings, variables
+from shared.records import notices, topic
+from tests import source, templates
 from tests.unit.facts import ENVIRONMENT
 
 INFRA = source.ROOT / "infra"
@@ -34,38 +34,37 @@ FILTER = json.loads((INFRA / "event_filter.json").read_text())
 
 def options() -> set[str]:
     """The settings that a deployment may choose."""
-    declaration = bicep.type_declaration(bicep.parse(INFRA / "settings.bicep"), "Options")
-    return set(bicep.property_names(next(bicep.descendants(declaration, "object"))))
+    return set(templates.compiled("main")["variables"]["optionNames"])
 
 
-def computed(name: str) -> set[str]:
-    """The settings in one of the variables of the app's template."""
-    declaration = bicep.variable(bicep.parse(INFRA / "modules/app.bicep"), name)
-    return {found for node in bicep.descendants(declaration, "object") for found in bicep.property_names(node)}
+def computed() -> set[str]:
+    """The settings that the template gives the app, whatever is chosen; the host's own begin otherwise."""
+    hosts = ("AzureWebJobs", "AzureFunctionsJobHost", "APPLICATIONINSIGHTS_", "DURABLE_TASK_")
+    return {name for name in templates.app_settings() if not name.startswith(hosts)}
 
 
 def test_the_app_settings_are_those_that_the_app_reads() -> None:
-    read = {field.upper() for field in Settings.__struct_fields__} | source.schedules()
-    deployed = options() | computed("appSettings") | computed("schedules")
+    read = {field.encode_name for field in variables()} | source.schedules()
+    deployed = options() | computed()
     assert deployed - read == set(), "deployed, and read by nothing: remove from infra/settings.bicep"
     assert read - deployed == set(), "read by the app, and not deployable: add to infra/settings.bicep"
 
 
 def test_every_setting_without_a_default_is_deployed() -> None:
-    required = {field.name.upper() for field in msgspec.structs.fields(Settings) if field.required}
-    assert required <= computed("appSettings")
-    assert source.schedules() == computed("schedules")
+    required = {field.encode_name for field in variables() if field.required}
+    assert required <= computed()
+    assert source.schedules() == computed() & options()
 
 
 def test_no_option_replaces_what_the_template_computes() -> None:
-    assert options() & computed("appSettings") == set()
+    assert options() & computed() == source.schedules()
 
 
 def test_the_local_stack_gives_the_app_settings_that_azure_gives_too(tmp_path: Path) -> None:
     ports = {"azurite": 1, "front_door": 2, "identity": 3, "host": 4}
     given = set(make_topology(tmp_path, ports).app_settings())
     local = set(make_topology(tmp_path, ports).environment("operator"))
-    assert given - local <= options() | computed("appSettings") | computed("schedules")
+    assert given - local <= options() | computed()
 
 
 @contextlib.contextmanager
@@ -178,7 +177,7 @@ def test_queries_look_for_lines_that_the_app_logs() -> None:
 def test_the_sweep_is_seen_to_run_by_its_end_alone() -> None:
     """Its timer succeeds too where it leaves a sweep out."""
     query = (INFRA / "queries/sweep_failing.kql").read_text()
-    assert re.findall(r'name == "(\w+)" and success', query) == ["conclude_sweep"]
+    assert re.findall(r'name == "(\w+)" and success == true', query) == ["conclude_sweep"]
 
 
 def test_queries_read_a_notice_as_the_app_logs_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -186,7 +185,7 @@ def test_queries_read_a_notice_as_the_app_logs_it(caplog: pytest.LogCaptureFixtu
     told = notices.PreparationBlocked(server=SERVER, run="r", reasons=(Reason("ServerTier", "{Burstable}"),))
     notice = notices.Notice(subject=SERVER, change="c", at=datetime(2026, 1, 1, tzinfo=UTC), data=told)
     with caplog.at_level(logging.INFO), settings_of_the_app(), logs.about(run="r"):
-        asyncio.run(notices.publish([notice]))
+        asyncio.run(topic.publish([notice]))
     [record] = caplog.records
     message = record.getMessage()
     assert message.startswith("FabricMirror.PreparationBlocked")
@@ -212,3 +211,34 @@ def test_the_commands_of_azd_and_of_the_workflows_are_there() -> None:
         asked = {target for run in runs for target in re.findall(r"\bmake ([a-z-]+)", run)}
         assert asked, path.name
         assert asked <= source.make_targets(), path.name
+
+
+DEPLOY = yaml.safe_load((source.ROOT / ".github/workflows/deploy.yml").read_text())
+
+
+def test_a_deployment_from_github_hands_on_every_choice() -> None:
+    """What is not handed on has its default: a private environment would be opened."""
+    read = dict(re.findall(r"\$\{(\w+)=?([^}]*)\}", (INFRA / "main.parameters.json").read_text()))
+    given = DEPLOY["env"] | DEPLOY["jobs"]["deploy"]["env"]
+    signing_in = {"AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID"}
+    assert set(read) - {"RECOVER_VAULT"} == set(given) - signing_in  # the hook sets that one
+    for name, default in read.items():
+        if name not in ("RECOVER_VAULT", "AZURE_ENV_NAME"):
+            fallback = f" || '{default}'" if default else ""
+            assert given[name] == f"${{{{ vars.{name}{fallback} }}}}"
+
+
+def test_the_rights_are_checked_in_a_job_of_their_own_with_the_outputs_that_it_reads() -> None:
+    assert [job for job, one in DEPLOY["jobs"].items() if "make check-rights" in str(one)] == ["rights"]
+    told = str(DEPLOY["jobs"]["deploy"])
+    assert [name for name in check_rights.OUTPUTS if name not in told] == []
+
+
+@pytest.mark.parametrize("path", sorted((source.ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)
+def test_actions_are_pinned_to_a_commit(path: Path) -> None:
+    """A tag can be moved to other code."""
+    used = re.findall(r"uses: (\S+)(.*)", path.read_text())
+    assert used
+    for action, rest in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action), action
+        assert re.match(r" # v\d", rest), action

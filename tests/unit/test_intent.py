@@ -1,8 +1,18 @@
 """What tags and requests mean, and what is said when they can't be understood."""
 
+import msgspec
 import pytest
 
-from shared.desired.intent import TableName, TagWish, Wish, check_request, combine, read_body, read_tags
+from shared.desired.intent import (
+    RESTART_POLICIES,
+    TableName,
+    TagWish,
+    Wish,
+    check_request,
+    combine,
+    read_body,
+    read_tags,
+)
 from shared.platform.errors import Conflict, InvalidInput
 from tests.unit.facts import OTHER_WORKSPACE, WORKSPACE, settings
 
@@ -69,6 +79,12 @@ def test_a_full_body() -> None:
     )
 
 
+@pytest.mark.parametrize("policy", RESTART_POLICIES)
+def test_every_policy_can_be_asked_for(policy: str) -> None:
+    assert read_body(b'{"restart": "%s"}' % policy.encode()).restart == policy
+    assert read_tags({PREFIX: "on", f"{PREFIX}-restart": policy.upper()}, PREFIX).wish.restart == policy
+
+
 @pytest.mark.parametrize(
     ("body", "part"),
     [
@@ -83,6 +99,13 @@ def test_a_full_body() -> None:
         (b'{"databases": [""]}', "names of 1 to 63 bytes"),
         (b'{"databases": ["a\\u0000b"]}', "names of 1 to 63 bytes"),
         (b'{"workspace": "x"}', "Workspace is 'x', but the GUID of a Fabric workspace was expected."),
+        (b'{"tables": [{"database": "a", "schema": "", "table": "t"}]}', "names of 1 to 63 bytes"),
+        (
+            msgspec.json.encode({"databases": ["a"], "tables": [TableName("c", "s", "t"), TableName("b", "s", "t")]}),
+            "Tables is 'b'",
+        ),
+        (b'{"gateway": "x"}', "Gateway is 'x', but the GUID of a virtual network data gateway was expected."),
+        (b'{"e": 1, "c": 1, "a": 1, "d": 1, "b": 1}', "unknown members: 'a', 'b', 'c', 'd', 'e'."),
         (b'{"restart": true}', "Restart is True, but one of auto, now, window, approval was expected."),
         (b'{"tables": [{"schema": "s", "table": "t"}]}', "missing required field `database`"),
         (
@@ -106,6 +129,23 @@ def test_the_tag_wins_over_the_request_and_the_request_over_the_defaults() -> No
     assert intent.databases == ("shop",)
     assert intent.workspace == OTHER_WORKSPACE
     assert intent.restart == "auto"
+
+
+def test_the_tag_names_the_workspace_where_both_do() -> None:
+    tags = TagWish(True, Wish(workspace=WORKSPACE, restart="window"))
+    intent = combine(tags, Wish(workspace=OTHER_WORKSPACE, restart="now"), settings(DEFAULT_WORKSPACE=OTHER_WORKSPACE))
+    assert (intent.workspace, intent.restart) == (WORKSPACE, "window")
+
+
+def test_a_name_has_63_bytes_at_most() -> None:
+    longest = "é" * 31 + "x"
+    assert read_body(msgspec.json.encode({"databases": [longest]})).databases == (longest,)
+    with pytest.raises(InvalidInput, match="names of 1 to 63 bytes"):
+        read_body(msgspec.json.encode({"databases": ["é" * 32]}))
+
+
+def test_a_name_that_is_repeated_contradicts_nothing() -> None:
+    check_request(Wish(databases=("a", "a")), TagWish(True, Wish(databases=("a",))), PREFIX)
 
 
 def test_who_wants_it() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.source.parameters import Parameter, ParameterPlan, Used, pending_restart, plan
+from shared.decisions.parameters import ParameterPlan, pending_restart, plan
+from shared.source.parameters import Parameter, Used
 
 Parameters = dict[str, Parameter]
 
@@ -45,12 +46,12 @@ def server(**changed: str) -> Parameters:
 def applied(parameters: Parameters, planned: ParameterPlan) -> Parameters:
     changed = dict(parameters)
     for change in planned.changes:
-        changed[change.name] = msgspec.structs.replace(changed[change.name], value=change.wanted)
+        changed[change.name] = msgspec.structs.replace(changed[change.name], value=change.needed)
     return changed
 
 
 def wanted(planned: ParameterPlan) -> dict[str, str]:
-    return {change.name: change.wanted for change in planned.changes}
+    return {change.name: change.needed for change in planned.changes}
 
 
 def test_a_new_server_gets_what_mirroring_needs_and_keeps_what_others_put_there() -> None:
@@ -65,7 +66,7 @@ def test_a_new_server_gets_what_mirroring_needs_and_keeps_what_others_put_there(
         "max_worker_processes": "14",
     }
     assert planned.baseline_worker_processes == 8
-    assert planned.restart
+    assert any(change.restart for change in planned.changes)
 
 
 def test_what_takes_effect_at_once_comes_first_and_an_extension_is_allowed_before_it_is_loaded() -> None:
@@ -122,7 +123,7 @@ def test_a_server_that_does_not_offer_mirroring_is_a_problem() -> None:
         for name, value in server().items()
         if name != "azure.fabric_mirror_enabled"
     }
-    assert [problem.code for problem in plan(parameters, ["shop"]).problems] == ["MirroringNotOffered"]
+    assert [problem.reason.code for problem in plan(parameters, ["shop"]).problems] == ["MirroringNotOffered"]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,11 @@ def test_a_server_that_does_not_offer_mirroring_is_a_problem() -> None:
         ("wal_level", {"allowed": "replica"}, "ParameterValueNotAllowed", ["'replica'", "'logical'", "wal_level"]),
         ("max_worker_processes", {"allowed": "0-9"}, "ParameterValueNotAllowed", ["'11'", "'0-9'"]),
         ("max_wal_senders", {"value": "many"}, "ParameterNotUnderstood", ["'many'", "whole number"]),
+        ("max_worker_processes", {"value": "many"}, "ParameterNotUnderstood", ["'many'", "whole number"]),
         ("max_replication_slots", None, "ParameterMissing", ["max_replication_slots"]),
+        ("max_wal_senders", None, "ParameterMissing", ["max_wal_senders"]),
+        ("max_worker_processes", None, "ParameterMissing", ["max_worker_processes"]),
+        ("wal_level", None, "ParameterMissing", ["wal_level"]),
     ],
 )
 def test_what_cannot_be_set_is_a_problem_that_names_it(
@@ -145,16 +150,43 @@ def test_what_cannot_be_set_is_a_problem_that_names_it(
         parameters[name] = msgspec.structs.replace(parameters[name], **changes)
     planned = plan(parameters, ["shop"])
     (problem,) = planned.problems
-    assert (problem.code, problem.parameter) == (code, name)
-    assert all(part in problem.message for part in told)
-    assert problem.remedy
+    assert (problem.reason.code, problem.parameter) == (code, name)
+    assert all(part in problem.reason.message for part in told)
+    assert problem.reason.remedy
     assert name not in wanted(planned)
 
 
 def test_a_database_that_the_list_cannot_name_is_a_problem() -> None:
     (problem,) = plan(server(), ["a,b"]).problems
-    assert (problem.code, problem.parameter) == ("DatabaseNameNotPossible", "azure.mirror_databases")
-    assert "'a,b'" in problem.message
+    assert (problem.reason.code, problem.parameter) == ("DatabaseNameNotPossible", "azure.mirror_databases")
+    assert "'a,b'" in problem.reason.message
+
+
+def test_a_server_may_offer_mirroring_without_the_extension() -> None:
+    parameters = {
+        name: msgspec.structs.replace(parameter, allowed="pg_trgm") if parameter.data_type == "Set" else parameter
+        for name, parameter in server().items()
+    }
+    planned = plan(parameters, ["shop"])
+    assert planned.problems == ()
+    assert not {"azure.extensions", "shared_preload_libraries"} & set(wanted(planned))
+
+
+def test_as_many_mirrors_are_allowed_as_there_are_databases() -> None:
+    assert wanted(plan(server(), ["a", "b", "c", "d"]))["azure_cdc.max_fabric_mirrors"] == "4"
+    assert "azure_cdc.max_fabric_mirrors" not in wanted(plan(server(), ["a", "b", "c"]))
+
+
+def test_the_baseline_of_a_server_that_tells_little_is_nothing() -> None:
+    assert plan({}, ["shop"]).baseline_worker_processes == 0
+    parameters = server(max_worker_processes="3", azure__mirror_databases="shop")
+    parameters["max_worker_processes"] = msgspec.structs.replace(parameters["max_worker_processes"], default="")
+    assert plan(parameters, ["shop"]).baseline_worker_processes == 0
+
+
+def test_databases_are_named_in_order() -> None:
+    names = [f"db{number}" for number in range(8)]
+    assert wanted(plan(server(), names[::-1]))["azure.mirror_databases"] == ",".join(names)
 
 
 def test_a_read_only_parameter_that_is_right_already_is_no_problem() -> None:
@@ -209,13 +241,13 @@ def test_nothing_is_ever_lowered_or_dropped_from_a_list(
     parameters: Parameters, databases: list[str], used: Used, baseline: int | None
 ) -> None:
     for change in plan(parameters, databases, baseline=baseline, used=used).changes:
-        if change.found.isdecimal():
-            assert int(change.wanted) > int(change.found)
+        if change.present.isdecimal():
+            assert int(change.needed) > int(change.present)
         elif change.name in ("azure.extensions", "shared_preload_libraries", "azure.mirror_databases"):
-            kept = [item for item in change.found.split(",") if item]
-            assert change.wanted.split(",")[: len(kept)] == kept
+            kept = [item for item in change.present.split(",") if item]
+            assert change.needed.split(",")[: len(kept)] == kept
         else:
-            assert (change.name, change.wanted) in {("wal_level", "logical"), ("azure.fabric_mirror_enabled", "on")}
+            assert (change.name, change.needed) in {("wal_level", "logical"), ("azure.fabric_mirror_enabled", "on")}
 
 
 @given(SERVERS, DATABASES, USED, BASELINES, st.randoms())

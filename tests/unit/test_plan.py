@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import hypothesis
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.decisions.sweep import Plan, is_urgent, needs_details, plan
+from shared.decisions.sweep import Timetable, is_urgent, needs_details, not_yet_seen, plan
 from shared.desired.server_id import ServerId
 from shared.fabric.quota import for_background
 from shared.platform.settings import Settings
-from shared.records.rows import HealthRow, MirrorRow
+from shared.records.columns import Watched
+from shared.records.rows import LastLook
+from tests.source import ROOT
 from tests.unit.facts import SUBSCRIPTION, settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR_AGO = NOW - timedelta(hours=1)
 
 
-def mirrors(count: int, databases: int = 1, first: int = 0) -> list[MirrorRow]:
+def mirrors(count: int, databases: int = 1, first: int = 0) -> list[Watched]:
     """So many mirrors, on servers of so many databases each."""
     return [
-        MirrorRow(
+        Watched(
             server=ServerId(SUBSCRIPTION, "rg", f"pg-{n // databases:05}"), database=f"db-{n % databases:03}",
             workspace="w", item=f"i{n:05}", changed_at=HOUR_AGO,
         )
@@ -32,20 +38,20 @@ def mirrors(count: int, databases: int = 1, first: int = 0) -> list[MirrorRow]:
     ]  # fmt: skip
 
 
-def seen(mirror: MirrorRow, **changes: object) -> HealthRow:
+def seen(mirror: Watched, **changes: object) -> LastLook:
     """Its last observation: healthy, five minutes ago, with the details looked at then."""
-    row = HealthRow(
+    row = LastLook(
         workspace=mirror.workspace, item=mirror.item, server=mirror.server, database=mirror.database, level="Healthy",
         updated_at=NOW - timedelta(minutes=5), details_at=NOW - timedelta(minutes=5),
     )  # fmt: skip
     return msgspec.structs.replace(row, **changes)
 
 
-def latest(found: list[MirrorRow], **changes: object) -> dict[str, HealthRow]:
+def latest(found: list[Watched], **changes: object) -> dict[str, LastLook]:
     return {mirror.item: seen(mirror, **changes) for mirror in found}
 
 
-def items(made: Plan) -> list[str]:
+def items(made: Timetable) -> list[str]:
     return [mirror.item for chunk in made.chunks for mirror in chunk.mirrors]
 
 
@@ -66,6 +72,7 @@ def test_healthy_mirrors_take_one_call_each_and_fill_their_time() -> None:
         ({"level": "Unknown"}, True, True),
         ({"pending": 1}, True, True),
         ({"updated_at": HOUR_AGO - timedelta(seconds=1)}, True, True),  # the mirror was changed since
+        ({"updated_at": HOUR_AGO}, False, False),
         ({"details_at": NOW - timedelta(minutes=14, seconds=59)}, False, False),
         ({"details_at": NOW - timedelta(minutes=15)}, False, True),
         ({"details_at": None}, False, True),
@@ -125,6 +132,11 @@ def test_what_the_healthy_do_not_need_goes_to_the_urgent() -> None:
     assert len(items(made)) == 20 + int((196 * 4.5 - 20) / 2)
 
 
+def test_the_urgent_get_all_calls_where_nobody_else_waits() -> None:
+    bad = mirrors(1500)
+    assert len(items(plan(bad, latest(bad, level="Unhealthy"), NOW, settings()))) == int(196 * 4.5 / 2)
+
+
 def test_the_mirrors_of_a_server_stay_together() -> None:
     everybody = mirrors(240, databases=3)
     made = plan(everybody, latest(everybody), NOW, settings())
@@ -134,10 +146,54 @@ def test_the_mirrors_of_a_server_stay_together() -> None:
     assert [len(chunk.mirrors) for chunk in made.chunks] == [100, 100, 50]
 
 
+@pytest.mark.parametrize(("changes", "left_out"), [({"item": ""}, True), ({"phase": "Releasing"}, True), ({}, False)])
+def test_who_has_no_mirrored_database_or_is_being_released_is_not_looked_at(
+    changes: dict[str, str], left_out: bool
+) -> None:
+    (mirror,) = mirrors(1)
+    made = plan([msgspec.structs.replace(mirror, **changes)], {}, NOW, settings())
+    assert made.left == 0
+    assert (items(made) == []) is left_out
+
+
+def test_after_a_crash_only_the_rest_of_a_chunk_is_looked_at() -> None:
+    never, before, at_the_start, since = chunk = mirrors(4)
+    looks = {
+        before.item: seen(before, updated_at=NOW - timedelta(seconds=1)),
+        at_the_start.item: seen(at_the_start, updated_at=NOW),
+        since.item: seen(since, updated_at=NOW + timedelta(seconds=1)),
+    }
+    assert not_yet_seen(chunk, looks, NOW) == [never, before]
+
+
+def test_the_oldest_look_comes_first_among_equals() -> None:
+    everybody = mirrors(2)
+    older = everybody[1]
+    rows = latest(everybody)
+    rows[older.item] = msgspec.structs.replace(rows[older.item], updated_at=NOW - timedelta(minutes=6))
+    one_call = settings(FABRIC_CALLS_PER_MINUTE="2", SWEEP_MINUTES="1", DETAILS_MINUTES="1000")
+    made = plan(everybody, rows, NOW, one_call)
+    assert (items(made), made.left) == ([older.item], 1)
+
+
+def test_planning_imports_no_sdk() -> None:
+    """The orchestration's types come from the same module, and indexing a function app imports them."""
+    code = "import sys, shared.decisions.sweep; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    heavy = {"azure", "aiohttp", "psycopg", "opentelemetry", "durabletask"}
+    assert heavy & {module.partition(".")[0] for module in found.stdout.split()} == set()
+
+
+def test_a_timetable_comes_back_from_the_wire() -> None:
+    made = plan(mirrors(3), {}, NOW, settings())
+    assert msgspec.convert(json.loads(json.dumps(msgspec.to_builtins(made))), Timetable) == made
+
+
 def test_nothing_to_do() -> None:
-    assert plan([], {}, NOW, settings()) == Plan((), 0)
+    assert plan([], {}, NOW, settings()) == Timetable((), 0)
 
 
+@hypothesis.settings(deadline=None)  # of a machine that does much else
 @given(
     st.integers(0, 400), st.integers(1, 7), st.integers(1, 300), st.floats(0.1, 10),
     st.lists(st.sampled_from(["Healthy", "Degraded", ""]), min_size=1, max_size=9),
@@ -154,7 +210,7 @@ def test_no_plan_spends_more_than_the_quota(
     }
     made = plan(everybody, rows, NOW, given_settings)
 
-    def cost(mirror: MirrorRow) -> int:
+    def cost(mirror: Watched) -> int:
         return 1 + needs_details(mirror, rows.get(mirror.item), NOW, given_settings)
 
     chosen = items(made)

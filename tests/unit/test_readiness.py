@@ -1,6 +1,6 @@
 """The report of checks, and the plan: each check passes, announces a change, or says what to do.
 
-What is said of a database's tables is in `test_readiness_tables`."""
+What is said of a database's tables is in `test_readiness_tables`; what each check saw is in `test_readiness_checks`."""
 
 from __future__ import annotations
 
@@ -8,73 +8,14 @@ from typing import Any
 
 import pytest
 
-from shared.decisions import readiness
-from shared.decisions.readiness import Check, DatabaseFacts, Facts, Report
 from shared.desired.changes import AddAdministrator, EnableEntraAuthentication, EnableSystemIdentity, SetParameter
 from shared.desired.intent import MirrorIntent
 from shared.desired.takeover import NotTakeable
-from shared.fabric.workspace import BELOW_MEMBER, WorkspaceFacts
+from shared.fabric.facts import BELOW_MEMBER, WorkspaceFacts
 from shared.platform.reasons import Reason
 from shared.source.parameters import Parameter, Used
-from shared.source.tables import TableReport, TableStatus
-from tests.unit.facts import OBJECT_ID, WORKSPACE, server, settings
-
-READY: dict[str, Parameter] = {
-    name: Parameter(name=name, value=value, allowed=allowed, dynamic=dynamic, data_type=kind)
-    for name, value, allowed, dynamic, kind in (
-        ("azure.extensions", "azure_cdc", "azure_cdc,pg_trgm", True, "Set"),
-        ("shared_preload_libraries", "azure_cdc", "azure_cdc,auto_explain", False, "Set"),
-        ("wal_level", "logical", "replica,logical", False, "Enumeration"),
-        ("max_worker_processes", "14", "0-262143", False, "Integer"),
-        ("max_replication_slots", "10", "2-262143", False, "Integer"),
-        ("max_wal_senders", "10", "5-100", False, "Integer"),
-    )
-}
-
-
-ORDERS = TableStatus(
-    schema="sales", name="orders", status="OK", codes=("HAS_PRIMARY_KEY",), message="", owner="app", bytes_estimate=0
-)
-
-
-def workspace(**changes: Any) -> WorkspaceFacts:
-    facts: dict[str, Any] = {
-        "id": WORKSPACE, "name": "Sales", "capacity_state": "Active", "app_role": "Member",
-        "server_role": "Contributor",
-    }  # fmt: skip
-    return WorkspaceFacts(**{**facts, **changes})
-
-
-def intent(**changes: Any) -> MirrorIntent:
-    wanted: dict[str, Any] = {
-        "wanted": True, "source": "tag", "databases": ("shop",), "tables": (), "workspace": WORKSPACE, "gateway": "",
-        "restart": "auto",
-    }  # fmt: skip
-    return MirrorIntent(**{**wanted, **changes})
-
-
-def inside(**changes: Any) -> DatabaseFacts:
-    return DatabaseFacts(**{"name": "shop", "tables": TableReport((ORDERS,)), **changes})
-
-
-def report(
-    wanted: MirrorIntent | None = None,
-    server_changes: dict[str, Any] | None = None,
-    chosen: dict[str, str] | None = None,
-    **changes: Any,
-) -> Report:
-    """The report of a server that is prepared already, but for the changes; `chosen` are app settings."""
-    facts: dict[str, Any] = {
-        "server": server(**(server_changes or {})), "parameters": READY, "workspace": workspace(),
-        "connections": "AzurePostgreSql", "used": Used(), "databases": (inside(),), "baseline_worker_processes": 8,
-    }  # fmt: skip
-    return readiness.check(
-        Facts(**{**facts, **changes}), wanted or intent(), settings(ALLOW_REPLICAS="false", **(chosen or {}))
-    )
-
-
-def checks(found: Report, id: str) -> list[Check]:
-    return [check for check in found.checks if check.id == id]
+from tests.unit.facts import OBJECT_ID, WORKSPACE, settings
+from tests.unit.prepared import AS_PRINCIPAL, AS_WORKSPACE, READY, checks, inside, intent, report, workspace
 
 
 def test_a_prepared_server_passes_every_check_and_needs_nothing() -> None:
@@ -141,7 +82,7 @@ def test_what_lets_the_app_and_fabric_in_is_announced_and_planned_in_order() -> 
     assert found.plan.changes == (
         EnableSystemIdentity(),
         EnableEntraAuthentication(),
-        AddAdministrator(OBJECT_ID, "id-fabric-mirror", settings().azure_tenant_id),
+        AddAdministrator(OBJECT_ID, "id-fabric-mirror", settings().identity.tenant),
     )
     assert found.failures == ()
 
@@ -295,13 +236,6 @@ def test_fabric_that_cannot_take_the_mirror(
     assert failed.code == id
     assert message in failed.message
     assert remedy in failed.remedy
-
-
-AS_PRINCIPAL = {
-    "FABRIC_CREDENTIALS": "ServicePrincipal", "FABRIC_PRINCIPAL_CLIENT_ID": OBJECT_ID,
-    "FABRIC_PRINCIPAL_OBJECT_ID": OBJECT_ID, "FABRIC_PRINCIPAL_SECRET": "reader",
-}  # fmt: skip
-AS_WORKSPACE = {"FABRIC_CREDENTIALS": "WorkspaceIdentity"}
 
 
 @pytest.mark.parametrize("chosen", [AS_PRINCIPAL, AS_WORKSPACE])

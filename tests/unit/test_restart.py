@@ -27,6 +27,11 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # a Sunday
 SUNDAY_NOON = MaintenanceWindow(True, 0, 12, 0)
 
 
+def test_what_is_waited_for_is_named_as_portals_read_it() -> None:
+    assert (APPROVAL, MAINTENANCE_WINDOW) == ("restart-decision", "maintenance-window")
+    assert judge(server(), "now", ("wal_level",), NOW, settings()).waiting_for == ""
+
+
 def test_now_is_now() -> None:
     assert judge(server(), "now", ("wal_level",), NOW, settings()).wait_until is None
 

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from shared.decisions.allowed import server_problem
 from shared.decisions.resync import why_look
 from shared.desired import intent as desired
 from shared.desired.intent import Wish
+from shared.desired.server_id import ServerId
+from shared.platform.reasons import Reason
 from shared.records.rows import ServerRow
 from tests.unit.facts import OTHER_WORKSPACE, SERVER, settings
 
@@ -45,7 +48,7 @@ def known(phase: str, tags: Mapping[str, str] = ENABLED, request: Wish | None = 
     ],
 )
 def test_a_server_that_is_as_it_should_be_is_left_alone(tags: Mapping[str, str] | None, row: ServerRow | None) -> None:
-    assert not why_look(tags, row, SETTINGS)
+    assert not why_look(SERVER, tags, row, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +79,25 @@ def test_a_server_that_is_as_it_should_be_is_left_alone(tags: Mapping[str, str] 
 def test_a_server_that_is_not_as_it_should_be_is_looked_at(
     tags: Mapping[str, str] | None, row: ServerRow | None
 ) -> None:
-    assert why_look(tags, row, SETTINGS)
+    assert why_look(SERVER, tags, row, SETTINGS)
 
 
 def test_another_default_workspace_is_another_wish() -> None:
-    assert why_look(ENABLED, known("Mirrored"), settings(DEFAULT_WORKSPACE=OTHER_WORKSPACE))
+    assert why_look(SERVER, ENABLED, known("Mirrored"), settings(DEFAULT_WORKSPACE=OTHER_WORKSPACE))
+
+
+FOREIGN = ServerId("00000000-0000-0000-0000-0000000000ff", "rg-shop", "pg-shop")
+
+
+@pytest.mark.parametrize("tags", [None, {}, ENABLED, DISABLED])
+def test_a_server_whose_subscription_was_taken_off_the_list_says_so_once(tags: Mapping[str, str] | None) -> None:
+    problem = server_problem(FOREIGN, SETTINGS)
+    assert problem is not None
+    assert "not allowed any more" in why_look(FOREIGN, tags, known("Mirrored"), SETTINGS)
+    assert "not allowed any more" in why_look(FOREIGN, tags, known("Blocked", reasons=(Reason("X", "x"),)), SETTINGS)
+    assert why_look(FOREIGN, tags, known("Blocked", reasons=(problem,)), SETTINGS) == ""
+
+
+@pytest.mark.parametrize("row", [None, known("New"), known("Released"), known("Deleted")])
+def test_a_foreign_server_on_which_nothing_of_the_app_is_left_is_left_alone(row: ServerRow | None) -> None:
+    assert why_look(FOREIGN, ENABLED, row, SETTINGS) == ""

@@ -12,6 +12,7 @@ from shared.decisions.readiness.report import Check
 from shared.decisions.run import Examine, Forget, Nothing, Prepare, Refuse, Release, Wait
 from shared.desired.changes import EnableSystemIdentity, SetParameter
 from shared.desired.intent import MirrorIntent, TableName, Wish
+from shared.desired.server_id import ServerId
 from shared.desired.takeover import TableName as Table
 from shared.records.rows import MirrorRow, ServerRow
 from shared.source.facts import ServerFacts
@@ -27,7 +28,9 @@ def row(phase: Any = "Mirrored", **columns: Any) -> ServerRow:
 
 
 def mirror(database: str = "shop", **columns: Any) -> MirrorRow:
-    return MirrorRow(server=SERVER, database=database, **{"phase": "Running", "item": "i-1", **columns})
+    return MirrorRow(
+        server=SERVER, database=database, **{"phase": "Running", "item": "i-1", "workspace": WORKSPACE, **columns}
+    )
 
 
 def look(
@@ -148,9 +151,7 @@ def test_a_preparation_says_where_to_mirror_what_and_how() -> None:
     assert decision.tables == {"crm": (), "shop": (Table("sales", "orders"), Table("sales", "lines"))}
     assert (decision.workspace, decision.workspace_name, decision.gateway) == (WORKSPACE, "Mirrors", "")
     assert (decision.restart, decision.fingerprint) == ("window", wanted.fingerprint)
-    assert decision.limits == run.Limits(
-        SETTINGS.operation_limit_minutes, SETTINGS.mirror_start_limit_minutes, SETTINGS.poll_seconds
-    )
+    assert decision.limits == SETTINGS.limits
 
 
 def test_a_gateway_is_used_only_where_fabric_does_not_reach_the_server_itself() -> None:
@@ -186,3 +187,29 @@ def test_the_phase_stays_mirrored_only_where_nothing_is_left_to_do() -> None:
     assert run.phase_of_preparation(done, intent(restart="now"), report()) == "Preparing"
     assert run.phase_of_preparation(row("Blocked", fingerprint=wanted.fingerprint), wanted, report()) == "Preparing"
     assert run.phase_of_preparation(None, wanted, report()) == "Preparing"
+
+
+FOREIGN = ServerId("00000000-0000-0000-0000-0000000000ff", "rg-shop", "pg-shop")
+
+
+@pytest.mark.parametrize("phase", ["Mirrored", "Blocked", "Preparing", "Waiting", "Releasing"])
+def test_a_server_whose_subscription_is_not_allowed_any_more_is_blocked_and_nothing_is_done_there(phase: str) -> None:
+    decision = run.if_not_allowed(FOREIGN, row(phase, rotation=3), SETTINGS)
+    assert isinstance(decision, Refuse)
+    assert [reason.code for reason in decision.reasons] == ["SubscriptionNotAllowed"]
+    assert decision.asked == run.Asked()
+
+
+@pytest.mark.parametrize("known", [None, row("New"), row("Released"), row("Deleted")])
+def test_a_foreign_server_on_which_nothing_is_left_needs_nothing(known: ServerRow | None) -> None:
+    assert isinstance(run.if_not_allowed(FOREIGN, known, SETTINGS), Nothing)
+
+
+def test_a_server_of_an_allowed_subscription_may_be_touched() -> None:
+    assert run.if_not_allowed(SERVER, row(), SETTINGS) is None
+
+
+def test_a_mirror_is_not_restarted_into_a_workspace_that_is_not_allowed_any_more() -> None:
+    elsewhere = "00000000-0000-0000-0000-0000000000fe"
+    mirrors = mirror("crm", reseed=True), mirror("shop", reseed=True, workspace=elsewhere)
+    assert after(report(), *mirrors).asked.restarts == ("crm",)

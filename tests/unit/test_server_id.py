@@ -27,6 +27,17 @@ def test_letter_case_carries_no_meaning() -> None:
     assert of(SUBSCRIPTION.upper(), "RG", "PG-Shop") == ServerId(SUBSCRIPTION, "rg", "pg-shop")
 
 
+@pytest.mark.parametrize(("group", "server"), [("g", "pgs"), ("g" * 90, "s" * 63)])
+def test_the_shortest_and_the_longest_names(group: str, server: str) -> None:
+    assert of(SUBSCRIPTION, group, server) == ServerId(SUBSCRIPTION, group, server)
+
+
+@pytest.mark.parametrize(("group", "server"), [("", "pgs"), ("g" * 91, "pgs"), ("g", "pg"), ("g", "s" * 64)])
+def test_names_that_are_too_short_or_too_long(group: str, server: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a valid name"):
+        of(SUBSCRIPTION, group, server)
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.decisions.health import SEVERITY, Assessment
-from shared.decisions.standing import Standing, settle
+from shared.decisions.standing import BEING_MADE, Standing, settle, waiting
 from shared.platform.reasons import Reason
-from shared.records.rows import HealthRow
+from shared.records.rows import HealthRow, Level
 from tests.unit.facts import SERVER
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -89,3 +89,26 @@ def test_no_change_is_told_before_it_held_and_every_one_that_held_is(levels: lis
             assert before.level not in last
         if len(last) == confirmations and len(set(last)) == 1:
             assert standing.level == level
+
+
+@pytest.mark.parametrize(
+    ("told", "seen", "level", "pending"),
+    [
+        ("Unhealthy", "Unhealthy", "Unhealthy", 0),
+        ("Unhealthy", "Healthy", "Unhealthy", 1),
+        ("Healthy", "Healthy", "Healthy", 0),
+    ],
+)
+def test_a_mirror_that_was_made_again_is_compared_with_what_was_told(
+    told: Level, seen: Level, level: Level, pending: int
+) -> None:
+    row = kept(settle(None, Assessment("Degraded"), at(0), 1))
+    row = waiting(msgspec.structs.replace(row, announced=told), at(1))
+    assert (row.level, row.reasons) == ("Unknown", (BEING_MADE,))
+    after = settle(row, Assessment(seen), at(2), 2)
+    assert (after.level, after.pending) == (level, pending)
+
+
+def test_another_unknown_level_is_compared_as_it_is() -> None:
+    row = kept(settle(None, Assessment("Unknown", (Reason("FabricUnknown", "down"),)), at(0), 1))
+    assert settle(row, Assessment("Healthy"), at(1), 2).level == "Unknown"

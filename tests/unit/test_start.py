@@ -9,7 +9,7 @@ import pytest
 
 from shared.decisions import start
 from shared.decisions.start import MOST_NAMED, TABLE_REMEDY, GiveUp, Move, Runs, Start, Wait
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.records.rows import MirrorRow
 from tests.unit.facts import SERVER

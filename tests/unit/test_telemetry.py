@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -155,3 +157,16 @@ def test_every_measurement_is_described(reader: InMemoryMetricReader) -> None:
     telemetry.skipped()
     section = (ROOT / "docs/operations.md").read_text().partition("## Measurements\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)) == set(measured(reader))
+
+
+def test_libraries_log_warnings_alone_and_the_app_says_what_it_does() -> None:
+    """Also a logger that a library makes below its own, whatever the host has set for the root."""
+    code = (
+        "import logging; logging.basicConfig(level=logging.INFO, format='%(name)s'); import function_app\n"
+        "for name in ('azure.core.pipeline.policies.http_logging_policy', 'azure.identity.aio',\n"
+        "             'durabletask.serialization',\n"
+        "             'durabletask.client', 'shared.steps.decide', 'functions.corridor'):\n"
+        "    logging.getLogger(name).info('said')"
+    )
+    logged = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert logged.stderr.split() == ["shared.steps.decide", "functions.corridor"]

@@ -135,7 +135,7 @@ class ResourceManager:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Everything that goes on beside the calls; in the end the servers are stopped and their data is gone."""
+        """Everything that goes on besides the calls; in the end the servers are stopped and their data is gone."""
         async with self.estate.events.sending(), self.entra.renewing(self.estate.servers.values):
             try:
                 yield

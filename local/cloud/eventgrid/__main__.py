@@ -1,6 +1,6 @@
 """Event Grid's stand-in: publishing, and the control of subscriptions.
 
-Control, beside what every part has:
+Control, besides what every part has:
 
     PUT, DELETE  /.control/subscriptions/{name}   create (with the handshake) or delete; GET lists them
     GET, DELETE  /.control/deliveries             every attempt: id, subscription, attempt, status (0: none), time

@@ -134,7 +134,7 @@ class Mirror:
         return self.status in AT_WORK
 
     async def start(self) -> None:
-        """Start, or start again: every table is seeded anew."""
+        """Start, or start again: every table is copied again."""
         async with self._changing:
             await self._halt()
             self.status, self.error, self.tables = "Starting", None, {}

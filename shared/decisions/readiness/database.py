@@ -1,131 +1,93 @@
-"""The checks of the databases: there, open to the app, mirrored by nobody else, and each of their tables."""
+"""The checks of the databases: each exists, lets the app in, is mirrored by nobody else, and has tables to mirror."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shared.decisions.readiness.report import LIMITS, TUTORIAL, Check, DatabaseFacts, judged
+from shared.decisions.readiness.facts import DatabaseFacts
+from shared.decisions.readiness.report import TUTORIAL, Check, pass_or_fail
+from shared.decisions.readiness.tables import table_checks
 from shared.desired.intent import MirrorIntent
+from shared.desired.takeover import NotTakeable
+from shared.platform.reasons import Reason
 from shared.source.facts import ServerFacts
-from shared.source.tables import LIMIT, LIMIT_EXCEEDED, TableReport
 
 
 def database_checks(
     server: ServerFacts, databases: tuple[str, ...], intent: MirrorIntent, facts: tuple[DatabaseFacts, ...]
 ) -> Iterator[Check]:
-    if not databases and server.state == "Ready":
-        yield Check(
-            id="Databases",
-            subject=server.id.name,
-            status="fail",
-            found="none",
-            wanted="at least one",
-            message="The server has no user database.",
-            remedy="Create a database, then tag the server again.",
-        )
-    for database in databases:
-        exists = database in server.databases or server.state != "Ready"
-        yield judged(
-            "DatabaseExists",
-            database,
-            exists,
-            "there" if exists else "missing",
-            "there",
-            f"Database {database!r} does not exist on server {server.id.name!r}; it has "
-            f"{', '.join(server.databases) or 'none'}.",
-            "Correct the name (letter case matters), or create the database.",
-        )
-    for known in facts:
-        yield from _inside_checks(known, intent)
+    """All checks of this file and of the tables. The databases of a server that is not Ready can't be seen."""
+    if server.state == "Ready" and not databases:
+        yield no_databases(server)
+    for name in databases:
+        yield database_exists(server, name)
+    for database in facts:
+        if database.problem:
+            yield database_connectable(database.name, database.problem)
+        if database.mirrored_by_others:
+            yield mirrored_elsewhere(database)
+        for table in database.not_takeable:
+            yield table_not_takeable(database.name, table)
+        if database.tables is not None:
+            chosen = bool(intent.tables_of(database.name))
+            yield from table_checks(database.name, database.tables, chosen)
 
 
-def _inside_checks(database: DatabaseFacts, intent: MirrorIntent) -> Iterator[Check]:
-    if database.problem:
-        yield Check(
-            id="DatabaseConnectable",
-            subject=database.name,
-            status="fail",
-            message=database.problem.message,
-            remedy=database.problem.remedy,
-        )
-    if database.mirrored_by_others:
-        yield Check(
-            id="MirroredElsewhere",
-            subject=database.name,
-            status="fail",
-            found=", ".join(database.mirrored_by_others),
-            message=f"Database {database.name!r} is mirrored already, by something that this app did not make.",
-            remedy="Remove that mirror first, or leave the database to it.",
-        )
-    for refused in database.not_takeable:
-        run_as = " or ".join(refused.run_as) or "a superuser"
-        yield Check(
-            id="TableNotTakeable",
-            subject=f"{database.name}: {refused.schema}.{refused.table}",
-            status="fail",
-            found=refused.owner,
-            message=f"Table {refused.schema}.{refused.table} of database {database.name!r} belongs to "
-            f"{refused.owner!r}, for whom the app may not act.",
-            remedy=f"Run as {run_as}: {refused.statement}",
-            reference=TUTORIAL,
-        )
-    if database.tables is None:
-        return
-    chosen = bool(intent.tables_of(database.name))
-    for table in database.tables.tables:
-        if table.status == "OK" or LIMIT_EXCEEDED in table.codes:
-            continue
-        yield Check(
-            id="Table",
-            subject=f"{database.name}: {table.schema}.{table.name}",
-            status="fail" if chosen and table.status == "ERROR" else "warn",
-            found=", ".join(table.codes),
-            message=table.message,
-            reference=LIMITS,
-        )
-    yield from _too_many(database.name, database.tables, chosen)
-    yield from _same_but_for_case(database.name, database.tables)
-    if not any(table.status != "ERROR" for table in database.tables.tables):
-        yield Check(
-            id="NoTables",
-            subject=database.name,
-            status="warn",
-            message=f"Database {database.name!r} has no table that can be mirrored, and a mirror needs one to come up.",
-            remedy="Create a table with a primary key first.",
-            reference=LIMITS,
-        )
+def no_databases(server: ServerFacts) -> Check:
+    """`Databases`: there is something to mirror."""
+    return Check(
+        id="Databases",
+        subject=server.id.name,
+        status="fail",
+        found="none",
+        wanted="at least one",
+        message="The server has no user database.",
+        remedy="Create a database, then tag the server again.",
+    )
 
 
-def _too_many(database: str, report: TableReport, chosen: bool) -> Iterator[Check]:
-    beyond = [table for table in report.tables if LIMIT_EXCEEDED in table.codes]
-    if beyond:
-        yield Check(
-            id="TooManyTables",
-            subject=database,
-            status="fail" if chosen else "warn",
-            found=str(len(report.eligible) + len(beyond)),
-            wanted=f"at most {LIMIT}",
-            message=f"A mirrored database has at most {LIMIT} tables, the first by schema and name: {len(beyond)} of "
-            f"database {database!r} are left out, from {beyond[0].schema}.{beyond[0].name} on.",
-            remedy="Name the tables to mirror.",
-            reference=LIMITS,
-        )
+def database_exists(server: ServerFacts, name: str) -> Check:
+    """A chosen database is one of the server's."""
+    exists = name in server.databases or server.state != "Ready"
+    return pass_or_fail(
+        "DatabaseExists",
+        name,
+        exists,
+        found="there" if exists else "missing",
+        wanted="there",
+        message=f"Database {name!r} does not exist on server {server.id.name!r}; it has "
+        f"{', '.join(server.databases) or 'none'}.",
+        remedy="Correct the name (letter case matters), or create the database.",
+    )
 
 
-def _same_but_for_case(database: str, report: TableReport) -> Iterator[Check]:
-    """A SQL analytics endpoint has the workspace's collation, which may be one without letter case (source: "Collation"
-    in the Fabric Data Warehouse docs)."""
-    alike: dict[str, list[str]] = {}
-    for table in report.eligible:
-        alike.setdefault(str(table).lower(), []).append(str(table))
-    for names in alike.values():
-        if len(names) > 1:
-            yield Check(
-                id="NamesDifferInCase",
-                subject=f"{database}: {names[0]}",
-                status="warn",
-                found=", ".join(names),
-                message=f"Tables {' and '.join(names)} of database {database!r} differ only in letter case: a "
-                "SQL analytics endpoint with a case-insensitive collation does not tell them apart.",
-                remedy="Rename all but one, or name the tables to mirror.",
-            )
+def database_connectable(name: str, problem: Reason) -> Check:
+    """The app can log in to the database and look into it."""
+    return Check(id="DatabaseConnectable", subject=name, status="fail", message=problem.message, remedy=problem.remedy)
+
+
+def mirrored_elsewhere(database: DatabaseFacts) -> Check:
+    """A database is mirrored once at most."""
+    return Check(
+        id="MirroredElsewhere",
+        subject=database.name,
+        status="fail",
+        found=", ".join(database.mirrored_by_others),
+        message=f"Database {database.name!r} is mirrored already, by something that this app did not make.",
+        remedy="Remove that mirror first, or leave the database to it.",
+    )
+
+
+def table_not_takeable(database: str, table: NotTakeable) -> Check:
+    """The app may act for the owner of each table, so that it can make the table the fabric role's."""
+    run_as = " or ".join(table.run_as) or "a superuser"
+    return Check(
+        id="TableNotTakeable",
+        subject=f"{database}: {table.schema}.{table.table}",
+        status="fail",
+        found=table.owner,
+        message=f"Table {table.schema}.{table.table} of database {database!r} belongs to {table.owner!r}, for whom the "
+        "app may not act.",
+        remedy=f"Run as {run_as}: {table.statement}",
+        reference=TUTORIAL,
+    )

@@ -1,151 +1,169 @@
-"""The checks of the server itself: what it is, and how one gets in."""
+"""The checks of the server itself: its state, kind and settings, and whether Fabric reaches it and can log in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shared.decisions.readiness.report import CONCEPTS, TUTORIAL, Check, fixed, judged
-from shared.desired.changes import AddAdministrator, Change, EnableEntraAuthentication, EnableSystemIdentity
+from shared.decisions.login import PasswordLogin, login_of
+from shared.decisions.readiness.report import CONCEPTS, TUTORIAL, Check, pass_or_fail
 from shared.desired.intent import MirrorIntent
 from shared.platform.settings import Settings
 from shared.source.facts import ServerFacts
 
 OLDEST, NEWEST = 14, 18
+"""The first and the last major version of PostgreSQL that can be mirrored."""
 HIGH_AVAILABILITY_FROM = 17
 WRITABLE_ROLES = frozenset({"Primary", "None"})
 
 
 def server_checks(server: ServerFacts, intent: MirrorIntent, settings: Settings) -> Iterator[Check]:
-    def judge(
-        id: str, good: bool, found: object, wanted: str, message: str, remedy: str, reference: str = CONCEPTS
-    ) -> Check:
-        return judged(id, server.id.name, good, found, wanted, message, remedy, reference)
+    """All checks of this file."""
+    yield server_state(server)
+    yield server_version(server)
+    yield server_tier(server)
+    yield high_availability(server)
+    yield replication_role(server)
+    yield read_replicas(server, settings)
+    yield elastic_cluster(server)
+    if isinstance(login_of(settings), PasswordLogin):
+        yield password_authentication(server)
+    yield network(server, intent)
 
-    yield judge(
+
+def server_state(server: ServerFacts) -> Check:
+    """A server is changed only while it is Ready."""
+    return pass_or_fail(
         "ServerState",
+        server.id.name,
         server.state == "Ready",
-        server.state,
-        "Ready",
-        f"Server {server.id.name!r} is {server.state}, not Ready.",
-        "Start it, or wait until its operation has ended." if server.state != "Disabled" else "Ask Azure support.",
+        found=server.state,
+        wanted="Ready",
+        message=f"Server {server.id.name!r} is {server.state}, not Ready.",
+        remedy="Ask Azure support."
+        if server.state == "Disabled"
+        else "Start it, or wait until its operation has ended.",
+        reference=CONCEPTS,
     )
-    yield judge(
+
+
+def server_version(server: ServerFacts) -> Check:
+    """Mirroring exists for some major versions of PostgreSQL."""
+    return pass_or_fail(
         "ServerVersion",
+        server.id.name,
         OLDEST <= server.version <= NEWEST,
-        server.version,
-        f"{OLDEST} to {NEWEST}",
-        f"PostgreSQL {server.version} can't be mirrored.",
-        f"Upgrade the server to a version from {OLDEST} to {NEWEST}.",
+        found=server.version,
+        wanted=f"{OLDEST} to {NEWEST}",
+        message=f"PostgreSQL {server.version} can't be mirrored.",
+        remedy=f"Upgrade the server to a version from {OLDEST} to {NEWEST}.",
+        reference=CONCEPTS,
     )
-    yield judge(
+
+
+def server_tier(server: ServerFacts) -> Check:
+    """Azure does not mirror servers in the Burstable tier."""
+    return pass_or_fail(
         "ServerTier",
+        server.id.name,
         server.tier.lower() != "burstable",
-        server.tier,
-        "GeneralPurpose or MemoryOptimized",
-        "A server in the Burstable tier can't be mirrored.",
-        "Scale it to General Purpose or Memory Optimized (this restarts it).",
+        found=server.tier,
+        wanted="GeneralPurpose or MemoryOptimized",
+        message="A server in the Burstable tier can't be mirrored.",
+        remedy="Scale it to General Purpose or Memory Optimized (this restarts it).",
+        reference=CONCEPTS,
     )
-    yield judge(
+
+
+def high_availability(server: ServerFacts) -> Check:
+    """Before PostgreSQL 17, a failover loses the replication slots of the mirrors."""
+    return pass_or_fail(
         "HighAvailability",
+        server.id.name,
         server.high_availability == "Disabled" or server.version >= HIGH_AVAILABILITY_FROM,
-        server.high_availability,
-        f"Disabled, or PostgreSQL {HIGH_AVAILABILITY_FROM} and later",
-        f"With high availability ({server.high_availability}), mirroring needs PostgreSQL {HIGH_AVAILABILITY_FROM}; "
-        f"this server runs {server.version}.",
-        f"Upgrade to PostgreSQL {HIGH_AVAILABILITY_FROM}, or disable high availability.",
+        found=server.high_availability,
+        wanted=f"Disabled, or PostgreSQL {HIGH_AVAILABILITY_FROM} and later",
+        message=f"With high availability ({server.high_availability}), mirroring needs PostgreSQL "
+        f"{HIGH_AVAILABILITY_FROM}; this server runs {server.version}.",
+        remedy=f"Upgrade to PostgreSQL {HIGH_AVAILABILITY_FROM}, or disable high availability.",
+        reference=CONCEPTS,
     )
-    yield judge(
+
+
+def replication_role(server: ServerFacts) -> Check:
+    """Only a primary can be written to, and so be prepared."""
+    return pass_or_fail(
         "ReplicationRole",
+        server.id.name,
         server.replication_role in WRITABLE_ROLES,
-        server.replication_role,
-        "Primary",
-        f"The server is a read replica ({server.replication_role}); only a primary can be mirrored.",
-        "Tag its primary instead, or promote it.",
+        found=server.replication_role,
+        wanted="Primary",
+        message=f"The server is a read replica ({server.replication_role}); only a primary can be mirrored.",
+        remedy="Tag its primary instead, or promote it.",
+        reference=CONCEPTS,
     )
-    yield judge(
+
+
+def read_replicas(server: ServerFacts, settings: Settings) -> Check:
+    """An organisation may choose not to mirror servers that have read replicas."""
+    return pass_or_fail(
         "ReadReplicas",
-        settings.allow_replicas or not server.replicas,
-        server.replicas,
-        "no read replica",
-        f"The server has {server.replicas} read replicas, and the app's settings forbid mirroring such a server.",
-        "Set ALLOW_REPLICAS to true (allowed by Azure since 2026), or delete the replicas.",
+        server.id.name,
+        settings.scope.replicas or not server.replicas,
+        found=server.replicas,
+        wanted="no read replica",
+        message=f"The server has {server.replicas} read replicas, and the app's settings forbid mirroring such a "
+        "server.",
+        remedy="Set ALLOW_REPLICAS to true (allowed by Azure since 2026), or delete the replicas.",
+        reference=CONCEPTS,
     )
-    yield judge(
+
+
+def elastic_cluster(server: ServerFacts) -> Check:
+    """Azure does not mirror elastic clusters."""
+    return pass_or_fail(
         "ElasticCluster",
+        server.id.name,
         not server.elastic_cluster,
-        "elastic cluster" if server.elastic_cluster else "single server",
-        "single server",
-        "An elastic cluster can't be mirrored.",
-        "Use a server that is not an elastic cluster.",
-    )
-    if settings.fabric_credentials == "Basic":
-        yield judge(
-            "PasswordAuthentication",
-            server.password_auth,
-            "Enabled" if server.password_auth else "Disabled",
-            "Enabled",
-            "Password authentication is disabled, and Fabric logs in with a password.",
-            "Enable PostgreSQL authentication beside Microsoft Entra authentication, or set FABRIC_CREDENTIALS.",
-            TUTORIAL,
-        )
-    yield judge(
-        "Network",
-        (server.public_access and server.azure_services_allowed) or bool(intent.gateway),
-        _network(server),
-        "public access with Azure services allowed, or a virtual network data gateway",
-        f"Fabric can't reach the server: {_network(server)}, and no virtual network data gateway is named.",
-        "Enable public access and add the firewall rule 0.0.0.0-0.0.0.0 (Allow access from Azure services), "
-        "or name a virtual network data gateway, in FABRIC_GATEWAY or as `gateway` in the request.",
-        TUTORIAL,
+        found="elastic cluster" if server.elastic_cluster else "single server",
+        wanted="single server",
+        message="An elastic cluster can't be mirrored.",
+        remedy="Use a server that is not an elastic cluster.",
+        reference=CONCEPTS,
     )
 
 
-def access_changes(server: ServerFacts, settings: Settings) -> Iterator[Change]:
-    if not server.principal_id:
-        yield EnableSystemIdentity()
-    if not server.entra_auth:
-        yield EnableEntraAuthentication()
-    if not is_administrator(server, settings):
-        yield AddAdministrator(settings.identity_object_id, settings.identity_name, settings.azure_tenant_id)
-
-
-def access_checks(server: ServerFacts, settings: Settings) -> Iterator[Check]:
-    yield fixed(
-        "SystemIdentity",
+def password_authentication(server: ServerFacts) -> Check:
+    """Where Fabric logs in with a password, the server has to accept passwords."""
+    return pass_or_fail(
+        "PasswordAuthentication",
         server.id.name,
-        bool(server.principal_id),
-        server.identity_type,
-        "system-assigned",
-        "The server's system-assigned managed identity will be enabled.",
-    )
-    yield fixed(
-        "EntraAuthentication",
-        server.id.name,
-        server.entra_auth,
-        "Enabled" if server.entra_auth else "Disabled",
-        "Enabled",
-        "Microsoft Entra authentication will be enabled, so that this app can log in.",
-    )
-    yield fixed(
-        "AppAdministrator",
-        server.id.name,
-        is_administrator(server, settings),
-        ", ".join(administrator.name for administrator in server.administrators),
-        settings.identity_name,
-        f"The app's identity {settings.identity_name!r} will be made a Microsoft Entra administrator of the server. "
-        "What only PostgreSQL itself can tell (its tables, the slots in use) is checked then, before anything else is "
-        "changed.",
+        server.password_auth,
+        found="Enabled" if server.password_auth else "Disabled",
+        wanted="Enabled",
+        message="Password authentication is disabled, and Fabric logs in with a password.",
+        remedy="Enable PostgreSQL authentication in addition to Microsoft Entra authentication, or set "
+        "FABRIC_CREDENTIALS.",
+        reference=TUTORIAL,
     )
 
 
-def is_administrator(server: ServerFacts, settings: Settings) -> bool:
-    """Whether the app's identity is a Microsoft Entra administrator of the server."""
-    return any(administrator.object_id == settings.identity_object_id for administrator in server.administrators)
-
-
-def _network(server: ServerFacts) -> str:
+def network(server: ServerFacts, intent: MirrorIntent) -> Check:
+    """Fabric reaches the server from its shared cloud, or by a virtual network data gateway."""
+    within_reach = server.public_access and server.azure_services_allowed
     if not server.public_access:
-        return "public access is disabled"
-    return (
-        "Azure services are allowed" if server.azure_services_allowed else "the firewall does not allow Azure services"
+        access = "public access is disabled"
+    elif server.azure_services_allowed:
+        access = "Azure services are allowed"
+    else:
+        access = "the firewall does not allow Azure services"
+    return pass_or_fail(
+        "Network",
+        server.id.name,
+        within_reach or bool(intent.gateway),
+        found=access,
+        wanted="public access with Azure services allowed, or a virtual network data gateway",
+        message=f"Fabric can't reach the server: {access}, and no virtual network data gateway is named.",
+        remedy="Enable public access and add the firewall rule 0.0.0.0-0.0.0.0 (Allow access from Azure services), "
+        "or name a virtual network data gateway, in FABRIC_GATEWAY or as `gateway` in the request.",
+        reference=TUTORIAL,
     )

@@ -20,12 +20,13 @@ from local.topology import Topology
 from shared.decisions.observation import FabricSide, Observation, SourceSide
 from shared.desired.server_id import ServerId
 from shared.fabric import connection, mirror
-from shared.fabric.connection import Basic
+from shared.fabric.credentials import Basic
 from shared.fabric.definition import definition
 from shared.platform import clients
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import glance, store
+from shared.records.columns import Watched
 from shared.records.rows import HealthRow, MirrorRow
 from shared.source.connection import connect
 from shared.steps import observe as observing
@@ -48,7 +49,7 @@ ODD_JUDGEMENT = """
 async def admitted(source: Source) -> None:
     """The app's identity as a role of the server: its token is the password, as with Microsoft Entra."""
     token = (await clients.credential().get_token(clients.cloud().postgresql_scope)).token
-    name = sql.Identifier(settings().identity_name)
+    name = sql.Identifier(settings().identity.name)
     source.server.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(name))
     source.server.execute(
         sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE azure_pg_admin, azure_cdc_admin").format(
@@ -81,6 +82,11 @@ async def row(workspace: str, server: ServerId, source: Source, admitted: None) 
     await mirror.delete(workspace, made.id)
 
 
+def watched(row: MirrorRow) -> Watched:
+    """What a sweep reads of the row."""
+    return msgspec.convert(row, Watched, from_attributes=True)
+
+
 async def look(row: MirrorRow) -> Observation:
     """A look as at a mirror that was never seen."""
     ((found,),) = await looks([row], {})
@@ -89,11 +95,10 @@ async def look(row: MirrorRow) -> Observation:
 
 async def looks(rows: list[MirrorRow], latest: dict[str, HealthRow]) -> list[list[Observation]]:
     """What is seen of them, in the lists in which it comes, each in the order of `rows`."""
-    order = [(row.server, row.database, row.updated_at) for row in rows]
-    where = {place: number for number, place in enumerate(order)}
+    mirrors = [watched(row) for row in rows]
     return [
-        sorted(seen, key=lambda one: where[one.mirror.server, one.mirror.database, one.mirror.updated_at])
-        async for seen in observe(rows, latest)
+        sorted(seen, key=lambda one: [one.mirror is mirror for mirror in mirrors].index(True))
+        async for seen in observe(mirrors, latest)
     ]
 
 
@@ -154,12 +159,12 @@ async def test_a_chunk_that_is_looked_at_again_after_a_crash_counts_once(
     row: MirrorRow, calls: Callable[..., list[str]], control: Control
 ) -> None:
     begun = datetime.now(UTC)
-    watched = [{name: msgspec.to_builtins(getattr(row, name)) for name in store.WATCHED}]
-    assert (await sweep.probe(watched, begun)).mirrors == 1
+    chunk = (watched(row),)
+    assert (await sweep.probe(chunk, begun)).mirrors == 1
     control("DELETE", "calls")
-    assert await sweep.probe(watched, begun) == sweep.Probed(0, 0)
+    assert await sweep.probe(chunk, begun) == sweep.Probed(0, 0)
     assert calls() == []
-    assert (await sweep.probe(watched, datetime.now(UTC))).mirrors == 1
+    assert (await sweep.probe(chunk, datetime.now(UTC))).mirrors == 1
 
 
 async def test_a_broken_table_shows_and_goes_away(row: MirrorRow, source: Source) -> None:
@@ -326,8 +331,7 @@ async def test_a_look_that_fails_unexpectedly_spoils_no_other_of_its_chunk(
     tables_status = mirror.tables_status
     monkeypatch.setattr(mirror, "tables_status", tables)
     chunk = [row, databases, fabrics, times]
-    watched = [{name: msgspec.to_builtins(getattr(one, name)) for name in store.WATCHED} for one in chunk]
-    await sweep.probe(watched, datetime.now(UTC))
+    await sweep.probe(tuple(map(watched, chunk)), datetime.now(UTC))
     kept = await store.read_health(row.workspace, row.item)
     assert kept is not None
     assert kept.updated_at > before.updated_at

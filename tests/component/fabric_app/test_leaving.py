@@ -6,7 +6,7 @@ import pytest
 
 from shared.desired.server_id import ServerId
 from shared.fabric import connection
-from shared.fabric.connection import Basic
+from shared.fabric.credentials import Basic
 from shared.records import store
 from shared.records.rows import MirrorRow
 from shared.steps import mirror, release

@@ -19,7 +19,7 @@ from local.cloud.fabric.__main__ import Fabric
 from local.topology import SERVICE_PRINCIPAL, Topology
 from shared.desired.server_id import ServerId
 from shared.fabric import client, connection, mirror, workspace
-from shared.fabric.connection import Basic, ServicePrincipal, WorkspaceIdentity
+from shared.fabric.credentials import Basic, ServicePrincipal, WorkspaceIdentity
 from shared.fabric.definition import definition
 from shared.platform import errors
 from shared.platform.settings import settings
@@ -104,9 +104,10 @@ async def _workspaces(id: str, operator: Caller) -> None:
     with pytest.raises(errors.Blocked):
         await workspace.identity(id)
     assert await workspace.observe(str(uuid.uuid4())) is None
-    assert await workspace.ensure_member(id, somebody)
-    operator.call("PATCH", f"{roles}/{settings().identity_object_id}", {"role": "Admin"})
-    assert await workspace.ensure_member(id, somebody, "Member")
+    await workspace.ensure_member(id, somebody)
+    operator.call("PATCH", f"{roles}/{settings().identity.object_id}", {"role": "Admin"})
+    operator.call("PATCH", f"{roles}/{somebody}", {"role": "Viewer"})
+    await workspace.ensure_member(id, somebody)
 
 
 async def _connections(source: Source, server: ServerId, control: Control) -> None:
@@ -125,7 +126,7 @@ async def _connections(source: Source, server: ServerId, control: Control) -> No
         assert await connection.ensure(name, host, database, application, gateway=way, recorded=made.id)
         if not way:
             assert await connection.ensure(name, host, database, WorkspaceIdentity(), recorded=made.id)
-        assert await connection.share(made.id, str(uuid.uuid4()))
+        await connection.share(made.id, str(uuid.uuid4()))
         await connection.remove(made.id)
         await connection.remove(made.id)
         await connection.remove_unused(server, database, host)
@@ -135,7 +136,7 @@ async def _mirrors(source: Source, server: ServerId, workspace: str, control: Co
     database = source.database(TABLES)
     name = connection.name_of(server, database)
     link = (await connection.ensure(name, source.server.address, database, Basic(ROLE, PASSWORD))).id
-    every = definition(link, database, default_schema=None)
+    every = definition(link, database)
     item = (await mirror.ensure(workspace, every, name="every", mark=name)).id
     path = f"/workspaces/{workspace}/mirroredDatabases/{item}"
     await client.write(msgspec.Raw, "PATCH", path, {"description": "Ask Ann."})

@@ -7,6 +7,7 @@ import pytest
 
 from local.topology import Topology
 from shared.fabric import workspace as workspaces
+from shared.fabric.facts import BELOW_MEMBER, RAISE_REMEDY, SERVER_ROLE, WorkspaceFacts
 from shared.platform import errors
 from shared.platform.settings import settings
 from tests.component.fabric.callers import Caller, Control
@@ -28,7 +29,7 @@ async def test_paused_capacity(stack: Topology, control: Control) -> None:
 
 async def test_a_capacity_that_only_others_see(stack: Topology, control: Control) -> None:
     others = {"state": "Active", "contributors": [stack.principals["operator"].object_id]}
-    seen_by_both = [*others["contributors"], settings().identity_object_id]
+    seen_by_both = [*others["contributors"], settings().identity.object_id]
     control("PUT", f"capacities/{stack.capacity}", others)
     facts = await workspaces.observe(stack.workspace)
     control("PUT", f"capacities/{stack.capacity}", others | {"contributors": seen_by_both})
@@ -42,29 +43,32 @@ async def test_unknown_workspace() -> None:
 
 async def test_workspace_without_capacity_and_without_a_role(operator: Caller) -> None:
     made = operator.call("POST", "/workspaces", {"displayName": f"ws-{uuid.uuid4()}"}).json()["id"]
-    assert await workspaces.observe(made) == workspaces.WorkspaceFacts(id=made)
+    assert await workspaces.observe(made) == WorkspaceFacts(id=made)
 
 
 async def test_a_viewer_is_recognised(operator: Caller, stack: Topology) -> None:
     made = operator.call("POST", "/workspaces", {"displayName": f"ws-{uuid.uuid4()}"}).json()["id"]
-    principal = {"id": settings().identity_object_id, "type": "ServicePrincipal"}
+    principal = {"id": settings().identity.object_id, "type": "ServicePrincipal"}
     operator.call("POST", f"/workspaces/{made}/roleAssignments", {"principal": principal, "role": "Viewer"})
     facts = await workspaces.observe(made)
     assert facts is not None
-    assert (facts.app_role, facts.capacity_id, facts.capacity_state) == (workspaces.BELOW_MEMBER, "", "")
+    assert (facts.app_role, facts.capacity_id, facts.capacity_state) == (BELOW_MEMBER, "", "")
 
 
 async def test_a_role_is_given_once(workspace: str, calls: Callable[..., list[str]]) -> None:
     principal = str(uuid.uuid4())
-    assert await workspaces.ensure_member(workspace, principal)
-    assert not await workspaces.ensure_member(workspace, principal.upper())
+    await workspaces.ensure_member(workspace, principal)
+    await workspaces.ensure_member(workspace, principal.upper())
     assert calls(writes=True).count("Workspaces_AddWorkspaceRoleAssignment") == 2  # the fixture's and this one
 
 
-async def test_a_role_that_somebody_gave_meanwhile_is_fine(workspace: str, control: Control) -> None:
+async def test_a_role_that_somebody_gave_meanwhile_is_fine(
+    workspace: str, control: Control, calls: Callable[..., list[str]]
+) -> None:
     fault = {"operation": "Workspaces_AddWorkspaceRoleAssignment", "status": 409}
     control("POST", "faults", fault | {"code": "PrincipalAlreadyHasWorkspaceRolePermissions"})
-    assert not await workspaces.ensure_member(workspace, str(uuid.uuid4()))
+    await workspaces.ensure_member(workspace, str(uuid.uuid4()))
+    assert calls(writes=True).count("Workspaces_AddWorkspaceRoleAssignment") == 2  # the fixture's and this one
 
 
 async def test_a_principal_that_fabric_does_not_know_yet_is_waited_for(workspace: str, control: Control) -> None:
@@ -76,13 +80,18 @@ async def test_a_principal_that_fabric_does_not_know_yet_is_waited_for(workspace
     assert waiting.value.retry_after == workspaces.PRINCIPAL_SECONDS
 
 
-async def test_a_lower_role_is_raised_by_whoever_may(workspace: str, operator: Caller) -> None:
+async def test_a_lower_role_is_raised_by_whoever_may(
+    workspace: str, operator: Caller, calls: Callable[..., list[str]]
+) -> None:
     principal = {"id": str(uuid.uuid4()), "type": "ServicePrincipal"}
     roles = f"/workspaces/{workspace}/roleAssignments"
     operator.call("POST", roles, {"principal": principal, "role": "Viewer"})
     with pytest.raises(errors.NotAllowed, match="needs Admin") as refused:
         await workspaces.ensure_member(workspace, principal["id"])
-    assert (refused.value.code, refused.value.remedy) == ("InsufficientPrivileges", workspaces.RAISE_REMEDY)
-    operator.call("PATCH", f"{roles}/{settings().identity_object_id}", {"role": "Admin"})
-    assert await workspaces.ensure_member(workspace, principal["id"])
-    assert not await workspaces.ensure_member(workspace, principal["id"])
+    assert (refused.value.code, refused.value.remedy) == ("InsufficientPrivileges", RAISE_REMEDY)
+    operator.call("PATCH", f"{roles}/{settings().identity.object_id}", {"role": "Admin"})
+    before = len(calls(writes=True))
+    await workspaces.ensure_member(workspace, principal["id"])
+    await workspaces.ensure_member(workspace, principal["id"])
+    assert calls(writes=True)[before:] == ["Workspaces_UpdateWorkspaceRoleAssignment"]
+    assert operator.call("GET", f"{roles}/{principal['id']}").json()["role"] == SERVER_ROLE

@@ -14,14 +14,13 @@ import msgspec
 import pytest
 
 from local.stack import Stack
+from shared.decisions import announce as deciding
 from shared.decisions.outcome import Outcome, OutcomePhase
 from shared.desired.server_id import ServerId
 from shared.platform import errors
 from shared.platform.reasons import Reason
-from shared.records import announcing as announce
-from shared.records import notices, store
-from shared.records.rows import ServerRow
-from shared.steps import record, restart, sweep
+from shared.records import store, topic
+from shared.steps import announce, record, restart, sweep
 from tests import source
 from tests.component.app import app_environment
 from tests.component.notices.watched import NOW, WORKSPACE, Mirror, mirror
@@ -229,11 +228,11 @@ async def test_a_run_ends_even_if_the_topic_is_out_of_reach_and_the_sweep_tells_
     assert (row.phase, row.announced) == ("Mirrored", "")
     assert "did not take 1 notices; they are told again" in caplog.text
     stack.control("eventgrid", "DELETE", "faults")
-    await announce.outstanding()
+    await announce.tell_overdue()
     assert told() == []  # its own run may still be telling it
-    monkeypatch.setattr(announce, "SETTLED", timedelta(0))
-    await announce.outstanding()
-    await announce.outstanding()
+    monkeypatch.setattr(deciding, "SETTLED", timedelta(0))
+    await announce.tell_overdue()
+    await announce.tell_overdue()
     assert [event["type"] for event in told() if event["subject"] == str(server)] == ["FabricMirror.ServerPrepared"]
 
 
@@ -245,8 +244,8 @@ async def test_a_topic_keeps_nobody_waiting(
     caplog: pytest.LogCaptureFixture,
     fault: dict[str, Any],
 ) -> None:
-    monkeypatch.setattr(notices, "LONGEST_SENDING", 0.5)
-    monkeypatch.setattr(announce, "SETTLED", timedelta(0))
+    monkeypatch.setattr(topic, "LONGEST_SENDING", 0.5)
+    monkeypatch.setattr(deciding, "SETTLED", timedelta(0))
     stack.control("eventgrid", "POST", "faults", {"operation": "Events_Publish", "times": 50, **fault})
     for name in ("pg-late-1", "pg-late-2"):
         late = msgspec.structs.replace(server, name=name)
@@ -257,7 +256,7 @@ async def test_a_topic_keeps_nobody_waiting(
             kept = await watched.seen(status)
         assert (kept.level, kept.announced) == ("Unhealthy", "Healthy")
         caplog.clear()
-        await announce.outstanding()
+        await announce.tell_overdue()
     told = caplog.text.count("did not take 1 notices; they are told again: It did not within 0.5 s.")
     assert told == 1  # the others are not tried any more
 
@@ -270,11 +269,6 @@ async def test_without_a_topic_they_are_logged(
     await ended(server, "Blocked", "ServerTier")
     row = await store.read_server(server)
     assert row is not None
-    assert row.announced == announce.change_of(row)
+    assert row.announced == deciding.change_of(row)
     assert f"FabricMirror.PreparationBlocked {server}: " in caplog.text
     assert '"code":"ServerTier"' in caplog.text
-
-
-@pytest.mark.parametrize("phase", ["New", "Preparing", "Waiting", "Releasing", "Deleted"])
-def test_nothing_is_told_of_what_is_under_way(phase: str, server: ServerId) -> None:
-    assert announce.change_of(ServerRow(id=server, phase=phase)) == ""

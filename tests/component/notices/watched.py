@@ -10,14 +10,15 @@ import msgspec
 
 from shared.decisions.observation import FabricSide, Observation, SourceSide
 from shared.desired.server_id import ServerId
-from shared.fabric.mirror import MirrorStatus, TableStatus
+from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.records import store
+from shared.records.columns import Watched
 from shared.records.rows import HealthRow, MirrorRow
-from shared.source.slots import Slot
+from shared.source.facts import Slot
 from shared.steps import record_health as keeping
 
 NOW = datetime.now(UTC)
-SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0, safe_wal_bytes=None)
+SLOT = Slot(name="s", active=True, wal_status="reserved", retained_bytes=0, lag_bytes=0)
 WORKSPACE = "00000000-0000-0000-0000-0000000000b1"
 
 
@@ -39,7 +40,7 @@ class Mirror:
         self.looks += 1
         table = TableStatus(schema="public", name="t", status="Replicating", rows=1, last_sync_at=NOW)
         observation = Observation(
-            mirror=self.row,
+            mirror=msgspec.convert(self.row, Watched, from_attributes=True),
             at=NOW + timedelta(minutes=5 * self.looks),
             fabric=FabricSide(MirrorStatus(status), (table,)),
             source=SourceSide(msgspec.structs.replace(SLOT, retained_bytes=retained_gib * 2**30)),

@@ -3,6 +3,8 @@ looking at what is there."""
 
 from __future__ import annotations
 
+import functools
+import threading
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -23,6 +25,28 @@ from tests import catalogue, real_parts
 
 type Story = Callable[[Operator], None]
 type Seen = dict[str, Any]
+
+
+class Shared:
+    """A server that several stories share, since it takes long to prepare. The first story prepares it. They are told
+    one after the other, each under its own name."""
+
+    def __init__(self, make: Callable[[Operator], tuple[Any, ...]]):
+        self._make = functools.cache(make)
+        self._turn = threading.Lock()
+
+    def story(self, claim: Callable[..., None]) -> Story:
+        """`claim` as a story; it is called with the operator, and with the server and whatever else `make` gave."""
+
+        @functools.wraps(claim)
+        def tell(operator: Operator) -> None:
+            with self._turn:
+                server, *others = self._make(operator)
+                eventually(lambda: operator.mailbox(server), lambda box: not box["running"], SECONDS)
+                claim(operator, server, *others)
+
+        return tell
+
 
 WORKSPACES = tuple(str(uuid.UUID(int=0xA1 + number)) for number in range(3))
 WORKSPACE, OTHER_WORKSPACE, PAUSED_WORKSPACE = WORKSPACES

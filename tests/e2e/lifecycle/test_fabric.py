@@ -1,4 +1,4 @@
-"""What Fabric, and those who run it, do to a mirror: seeded anew, paused with its capacity, reached by a gateway."""
+"""What Fabric, and those who run it, do to a mirror: restarted, paused with its capacity, reached by a gateway."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def a_mirror_is_seeded_anew_only_when_that_is_meant(operator: Operator) -> None:
     for body in (None, {}, {"reseed": False}, {"reseed": 1}, {"reseed": True, "all": True}, b"{"):
         unsure = restart(item, body)
         assert (unsure.status, unsure.body["code"]) == (400, "ReseedNotConfirmed")
-        assert "copies every table anew" in unsure.body["detail"]
+        assert "copies every table again" in unsure.body["detail"]
         assert '{"reseed": true}' in unsure.body["remedy"]
     unknown = restart(str(uuid.uuid4()), {"reseed": True})
     assert (unknown.status, unknown.body["code"]) == (404, "MirrorNotFound")

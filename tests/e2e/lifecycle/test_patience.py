@@ -80,16 +80,6 @@ def a_stopped_server_is_given_up_and_taken_up_again_when_it_starts(operator: Ope
     assert "is Stopped, not Ready" in stopped["reasons"][0]["message"]
     started = after(operator, server, lambda: operator.management.servers.begin_start(group, server.name).result())
     assert (started["phase"], started["reasons"]) == ("Mirrored", [])
-    [mirror] = started["mirrors"]
-
-    operator.management.servers.begin_stop(group, server.name).result()
-    stuck = after(operator, server, lambda: delete(operator, server))
-    assert (stuck["phase"], codes(stuck)) == ("Blocked", ["ServerNotReady"])
-    released = after(operator, server, lambda: operator.management.servers.begin_start(group, server.name).result())
-    assert released["phase"] == "Released"
-    path = f"/workspaces/{WORKSPACE}/mirroredDatabases/{mirror['mirrored_database']}"
-    assert fabric(operator, "GET", path) is None
-    nothing_of_ours_is_left(operator, server)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from azure.mgmt.postgresqlflexibleservers import models
 from local.application import Application
 from local.scenario import Operator, Server
 from local.topology import APP
-from tests.e2e.lifecycle.story import PAUSED_WORKSPACE, after, fabric, new_server, put, with_shop
+from tests.e2e.lifecycle.story import Story, after, put, with_shop
 
 WRITES = (
     "Servers_Update", "AdministratorsMicrosoftEntra_CreateOrUpdate", "Configurations_Put", "Configurations_Update",
@@ -80,141 +80,42 @@ def _nothing_changes(operator: Operator, fresh: tuple[Server, Application]) -> I
 
 
 @pytest.mark.usefixtures("_nothing_changes")
-class TestBeforehand:
-    @pytest.mark.parametrize(
-        ("query", "id", "named"),
-        [
-            ("?databases=shop,nosuch", "DatabaseExists", "'nosuch'"),
-            (f"?workspace={uuid.UUID(int=9)}", "WorkspaceAllowed", str(uuid.UUID(int=9))),
-        ],
-    )
-    def test_what_is_asked_for_and_cannot_be(
-        self, operator: Operator, fresh: tuple[Server, Application], query: str, id: str, named: str
-    ) -> None:
-        found = failures(readiness(operator, fresh[0], query))
-        assert list(found) == [id]
-        message, remedy = found[id]
-        assert named in message
-        assert remedy
-
-    def test_a_workspace_on_a_paused_capacity(self, operator: Operator, fresh: tuple[Server, Application]) -> None:
-        capacity = fabric(operator, "GET", f"/workspaces/{PAUSED_WORKSPACE}")["capacityId"]
-        operator.stack.control("fabric", "PUT", f"capacities/{capacity}", {"state": "Inactive"})
-        try:
-            found = failures(readiness(operator, fresh[0], f"?workspace={PAUSED_WORKSPACE}"))
-        finally:
-            operator.stack.control("fabric", "PUT", f"capacities/{capacity}", {"state": "Active"})
-        assert list(found) == ["CapacityActive"]
-        message, remedy = found["CapacityActive"]
-        assert "is Inactive, not Active" in message
-        assert "Resume the capacity" in remedy
-
-    def test_a_workspace_on_a_capacity_that_the_app_cannot_see(
-        self, operator: Operator, fresh: tuple[Server, Application]
-    ) -> None:
-        """As in Fabric, unless somebody makes the app's identity a contributor of it; so that is a warning."""
-        capacity = f"capacities/{fabric(operator, 'GET', f'/workspaces/{PAUSED_WORKSPACE}')['capacityId']}"
-        both = [operator.topology.principals[name].object_id for name in ("operator", APP)]
-        operator.stack.control("fabric", "PUT", capacity, {"state": "Active", "contributors": both[:1]})
-        try:
-            report = readiness(operator, fresh[0], f"?workspace={PAUSED_WORKSPACE}")
-        finally:
-            operator.stack.control("fabric", "PUT", capacity, {"state": "Active", "contributors": both})
-        assert failures(report) == {}
-        [check] = [check for check in report["checks"] if check["id"] == "CapacityActive"]
-        assert (check["status"], "can't see whether" in check["message"]) == ("warn", True)
-        assert "'id-fabric-mirror' a contributor of the capacity" in check["remedy"]
-
-    @pytest.mark.parametrize(
-        ("query", "status", "code"), [("?workspace=sales", 400, "InvalidBody"), ("?databases=" + "x" * 64, 400, "")]
-    )
-    def test_a_question_that_makes_no_sense(
-        self, operator: Operator, fresh: tuple[Server, Application], query: str, status: int, code: str
-    ) -> None:
-        answer = operator.call("GET", operator.door(fresh[0], "readiness") + query)
-        assert answer.status == status
-        assert answer.body["code"].startswith(code)
+def test_what_is_asked_for_and_cannot_be(operator: Operator, fresh: tuple[Server, Application]) -> None:
+    nowhere = str(uuid.UUID(int=9))
+    found = failures(readiness(operator, fresh[0], f"?databases=shop,nosuch&workspace={nowhere}"))
+    assert list(found) == ["DatabaseExists", "WorkspaceAllowed"]
+    assert "'nosuch'" in found["DatabaseExists"][0]
+    assert nowhere in found["WorkspaceAllowed"][0]
+    assert all(remedy for _, remedy in found.values())
 
 
-def without_network(operator: Operator, server: Server) -> Callable[[], object]:
-    group, rules = operator.topology.resource_group, operator.management.firewall_rules
+@pytest.fixture
+def _without_network(operator: Operator, fresh: tuple[Server, Application]) -> Iterator[None]:
+    server, group, rules = fresh[0], operator.topology.resource_group, operator.management.firewall_rules
     rules.begin_delete(group, server.name, "AllowAzureServices").result()
+    yield
     rule = models.FirewallRule({"properties": {"startIpAddress": "0.0.0.0", "endIpAddress": "0.0.0.0"}})
-    return lambda: rules.begin_create_or_update(group, server.name, "AllowAzureServices", rule).result()
+    rules.begin_create_or_update(group, server.name, "AllowAzureServices", rule).result()
 
 
-def burstable(operator: Operator, server: Server) -> Callable[[], object]:
-    def scale(name: str, tier: str) -> object:
-        sku = models.ServerForPatch({"sku": {"name": name, "tier": tier}})
-        return operator.management.servers.begin_update(operator.topology.resource_group, server.name, sku).result()
-
-    scale("Standard_B1ms", "Burstable")
-    return lambda: scale("Standard_D2ds_v5", "GeneralPurpose")
-
-
-def stopped(operator: Operator, server: Server) -> Callable[[], object]:
-    group, servers = operator.topology.resource_group, operator.management.servers
-    servers.begin_stop(group, server.name).result()
-    return lambda: servers.begin_start(group, server.name).result()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "id", "message", "remedy"),
-    [
-        (without_network, "Network", "Fabric can't reach the server", "add the firewall rule 0.0.0.0-0.0.0.0"),
-        (burstable, "ServerTier", "Burstable tier can't be mirrored", "General Purpose or Memory Optimized"),
-        (stopped, "ServerState", "is Stopped, not Ready", "Start it"),
-    ],
-    ids=lambda value: getattr(value, "__name__", None),
-)
-def test_a_server_that_cannot_be_mirrored(
-    operator: Operator,
-    fresh: tuple[Server, Application],
-    spoil: Callable[[Operator, Server], Callable[[], object]],
-    id: str,
-    message: str,
-    remedy: str,
-) -> None:
-    mend = spoil(operator, fresh[0])
-    try:
-        found = failures(readiness(operator, fresh[0]))
-    finally:
-        mend()
-    assert list(found) == [id]
-    assert message in found[id][0]
-    assert remedy in found[id][1]
-
-
+@pytest.mark.usefixtures("_without_network")
 def test_a_gateway_may_be_asked_about_beforehand(operator: Operator, fresh: tuple[Server, Application]) -> None:
-    """The same server, out of Fabric's reach: by one that is there, one that is not, and one that makes no sense."""
+    """The server is out of Fabric's reach: without a gateway, by a gateway that exists, by one that doesn't, and by one
+    that makes no sense."""
+    found = failures(readiness(operator, fresh[0]))
+    assert list(found) == ["Network"]
+    assert "Fabric can't reach the server" in found["Network"][0]
+    assert "add the firewall rule 0.0.0.0-0.0.0.0" in found["Network"][1]
     made: Any = operator.stack.control("fabric", "POST", "gateways", {"displayName": "vnet"})
-    mend = without_network(operator, fresh[0])
-    try:
-        assert failures(readiness(operator, fresh[0], f"?gateway={made['id'].upper()}")) == {}
-        unknown = failures(readiness(operator, fresh[0], f"?gateway={uuid.uuid4()}"))
-        wrong = operator.call("GET", operator.door(fresh[0], "readiness") + "?gateway=vnet")
-    finally:
-        mend()
-    assert "Network" not in unknown
-    assert unknown
+    assert failures(readiness(operator, fresh[0], f"?gateway={made['id'].upper()}")) == {}
+    unknown = failures(readiness(operator, fresh[0], f"?gateway={uuid.uuid4()}"))
+    assert list(unknown) == ["PostgreSqlConnections"]
+    wrong = operator.call("GET", operator.door(fresh[0], "readiness") + "?gateway=vnet")
     assert (wrong.status, wrong.body["code"]) == (400, "InvalidBody")
     assert "Gateway is 'vnet', but the GUID of a virtual network data gateway was expected" in wrong.body["detail"]
 
 
-def test_a_replica_and_what_is_kept_of_a_blocked_server(operator: Operator, fresh: tuple[Server, Application]) -> None:
-    replica = new_server(operator, "pg-replica", 17, createMode="Replica", sourceServerResourceId=fresh[0].id)
-    found = failures(readiness(operator, replica))
-    assert "ReplicationRole" in found
-    assert "only a primary can be mirrored" in found["ReplicationRole"][0]
-    seen = after(operator, replica, lambda: put(operator, replica))
-    assert seen["phase"] == "Blocked"
-    assert failures(seen["report"]) == found
-    assert [reason["code"] for reason in seen["reasons"]] == list(found)
-    group = operator.topology.resource_group
-    after(operator, replica, lambda: operator.management.servers.begin_delete(group, replica.name).result())
-
-
-def test_a_request_does_exactly_what_the_complete_report_said(operator: Operator) -> None:
+def a_request_does_exactly_what_the_complete_report_said(operator: Operator) -> None:
     server, application = with_shop(operator, "pg-planned", 18)
     report = readiness(operator, server)
     assert {check["id"]: check["status"] for check in report["checks"]} == COMPLETE
@@ -233,3 +134,10 @@ def test_a_request_does_exactly_what_the_complete_report_said(operator: Operator
     assert (now["plan"]["changes"], now["plan"]["restart"]) == ([], False)
     assert {check["status"] for check in now["checks"]} <= {"pass", "warn"}
     assert {"ReplicationSlots", "WalSenders"} <= {check["id"] for check in now["checks"]}
+
+
+@pytest.mark.parametrize(
+    "story", [a_request_does_exactly_what_the_complete_report_said], ids=lambda story: story.__name__
+)
+def test_the_plan(story: Story, at_once: Callable[[Story], None]) -> None:
+    at_once(story)

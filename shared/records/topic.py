@@ -1,0 +1,58 @@
+"""Where notices go: to the log, and as CloudEvents 1.0 to an Event Grid topic.
+
+Source of the form: "CloudEvents v1.0 schema with Azure Event Grid".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from azure.core.exceptions import AzureError
+from azure.core.messaging import CloudEvent
+
+from shared.desired import server_id
+from shared.platform import logs
+from shared.platform.clients import publisher
+from shared.platform.settings import settings
+from shared.records.notices import Notice
+
+SOURCE = "/fabric-mirror"
+LONGEST_SENDING = 30.0
+"""Seconds that a topic has to take notices, with all attempts and the pauses that it asks for."""
+
+log = logs.logger(__name__)
+
+
+async def publish(notices: Sequence[Notice]) -> bool:
+    """Log notices, and send them to the topic if there is one. False: the topic did not take them; publish them again
+    later."""
+    for notice in notices:
+        with logs.about(server=server_id.parse(notice.data.server).key):
+            log.info("%s %s: %s", notice.data.type(), notice.subject, msgspec.json.encode(notice.data).decode())
+    if not notices or not settings().services.notice_topic:
+        return True
+    try:
+        async with asyncio.timeout(LONGEST_SENDING):
+            await publisher().send([_event(notice) for notice in notices])
+            return True
+    except AzureError as error:
+        why = error.message
+    except TimeoutError:
+        why = f"It did not within {LONGEST_SENDING:g} s."
+    log.error("The notice topic did not take %d notices; they are told again: %s", len(notices), why)
+    return False
+
+
+def _event(notice: Notice) -> CloudEvent[Any]:
+    return CloudEvent(
+        source=SOURCE,
+        type=notice.data.type(),
+        subject=notice.subject,
+        id=notice.id,
+        time=notice.at,
+        datacontenttype="application/json",
+        data=msgspec.json.decode(msgspec.json.encode(notice.data)),  # the SDK writes tuples as text
+    )
