@@ -16,7 +16,7 @@ import ssl
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
+import h11
 
 from local import topology
 from local.cloud import web
@@ -32,20 +32,53 @@ LINGER_SECONDS = 2.0
 CHUNK = 64 * 1024
 
 
-class Head(msgspec.Struct, frozen=True):
-    """The request line and headers (names in lower case) of one request."""
-
-    method: str
-    target: str
-    headers: dict[str, str]
-
-
 class NotServed(Exception):
     """The front door doesn't do what was asked: an HTTP status, and why."""
 
     def __init__(self, status: int, reason: str):
         super().__init__(reason)
         self.status, self.reason = status, reason
+
+
+class Incoming:
+    """One HTTP/1.1 request as it arrives. h11 parses it, so that it is refused as any good server refuses it."""
+
+    def __init__(self, reader: asyncio.StreamReader):
+        self.reader = reader
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=CHUNK)
+        self.method, self.target = "", ""
+        self.headers: dict[str, str] = {}
+        """Names in lower case."""
+
+    async def head(self) -> None:
+        """Read the request line and the headers. Raises `NotServed`, and `ConnectionError` where the client left."""
+        event = await self._next()
+        if not isinstance(event, h11.Request):
+            raise ConnectionError("The client left.")
+        self.method, self.target = event.method.decode(), event.target.decode()
+        self.headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
+
+    async def body(self) -> bytes:
+        """Read the rest of the request. Raises as `head`."""
+        parts: list[bytes] = []
+        while not isinstance(event := await self._next(), h11.EndOfMessage):
+            if not isinstance(event, h11.Data):
+                raise ConnectionError("The client left.")
+            parts.append(bytes(event.data))
+        return b"".join(parts)
+
+    @property
+    def beyond(self) -> bytes:
+        """What the client has sent already behind the request."""
+        return self._http.trailing_data[0]
+
+    async def _next(self) -> object:
+        try:
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                self._http.receive_data(await self.reader.read(CHUNK))
+        except h11.RemoteProtocolError as error:
+            raise NotServed(error.error_status_hint, f"not an HTTP/1.1 request: {error}") from None
+        return event
 
 
 class FrontDoor:
@@ -63,35 +96,37 @@ class FrontDoor:
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection: a tunnel, or one control request."""
+        request = Incoming(reader)
         try:
             async with asyncio.timeout(HEAD_SECONDS):
-                head = _parse(await reader.readuntil(b"\r\n\r\n"))
-            if head.method == "CONNECT":
-                await self._tunnel(head, reader, writer)
+                await request.head()
+            if request.method == "CONNECT":
+                await self._tunnel(request, writer)
             else:
-                await _answer(reader, writer, *await self._control(head, reader))
+                await _answer(reader, writer, *await self._control(request))
         except NotServed as refusal:
             log.info("refused: %s", refusal.reason)
             # In the status line too: of a refused CONNECT, most clients show nothing else.
             await _answer(reader, writer, refusal.status, _error(refusal.reason), refusal.reason)
-        except asyncio.LimitOverrunError:
-            await _answer(reader, writer, 431, _error("the request's headers are larger than 64 KiB"))
-        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+        except (ConnectionError, TimeoutError):
             pass  # the client left, or never said what it wants
         finally:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _tunnel(self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        part = self._route(head.target)
+    async def _tunnel(self, request: Incoming, writer: asyncio.StreamWriter) -> None:
+        part = self._route(request.target)
+        async with asyncio.timeout(HEAD_SECONDS):
+            await request.body()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 there = await asyncio.open_connection("127.0.0.1", self.stack.ports[part], limit=CHUNK)
         except (OSError, TimeoutError) as error:
-            raise NotServed(502, f"{part}, which serves {head.target} here, does not answer: {error}") from None
+            raise NotServed(502, f"{part}, which serves {request.target} here, does not answer: {error}") from None
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        ways = [asyncio.create_task(_carry(reader, there[1])), asyncio.create_task(_carry(there[0], writer))]
+        there[1].write(request.beyond)
+        ways = [asyncio.create_task(_carry(request.reader, there[1])), asyncio.create_task(_carry(there[0], writer))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(ways, timeout=HALF_CLOSED_SECONDS)
@@ -110,34 +145,34 @@ class FrontDoor:
             raise NotServed(502, f"{target} is not part of the local stack: {part}, which serves it, was not started")
         return part
 
-    async def _control(self, head: Head, reader: asyncio.StreamReader) -> tuple[int, bytes]:
-        url = urlsplit(head.target)
+    async def _control(self, request: Incoming) -> tuple[int, bytes]:
+        try:
+            url = urlsplit(request.target)
+        except ValueError as error:
+            raise NotServed(400, f"not an address: {error}") from None
         if url.netloc:
             raise NotServed(502, f"{url.netloc} is not part of the local stack")
-        if head.method == "GET" and url.path == "/.control/ready":
-            if head.headers.get("x-control-key") != self.stack.control_key:
+        if request.method == "GET" and url.path == "/.control/ready":
+            if request.headers.get("x-control-key") != self.stack.control_key:
                 raise NotServed(401, "the header x-control-key is missing or wrong")
             return 200, json.dumps({"part": "front_door"}).encode()
         prefix, _, rest = url.path.removeprefix("/control/").partition("/")
         if not url.path.startswith("/control/") or not rest:
             raise NotServed(404, f"nothing is at {url.path}: control is at /control/{{part}}/{{name}}")
         if prefix not in self.stack.ports or prefix == "front_door":
-            known = ", ".join(part for part in self.stack.ports if part != "front_door")
-            raise NotServed(404, f"no part {prefix!r} is running here, only: {known}")
-        return await self._forward(head, prefix, f"/.control/{rest}" + (f"?{url.query}" if url.query else ""), reader)
+            running = ", ".join(part for part in self.stack.ports if part != "front_door")
+            raise NotServed(404, f"no part {prefix!r} is running here, only: {running}")
+        return await self._forward(request, prefix, f"/.control/{rest}" + (f"?{url.query}" if url.query else ""))
 
-    async def _forward(self, head: Head, part: str, path: str, reader: asyncio.StreamReader) -> tuple[int, bytes]:
-        if "transfer-encoding" in head.headers:
-            raise NotServed(411, "send the body with a Content-Length")
+    async def _forward(self, request: Incoming, part: str, path: str) -> tuple[int, bytes]:
         async with asyncio.timeout(CONTROL_SECONDS):
-            body = await reader.readexactly(int(head.headers.get("content-length", "0")))
-        kept: dict[str, str] = {
-            name: head.headers[name] for name in ("x-control-key", "content-type") if name in head.headers
-        }
+            body = await request.body()
+        passed_on = ("x-control-key", "content-type")
+        headers: dict[str, str] = {name: request.headers[name] for name in passed_on if name in request.headers}
         url = self.stack.address(part) + path
         try:
-            async with self.client.request(head.method, url, data=body, headers=kept) as got:
-                return got.status, await got.read()
+            async with self.client.request(request.method, url, data=body, headers=headers) as answer:
+                return answer.status, await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise NotServed(502, f"{part} does not answer: {error or type(error).__name__}") from None
 
@@ -150,18 +185,6 @@ async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> No
             await sink.drain()
         if sink.can_write_eof():
             sink.write_eof()
-
-
-def _parse(raw: bytes) -> Head:
-    first, *lines = raw.decode("latin-1").rstrip("\r\n").split("\r\n")
-    words = first.split(" ")
-    length = ""
-    if len(words) == 3 and words[2].startswith("HTTP/1."):
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        length = headers.get("content-length", "0")
-        if length.isdecimal():
-            return Head(words[0].upper(), words[1], headers)
-    raise NotServed(400, f"not an HTTP/1.1 request: {first!r}" + (f", Content-Length {length!r}" if length else ""))
 
 
 def _error(reason: str) -> bytes:

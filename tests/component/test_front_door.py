@@ -63,7 +63,9 @@ def control(stack: Stack, method: str, path: str, body: object = None, key: str 
     ],
 )
 async def test_what_is_not_served_is_refused_by_name(stack: Stack, target: str, why: str) -> None:
-    head, _, body = (await ask(stack, f"CONNECT {target} HTTP/1.1\r\n\r\n".encode())).partition(b"\r\n\r\n")
+    head, _, body = (await ask(stack, f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())).partition(
+        b"\r\n\r\n"
+    )
     assert head.startswith(b"HTTP/1.1 502 ")
     assert why in head.splitlines()[0].decode()
     assert why in json.loads(body)["error"]
@@ -102,25 +104,65 @@ def test_a_foreign_tool_reaches_the_stack_by_its_environment(stack: Stack) -> No
 
 
 @pytest.mark.parametrize(
-    "sent", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: many\r\n\r\n", b"\x16\x03\x01\r\n\r\n"]
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"\x16\x03\x01\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\na header\r\n\r\n",
+        b"POST /control/keyvault/faults HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n",
+        b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=["nonsense", "TLS", "no Host", "length", "two lengths", "header", "chunk", "NUL"],
 )
 async def test_what_is_not_http_is_answered_with_400(stack: Stack, sent: bytes) -> None:
     answer = await ask(stack, sent)
     assert answer.startswith(b"HTTP/1.1 400 not an HTTP/1.1 request")
 
 
+async def test_what_is_no_address_is_refused(stack: Stack) -> None:
+    answer = await ask(stack, b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 not an address")
+
+
+async def test_a_body_in_chunks_reaches_the_part(stack: Stack) -> None:
+    ordered = json.dumps({"operation": "GetSecrets", "status": 503}).encode()
+    request = (
+        f"POST /control/keyvault/faults HTTP/1.1\r\nHost: x\r\nx-control-key: {stack.topology.control_key}\r\n"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ).encode() + b"%x\r\n%b\r\n0\r\n\r\n" % (len(ordered), ordered)
+    assert (await ask(stack, request)).startswith(b"HTTP/1.1 201 ")
+    assert control(stack, "DELETE", "/control/keyvault/faults") == (200, [])
+
+
+async def test_what_is_sent_behind_a_connect_at_once_goes_into_the_tunnel(tmp_path: Path) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(5))
+        writer.close()
+
+    behind = await asyncio.start_server(echo, "127.0.0.1", 0)
+    early = b"early"
+    async with behind, door_before(tmp_path, behind.sockets[0].getsockname()[1], early) as (reader, _):
+        await reader.readuntil(b"\r\n\r\n")
+        assert await asyncio.wait_for(reader.read(), 10) == early
+
+
 async def test_headers_without_end_are_refused(stack: Stack) -> None:
-    assert (await ask(stack, b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 40_000)).startswith(b"HTTP/1.1 431 ")
+    assert (await ask(stack, b"GET / HTTP/1.1\r\nHost: x\r\n" + b"x: y\r\n" * 40_000)).startswith(b"HTTP/1.1 431 ")
 
 
 @contextlib.asynccontextmanager
-async def door_before(folder: Path, arm: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to a front door in this process, whose ARM listens on the port `arm`."""
+async def door_before(
+    folder: Path, arm: int, early: bytes = b""
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a front door in this process, whose ARM listens on the port `arm`. `early`: sent at once."""
     async with aiohttp.ClientSession() as session:
         door = FrontDoor(make_topology(folder, {"arm": arm}), session)
         async with await asyncio.start_server(door.accept, "127.0.0.1", 0) as server:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            writer.write(b"CONNECT management.azure.com:443 HTTP/1.1\r\n\r\n")
+            writer.write(b"CONNECT management.azure.com:443 HTTP/1.1\r\nHost: x\r\n\r\n" + early)
             yield reader, writer
             writer.close()
 
@@ -150,7 +192,7 @@ def test_a_client_that_leaves_takes_the_tunnel_with_it(stack: Stack) -> None:
     name = f"{stack.topology.vault}.vault.azure.net"
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", stack.topology.ports["front_door"]), 5) as client:
-            client.sendall(f"CONNECT {name}:443 HTTP/1.1\r\n\r\n".encode())
+            client.sendall(f"CONNECT {name}:443 HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
             assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
     end = time.monotonic() + 5
     while len(list(fds.iterdir())) > before and time.monotonic() < end:
