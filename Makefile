@@ -66,7 +66,7 @@ histories: $(PYTHON_READY) $(NODE_READY) ## Record the histories of orchestratio
 	@$(PYTHON) -m local.histories
 
 .PHONY: screenshot
-screenshot: $(PYTHON_READY) $(NODE_READY) ## Take the pictures of the page for the documents anew
+screenshot: $(PYTHON_READY) $(NODE_READY) ## Take the pictures of the page for the documents again
 	@$(PYTHON) -m local.chromium
 	@$(PYTHON) -m local.screenshot
 
