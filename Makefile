@@ -61,6 +61,10 @@ snapshots: $(PYTHON_READY) ## Record what the Bicep templates deploy, in tests/s
 bench: $(PYTHON_READY) $(NODE_READY) ## Run the benchmarks
 	@if [ -f bench/__main__.py ]; then $(PYTHON) -m bench; else echo "There are no benchmarks yet: bench/ is empty."; fi
 
+.PHONY: histories
+histories: $(PYTHON_READY) $(NODE_READY) ## Record the histories of orchestrations that tests replay (needs durable-host)
+	@$(PYTHON) -m local.histories
+
 .PHONY: screenshot
 screenshot: $(PYTHON_READY) $(NODE_READY) ## Take the pictures of the page for the documents anew
 	@$(PYTHON) -m local.chromium
@@ -90,10 +94,12 @@ distclean: clean ## Also remove what was installed: .venv and node_modules
 setup: $(PYTHON_READY) $(NODE_READY) ## Install everything, and do nothing else
 
 .PHONY: lock
-lock: ## After a change of dependencies: pin what they bring, in constraints.txt and package-lock.json
+lock: ## After a change of dependencies: pin what they bring, in constraints.txt, requirements.txt and package-lock.json
 	@: > constraints.txt
 	@$(MAKE) --no-print-directory $(PYTHON_READY)
 	@$(PYTHON) -m pip freeze > constraints.txt
+	@.venv/bin/uv pip compile --quiet --native-tls --universal --python-version 3.13 --generate-hashes --no-annotate --no-header \
+		--constraint constraints.txt --output-file requirements.txt requirements.in
 	@touch $(PYTHON_READY)
 	@npm install --package-lock-only --no-progress --loglevel=error
 
@@ -108,7 +114,7 @@ help: ## Show this list
 		/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 # A command counts only if it runs: a version manager's shim may stand in PATH for a version that is not there.
-$(PYTHON_READY): requirements.txt requirements-dev.txt constraints.txt
+$(PYTHON_READY): requirements.in requirements-dev.txt constraints.txt
 	@while IFS= read -r python; do \
 		if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 13))' < /dev/null 2> /dev/null; then found=$$python; break; fi; \
 	done < <(type -ap python3.13 python3 || true); \

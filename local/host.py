@@ -23,7 +23,7 @@ from aiohttp import web
 
 from local import topology
 from local.cloud.web import listening_socket
-from local.functions_host import event_grid, host_json, management, worker
+from local.functions_host import event_grid, host_json, management, paths, worker
 from local.functions_host.admin import PREFIX as ADMIN
 from local.functions_host.admin import Admin
 from local.functions_host.crashes import Crashes
@@ -37,6 +37,8 @@ from local.functions_host.timers import Timer
 log = logging.getLogger("Host")
 
 LONGEST_STOP_SECONDS = 1.5
+WELCOME = "<!DOCTYPE html><title>Your Azure Function App is up and running.</title>"
+WEBHOOKS, NOBODYS_KEY = "/runtime/webhooks/", "system"
 LARGEST_BODY_BYTES = 100 * 2**20
 
 
@@ -59,7 +61,10 @@ class Host:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Every request enters here."""
-        path = request.path
+        try:
+            path = paths.normal(request.raw_path.partition("?")[0])
+        except paths.PathInvalid:
+            return web.Response(status=400)
         if path.startswith("/.control/"):
             return self._control(request)
         if path.startswith(WORKER_PATH):
@@ -72,6 +77,10 @@ class Host:
             return await self.event_grid.handle(request)
         if path == management.PATH or path.startswith(management.PATH + "/"):
             return await self.management.handle(request)
+        if path == "/" and request.method == "GET":
+            return web.Response(text=WELCOME, content_type="text/html")
+        if path.startswith(WEBHOOKS):  # of an extension that is not there: no key opens it
+            return self.keys.refusal(request, NOBODYS_KEY) or web.Response(status=404)
         return await self.triggers.handle(request)
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -114,7 +123,7 @@ class Host:
         if (request.method, request.path) == ("GET", "/.control/ready"):
             if not self.engine.is_ready:
                 return web.json_response({"error": "the Durable extension is not there yet"}, status=503)
-            return web.json_response({"part": "host"})
+            return web.json_response({"part": "host", "engine": self.engine.address})
         name = request.path.removeprefix("/.control/")
         return web.json_response({"error": f"host has no control {request.method} {name}"}, status=404)
 

@@ -61,6 +61,7 @@ EXTENSION_NEEDS = ("identity", "azurite", *EXTENSION_MODULES)
 PART_FOLDERS = ("azurite", "logs", "servers")
 PRINCIPALS = (APP, "operator", "azure", SERVICE_PRINCIPAL, WORKSPACE_IDENTITY)
 START_SECONDS = 60.0
+FREE_SECONDS = 10.0
 LOCATION = "westeurope"
 # What the app asks Event Grid for in Azure: changes of flexible servers and of their tags.
 SERVER_CHANGED = {
@@ -158,6 +159,8 @@ class Stack:
             os.killpg(process.pid, signal.SIGKILL)
         for process in processes:
             process.wait()
+        if "engine" in parts:
+            self.topology.engine_file(1).unlink(missing_ok=True)
 
     def crash(self, function: str, when: str, host: bool = False) -> None:
         """Order that the host's process dies at a point of a function (see `functions_host/crashes.py`)."""
@@ -184,7 +187,7 @@ class Stack:
         for part in parts:
             with contextlib.ExitStack() as handed_over:
                 ports = [self.topology.ports[name] for name in self._port_names(part)]
-                self._spawn(part, [handed_over.enter_context(_bind(port)) for port in ports])
+                self._spawn(part, [handed_over.enter_context(_bind_again(port)) for port in ports])
         for part in parts:
             self._wait_until_ready(part)
 
@@ -249,7 +252,7 @@ class Stack:
 
     def _is_ready(self, part: str) -> bool:
         if part == "engine":
-            return self.topology.engine_file(1).exists()
+            return self._is_engine_met()
         try:
             self.control(part, "GET", "ready")
         except urllib.error.HTTPError:
@@ -257,6 +260,17 @@ class Stack:
         except OSError:
             return False
         return True
+
+    def _is_engine_met(self) -> bool:
+        """Whether the extension is up, and the host knows where. A host that is not up will read it."""
+        file = self.topology.engine_file(1)
+        if not file.exists() or "host" not in self.processes:
+            return file.exists()
+        try:
+            known = self.control("host", "GET", "ready")
+        except OSError:
+            return False
+        return isinstance(known, dict) and known["engine"] == json.loads(file.read_bytes())["address"]
 
     def _subscribe(self) -> None:
         wanted = SERVER_CHANGED | {"endpoint": self.topology.webhook("server_changed")}
@@ -318,6 +332,18 @@ def _bind(port: int = 0, listen: bool = True) -> socket.socket:
     if listen:
         bound.listen(128)
     return bound
+
+
+def _bind_again(port: int) -> socket.socket:
+    """A socket on a port whose last owner was killed: the kernel closes it only when all its processes are gone."""
+    end = time.monotonic() + FREE_SECONDS
+    while True:
+        try:
+            return _bind(port)
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 def _principal(name: str) -> Principal:

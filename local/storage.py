@@ -98,8 +98,8 @@ class Proxy:
         service = str(request.app["service"])
         if request.path.startswith(CONTROL):
             return await self._control(request)
-        self.calls[f"{service} {request.method} {_resource(request.path)}"] += 1
         body = await request.read()
+        self.calls[f"{service} {request.method} {_resource(request.path, body)}"] += 1
         fault = self._take(service, request)
         kind = fault.kind if fault else ""
         if fault and kind == "delay":
@@ -176,9 +176,13 @@ def _puts_message(service: str, request: web.Request) -> bool:
     return service == "queue" and request.method == "POST" and request.path.endswith("/messages")
 
 
-def _resource(path: str) -> str:
-    """The table, the container or the queue that a request is about: the first name below the account."""
-    return re.split(r"[/(]", path.strip("/").partition("/")[2], maxsplit=1)[0]
+def _resource(path: str, body: bytes) -> str:
+    """The table, the container or the queue that a request is about: the first name below the account. A transaction
+    names its table inside."""
+    account, _, rest = path.strip("/").partition("/")
+    name = re.split(r"[/(]", rest, maxsplit=1)[0]
+    inside = re.search(rb"/" + account.encode() + rb"/(\w+)", body) if name == "$batch" else None
+    return inside[1].decode() if inside else name
 
 
 async def main() -> None:

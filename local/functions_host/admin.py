@@ -27,9 +27,15 @@ class Admin:
         self.running: set[asyncio.Task[None]] = set()
 
     async def handle(self, request: web.Request) -> web.Response:
-        if not self.keys.open(request):
-            return web.Response(status=401)
-        match request.method, request.path.removeprefix(PREFIX).strip("/").split("/"):
+        parts = request.path.removeprefix(PREFIX).strip("/").split("/")
+        if parts == ["host", "ping"]:
+            return web.Response()
+        refusal = self.keys.refusal(request)
+        if refusal:
+            return refusal
+        if parts[0] == "functions" and len(parts) == 2:  # whatever the letter case
+            parts[1] = next((name for name in self.app.functions if name.lower() == parts[1].lower()), parts[1])
+        match request.method, parts:
             case "GET", ["host", "status"]:
                 uptime = round((time.monotonic() - self.started) * 1000)
                 return web.json_response(
@@ -46,8 +52,10 @@ class Admin:
     async def _fire(self, request: web.Request, function: Function) -> web.Response:
         """Starts the function and answers at once, as the real host does: 202, whatever becomes of it."""
         text = await request.text()
+        if "content-type" not in request.headers:
+            return web.Response(status=415)
         try:
-            given = json.loads(text or "{}").get("input")
+            given = json.loads(text).get("input")
             if function.kind == "timerTrigger":
                 self._start(self.timers[function.name].fire_by_hand())
             elif function.kind == "eventGridTrigger":

@@ -28,6 +28,10 @@ class Engine(Protocol):
     def is_ready(self) -> bool:
         """Whether there is an engine to ask."""
 
+    @property
+    def address(self) -> str:
+        """Host and port of its gRPC service; empty while there is none."""
+
     def start(self, meet: Meet) -> None:
         """Take work from now on. `meet` is called whenever the engine has another address."""
 

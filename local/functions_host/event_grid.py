@@ -17,6 +17,7 @@ from local.functions_host.messages import TypedData
 from local.functions_host.worker import App, Function, InvocationFailed
 
 PATH = "/runtime/webhooks/eventgrid"
+ORIGIN = "eventgrid.azure.net"
 
 
 class EventGridWebhook:
@@ -26,16 +27,17 @@ class EventGridWebhook:
         self.app, self.keys = app, keys
 
     async def handle(self, request: web.Request) -> web.Response:
-        if not self.keys.open(request, "eventgrid_extension"):
-            return web.Response(status=401)
+        refusal = self.keys.refusal(request, "eventgrid_extension")
+        if refusal:
+            return refusal
         name = request.query.get("functionName", "")
         function = next((f for f in self.app.triggered_by("eventGridTrigger") if f.name == name), None)
         if function is None:
             return web.Response(status=404, text=f"cannot find function: '{name}'")
         if request.method == "OPTIONS":
             return _cloud_events_handshake(request)
-        if request.method != "POST":
-            return web.Response(status=404)
+        if request.method not in ("POST", "PUT"):
+            return web.Response(status=400)
         return await self._receive(request, function)
 
     async def _receive(self, request: web.Request, function: Function) -> web.Response:
@@ -49,8 +51,8 @@ class EventGridWebhook:
                 raise ValueError("expected a JSON object or an array of objects")
             if kind.lower() == "subscriptionvalidation":
                 return web.json_response({"validationResponse": _validation_code(events)})
-        except ValueError as error:
-            return web.Response(status=400, text=f"The body is not Event Grid's: {error}.")
+        except ValueError:
+            return web.Response(status=500)  # so Event Grid tries again, also what can never be read
         if kind.lower() != "notification":
             expected = "SubscriptionValidation, Notification or Unsubscribe"
             return web.Response(status=400, text=f"The header aeg-event-type is '{kind}', expected {expected}.")
@@ -78,9 +80,6 @@ def _validation_code(events: list[dict[str, Any]]) -> str:
 
 
 def _cloud_events_handshake(request: web.Request) -> web.Response:
-    """The abuse protection of the CloudEvents web hook specification, version 1.0."""
-    origin = request.headers.get("WebHook-Request-Origin")
-    if not origin:
-        return web.Response(status=400, text="The header WebHook-Request-Origin is missing.")
-    rate = request.headers.get("WebHook-Request-Rate", "*")
-    return web.Response(headers={"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": rate})
+    """The abuse protection of the CloudEvents web hook specification, as far as the extension keeps it."""
+    origin = request.headers.get("WebHook-Request-Origin") or ORIGIN
+    return web.Response(headers={"WebHook-Allowed-Origin": origin})

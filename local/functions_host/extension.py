@@ -8,7 +8,11 @@ and start again, at another address, while this host goes on.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 import durabletask.internal.orchestrator_service_pb2 as pb
@@ -31,6 +35,8 @@ LOOK_SECONDS = 0.1
 ANSWER_SECONDS = 30.0
 LARGEST_MESSAGE_BYTES = 4 * 2**20
 """Of gRPC: the extension's own limit where host.json sets none."""
+RECORD_VARIABLE = "LOCAL_HISTORIES"
+"""A folder in which the last message to each orchestration is kept, with its answer (see `local/histories.py`)."""
 KINDS = {"orchestrators": "orchestrationTrigger", "activities": "activityTrigger", "entities": "entityTrigger"}
 
 
@@ -43,6 +49,7 @@ class Extension:
         self.metadata = (("taskhub", hub),)
         self.url = f"{address}{WORKER_PATH}{stack.worker_key}"
         self.functions = {kind: functions_by_kind(app, trigger) for kind, trigger in KINDS.items()}
+        self.address = ""
         self.channel: grpc.aio.Channel | None = None
         self.watching: asyncio.Task[None] | None = None
 
@@ -87,7 +94,11 @@ class Extension:
         function = functions.get(name) or functions.get(name.lower())
         if function is None:
             return _failed("LookupError", f"The app has no function '{name}' among its {kind}.")
-        return await self._run(function, await request.text())
+        given = await request.text()
+        answer = await self._run(function, given)
+        if RECORD_VARIABLE in os.environ and kind == "orchestrators":
+            _record(Path(os.environ[RECORD_VARIABLE]), name, given, str(answer.text))
+        return answer
 
     async def _run(self, function: Function, given: str) -> web.Response:
         try:
@@ -104,18 +115,19 @@ class Extension:
             try:
                 changed = file.stat().st_mtime_ns
             except FileNotFoundError:  # the extension is about to start, or to start again
-                changed = last
+                changed = 0
             if changed != last:
                 last = changed
-                await self._connect(msgspec.json.decode(file.read_bytes())["address"])
-                meet(str(msgspec.json.decode(file.read_bytes())["address"]))
+                address = str(msgspec.json.decode(file.read_bytes())["address"]) if changed else ""
+                await self._connect(address)
+                meet(address)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _connect(self, address: str) -> None:
-        log.info("The Durable extension is at %s", address)
+        log.info("The Durable extension is %s", f"at {address}" if address else "away")
         old, size = self.channel, LARGEST_MESSAGE_BYTES
         options = [("grpc.max_receive_message_length", size), ("grpc.max_send_message_length", size)]
-        self.channel = grpc.aio.insecure_channel(address, options=options)
+        self.address, self.channel = address, grpc.aio.insecure_channel(address, options=options) if address else None
         if old:
             await old.close()
 
@@ -123,6 +135,12 @@ class Extension:
         if self.channel is None:
             raise Refused(grpc.StatusCode.UNAVAILABLE, "The Durable extension has not started yet.")
         return stubs.TaskHubSidecarServiceStub(self.channel)
+
+
+def _record(folder: Path, orchestrator: str, message: str, answer: str) -> None:
+    instance = pb.OrchestratorRequest.FromString(base64.b64decode(message)).instanceId
+    path = folder / f"{hashlib.sha256(instance.encode()).hexdigest()}.json"
+    topology.write_whole(path, {"orchestrator": orchestrator, "message": message, "answer": answer})
 
 
 def _failed(error_type: str, message: str, stack: str = "") -> web.Response:

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict, MultiMapping
 
+from local.functions_host import paths
 from local.functions_host.keys import Keys
 from local.functions_host.messages import PROTOS, Message, TypedData
 from local.functions_host.routes import Route, RouteInvalid, compile_route
@@ -49,7 +50,7 @@ class HttpTriggers:
         return _response(returned)
 
     def _find(self, request: web.Request) -> tuple[Endpoint | None, dict[str, str]]:
-        path = request.raw_path.partition("?")[0]
+        path = paths.normal(request.raw_path.partition("?")[0])
         for endpoint in self.endpoints:
             if not endpoint.methods or request.method in endpoint.methods:
                 parameters = endpoint.route.match(path)
@@ -75,11 +76,12 @@ def _endpoint(function: Function, prefix: str) -> Endpoint:
 
 
 async def _rpc_request(request: web.Request, parameters: dict[str, str]) -> Message:
+    path, mark, query = request.raw_path.partition("?")
     return PROTOS.RpcHttp(
         method=request.method,
-        url=str(request.url),
+        url=f"{request.scheme}://{request.host}{paths.normal(path)}{mark}{query}",
         headers={name.lower(): value for name, value in _joined(request.headers).items()},
-        query=_joined(request.query),
+        query=paths.parameters(query),
         params=parameters,
         body=TypedData(bytes=await request.read()),
     )

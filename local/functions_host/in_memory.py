@@ -17,13 +17,15 @@ class InMemory:
     """See `engine.Engine`."""
 
     is_ready = True
+    address = ""
 
     def __init__(self, app: App, concurrent_activities: int):
         self.backend = Backend()
         self.dispatcher = Dispatcher(app, self.backend, concurrent_activities)
 
     def start(self, meet: Meet) -> None:
-        meet(self.backend.start())
+        self.address = self.backend.start()
+        meet(self.address)
         self.dispatcher.start()
 
     async def stop(self) -> None:

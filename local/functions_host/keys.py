@@ -16,10 +16,24 @@ class Keys:
 
     def open(self, request: web.Request, *names: str) -> bool:
         """Whether the request carries the master key or one of the keys `names`; a name without a key opens nothing."""
-        presented = request.headers.get("x-functions-key") or request.query.get("code") or ""
+        presented = self.presented(request)
         accepted = [self._keys[name] for name in ("_master", *names) if name in self._keys]
         matches = [same(presented, key) for key in accepted]
         return any(matches)
+
+    @staticmethod
+    def presented(request: web.Request) -> str:
+        """The key that a request carries: the header's before the query's. Empty: it carries none."""
+        in_query = next((value for name, value in request.query.items() if name.lower() == "code"), "")
+        return request.headers.get("x-functions-key") or in_query
+
+    def refusal(self, request: web.Request, *names: str) -> web.Response | None:
+        """The answer of the host's own interfaces to a request that `open` would not let in. None: it may come in."""
+        if self.open(request, *names):
+            return None
+        if self.presented(request):
+            return web.Response(status=403)
+        return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
 
     def __getitem__(self, name: str) -> str:
         return self._keys[name]

@@ -6,9 +6,10 @@ Paths, statuses and bodies are those of "HTTP API reference" in the Durable Func
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import durabletask.internal.orchestrator_service_pb2 as pb
 import grpc  # type: ignore[import-untyped]
@@ -51,8 +52,9 @@ class Management:
         self.engine, self.keys = engine, keys
 
     async def handle(self, request: web.Request) -> web.Response:
-        if not self.keys.open(request, "durabletask_extension"):
-            return web.Response(status=401)
+        refusal = self.keys.refusal(request, "durabletask_extension")
+        if refusal:
+            return refusal
         path = request.raw_path.partition("?")[0].removeprefix(PATH).strip("/")
         try:
             return await self._route(request, [unquote(part) for part in path.split("/")])
@@ -64,6 +66,8 @@ class Management:
 
     async def _route(self, request: web.Request, parts: list[str]) -> web.Response:
         match request.method, parts:
+            case "POST", ["orchestrators", name, *given] if len(given) <= 1:
+                return await self._start(request, name, *given)
             case "GET", ["instances"]:
                 return await self._list_instances(request)
             case "DELETE", ["instances"]:
@@ -81,6 +85,18 @@ class Management:
             case "GET", ["entities", *names] if len(names) <= 1:
                 return await self._list_entities(request, *names)
         return web.Response(status=404)
+
+    async def _start(self, request: web.Request, name: str, instance: str = "") -> web.Response:
+        instance = instance or uuid.uuid4().hex
+        state = await find(self.engine, instance)
+        if state and NAMES[state.orchestrationStatus] not in ENDED:
+            status = NAMES[state.orchestrationStatus]
+            message = f"An Orchestration instance with the status {status} already exists."
+            return web.json_response({"Message": message}, status=409)
+        new = pb.CreateInstanceRequest(instanceId=instance, name=name)
+        _text(new, "input", await request.text())
+        await self.engine.ask("StartInstance", new)
+        return _accepted(request, instance)
 
     async def _status(self, request: web.Request, instance: str) -> web.Response:
         state = await find(self.engine, instance)
@@ -144,14 +160,22 @@ class Management:
 
     async def _operate(self, request: web.Request, instance: str, operation: str) -> web.Response:
         refusal = await self._refuse_ended(instance) if operation in ("terminate", "suspend", "resume") else None
-        if refusal or await find(self.engine, instance) is None:
-            return refusal or web.Response(status=404)
+        if refusal:
+            return refusal
+        state = await find(self.engine, instance)
+        if state is None:
+            return web.Response(status=400 if operation == "restart" else 404)
+        if operation == "rewind" and (status := NAMES[state.orchestrationStatus]) != "Failed":
+            text = (
+                f'This orchestration has status {status}, but only orchestrations in the "Failed" state can be rewound.'
+            )
+            return web.json_response(text, status=412)
         method, kind, field = OPERATIONS[operation]
         message, reason = kind(instanceId=instance), request.query.get("reason", "")
         if field:
             _text(message, field, json.dumps(reason) if field == "output" else reason)
-        await self.engine.ask(method, message)
-        return web.Response(status=202)
+        answer = await self.engine.ask(method, message)
+        return _accepted(request, answer.instanceId) if operation == "restart" else web.Response(status=202)
 
     async def _refuse_ended(self, instance: str) -> web.Response | None:
         state = await find(self.engine, instance)
@@ -201,6 +225,13 @@ def _entity_body(entity: pb.EntityMetadata) -> dict[str, Any]:
     return body
 
 
+def _accepted(request: web.Request, instance: str) -> web.Response:
+    """An orchestration was started: where to ask for it."""
+    address = f"{request.url.origin()}{PATH}/instances/{quote(instance, safe='')}?{request.query_string}"
+    headers = {"Location": address, "Retry-After": "10"}
+    return web.json_response({"id": instance, "statusQueryGetUri": address}, status=202, headers=headers)
+
+
 def _page(items: list[dict[str, Any]], token: wrappers_pb2.StringValue) -> web.Response:
     return web.json_response(items, headers={"x-ms-continuation-token": token.value} if token.value else {})
 
@@ -214,10 +245,8 @@ def _filter(request: web.Request) -> dict[str, Any]:
     }
     wanted = [name for value in request.query.getall("runtimeStatus", []) for name in value.split(",") if name]
     known = {name.lower(): number for name, number in STATUSES.items()}
-    for name in wanted:
-        if name.lower() not in known:
-            raise web.HTTPBadRequest(text=f"runtimeStatus is '{name}', expected one of {', '.join(STATUSES)}")
-    return {**chosen, "runtimeStatus": [known[name.lower()] for name in wanted]}
+    # One that there is not is left out, and so chooses nothing.
+    return {**chosen, "runtimeStatus": [known[name.lower()] for name in wanted if name.lower() in known]}
 
 
 def _moment(request: web.Request, name: str) -> datetime | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
 
 import msgspec
+
+from local.functions_host.paths import decoded
 
 CONSTRAINTS = {
     "int": r"-?\d+",
@@ -30,8 +31,8 @@ class Route(msgspec.Struct, frozen=True):
 
     def match(self, path: str) -> dict[str, str] | None:
         """The route's parameters in `path` (percent-encoded, no query), or None. An encoded slash stays encoded."""
-        decoded = unquote(re.sub("%2f", "%252F", path.strip("/"), flags=re.IGNORECASE))
-        found = self.pattern.fullmatch(decoded)
+        text = decoded(re.sub("%2f", "%252F", path.removeprefix("/").removesuffix("/"), flags=re.IGNORECASE))
+        found = self.pattern.fullmatch(text)
         if found is None:
             return None
         return {name: value for name, value in zip(self.names, found.groups(), strict=True) if value is not None}

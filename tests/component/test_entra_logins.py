@@ -13,7 +13,7 @@ from local import certificates
 from local.cloud import tokens
 from local.cloud.arm.entra import EntraLogins
 from local.cloud.arm.servers import FlexibleServer
-from local.topology import Principal, Topology
+from local.topology import IN_MEMORY, Principal, Topology
 from tests.component.conftest import Postgres
 
 APP = Principal("id-app", str(uuid.uuid4()), str(uuid.uuid4()), "")
@@ -26,7 +26,7 @@ def topology(tmp_path: Path) -> Topology:
     return Topology(
         folder=str(tmp_path), tenant=str(uuid.uuid4()), subscription="", resource_group="", location="", capacity="",
         workspace="", vault="", storage_account="", storage_key="", control_key="", instrumentation_key="",
-        host_keys={}, principals={APP.name: APP, READER.name: READER}, ports={},
+        host_keys={}, principals={APP.name: APP, READER.name: READER}, ports={}, engine=IN_MEMORY,
     )  # fmt: skip
 
 

@@ -52,10 +52,8 @@ def test_event_grid_handshake(host: Host) -> None:
     assert (answer.status, answer.json) == (200, {"validationResponse": "512d38b6"})
 
 
-def test_event_grid_handshake_without_a_code_is_400(host: Host) -> None:
-    answer = _deliver(host, [_event("")], aeg_event_type="SubscriptionValidation")
-    assert answer.status == 400
-    assert b"data.validationCode" in answer.body
+def test_event_grid_handshake_without_a_code_fails(host: Host) -> None:
+    assert _deliver(host, [_event("")], aeg_event_type="SubscriptionValidation").status == 500
 
 
 def test_cloud_events_handshake(host: Host) -> None:
@@ -63,8 +61,8 @@ def test_cloud_events_handshake(host: Host) -> None:
     answer = host.call("OPTIONS", path, WebHook_Request_Origin="eventgrid.azure.net", WebHook_Request_Rate="120")
     assert answer.status == 200
     assert answer.headers["WebHook-Allowed-Origin"] == "eventgrid.azure.net"
-    assert answer.headers["WebHook-Allowed-Rate"] == "120"
-    assert host.call("OPTIONS", path).status == 400
+    assert "WebHook-Allowed-Rate" not in answer.headers
+    assert host.call("OPTIONS", path).headers["WebHook-Allowed-Origin"] == "eventgrid.azure.net"
 
 
 def test_each_event_of_an_array_invokes_the_function_once(host: Host) -> None:
@@ -93,23 +91,14 @@ def test_event_that_fails_is_500_so_that_it_comes_again(host: Host) -> None:
     assert good["id"] in {seen[0] for seen in host.seen("events")}
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"{not json", b"The body is not Event Grid's: Expecting property name"),
-        (b"", b"The body is not Event Grid's: Expecting value"),
-        (["text"], b"The body is not Event Grid's: expected a JSON object or an array of objects."),
-    ],
-)
-def test_malformed_events_are_400(host: Host, content: Any, message: bytes) -> None:
-    answer = _deliver(host, content)
-    assert answer.status == 400
-    assert answer.body.startswith(message)
+@pytest.mark.parametrize("content", [b"{not json", b"", ["text"]])
+def test_malformed_events_fail_and_so_are_delivered_again(host: Host, content: Any) -> None:
+    assert _deliver(host, content).status == 500
 
 
 def test_webhook_refuses_others(host: Host) -> None:
     assert _deliver(host, [_event("x")], key=None).status == 401
-    assert _deliver(host, [_event("x")], key="default").status == 401
+    assert _deliver(host, [_event("x")], key="default").status == 403
     assert _deliver(host, [_event("x")], key="_master").status == 202
     unknown = _deliver(host, [_event("x")], function="tick")
     assert (unknown.status, unknown.body) == (404, b"cannot find function: 'tick'")
@@ -183,7 +172,7 @@ def test_firing_by_hand_refuses(host: Host, path: str, body: bytes, status: int)
 def test_admin_needs_the_master_key(host: Host) -> None:
     for method, path in (("GET", "/admin/host/status"), ("GET", "/admin/functions"), ("POST", "/admin/functions/tick")):
         assert host.call(method, path).status == 401
-        assert host.call(method, path, key="default").status == 401
+        assert host.call(method, path, key="default").status == 403
 
 
 def test_host_tells_its_state_and_functions(host: Host) -> None:

@@ -106,13 +106,14 @@ def test_functions_indexes_what_was_unpacked(unpacked: Path) -> None:
     assert own_functions(found) == source.functions()
 
 
+@pytest.mark.timeout(450)
 def test_requirements_txt_alone_is_enough(unpacked: Path, tmp_path: Path) -> None:
     """In a new environment with nothing else; the worker's library comes from the platform, so from outside of it."""
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv/bin/python"
     subprocess.run(
         [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input", "-r", "requirements.txt"],
-        cwd=unpacked, check=True, timeout=150, capture_output=True,
+        cwd=unpacked, check=True, timeout=400, capture_output=True,
     )  # fmt: skip
     platform = tmp_path / "platform"
     platform.mkdir()

@@ -33,6 +33,7 @@ RUN = {
     "make lock": (".github/workflows/ci.yml", "make lock"),
     "make package": ("tests/component/test_package.py", "package.build("),
     "make screenshot": ("Makefile", "screenshot:"),
+    "make histories": ("Makefile", "histories:"),
     "make setup": (".ci/run", "make setup"),
     "make snapshots": ("tests/component/test_templates.py", 'run("snapshots")'),
     "make start": ("tests/e2e/test_start_and_stop.py", '"start"'),
@@ -50,6 +51,7 @@ RUN = {
     # These need Azure: the workflow that deploys runs them.
     "az login": (".github/workflows/deploy.yml", "azure/login@"),
     "azd auth login": (".github/workflows/deploy.yml", "azd auth login"),
+    "azd down": ("tests/unit/test_infra_scripts.py", '"unsubscribe.sh"'),
     "azd up": (".github/workflows/deploy.yml", "azd up"),
     "azd provision": (".github/workflows/deploy.yml", "azd up"),
     "azd deploy": (".github/workflows/deploy.yml", "azd up"),

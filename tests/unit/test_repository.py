@@ -102,8 +102,20 @@ def test_npm_versions_are_exact():
 
 def test_every_direct_dependency_is_pinned_in_the_constraints_too():
     constraints = requirements("constraints.txt")
-    direct = requirements("requirements.txt") | requirements("requirements-dev.txt")
+    direct = requirements("requirements.in") | requirements("requirements-dev.txt")
     assert {name: constraints.get(name) for name in direct} == direct
+
+
+def test_what_is_deployed_is_pinned_to_files_and_is_what_was_tested():
+    """Azure installs from requirements.txt: every package in the locked version, with the hashes of its files."""
+    text = (ROOT / "requirements.txt").read_text()
+    entries = re.findall(r"^([\w.-]+)==(\S+)[^\\]*((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", text, re.MULTILINE)
+    assert len(entries) == len(re.findall(r"^\w", text, re.MULTILINE))
+    deployed = {normal(name): version for name, version, _ in entries}
+    constraints = requirements("constraints.txt")
+    assert {name: constraints.get(name) for name in deployed} == deployed
+    direct = requirements("requirements.in")
+    assert {name: deployed.get(name) for name in direct} == direct, "make lock"
 
 
 def test_contributing_says_why_each_dependency_is_there_and_names_no_other():
@@ -111,7 +123,7 @@ def test_contributing_says_why_each_dependency_is_there_and_names_no_other():
     cells = re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE)
     explained = {normal(name) for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
     npm = {normal(re.sub(r"^npm:(.+)@.*", r"\1", v) if v.startswith("npm:") else n) for n, v in npm_packages().items()}
-    assert explained == set(requirements("requirements.txt")) | set(requirements("requirements-dev.txt")) | npm
+    assert explained == set(requirements("requirements.in")) | set(requirements("requirements-dev.txt")) | npm
 
 
 def test_python_is_the_same_version_everywhere():
@@ -147,7 +159,14 @@ def test_make_without_a_target_lists_every_target_once():
 )
 def test_a_missing_tool_is_one_line_that_says_what_to_install(tmp_path: Path, target: str, tool: str, message: str):
     """In a copy of the frame whose PATH has a shim that fails, as a version manager leaves one."""
-    for name in ("Makefile", "requirements.txt", "requirements-dev.txt", "constraints.txt", "package.json"):
+    for name in (
+        "Makefile",
+        "requirements.in",
+        "requirements.txt",
+        "requirements-dev.txt",
+        "constraints.txt",
+        "package.json",
+    ):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("package-lock.json", ".npmrc"):
         shutil.copy(ROOT / name, tmp_path)

@@ -5,7 +5,8 @@ Without the program these tests are skipped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -29,3 +30,9 @@ def operator(stack_factory: StackFactory, durable_extension: str) -> Iterator[Op
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture
+def pause() -> Callable[[float], None]:
+    """`pause(seconds)`: let time pass while something is out of order. Nothing else says that it lasted long enough."""
+    return time.sleep
