@@ -187,7 +187,7 @@ def _about(message: Message[Any]) -> dict[str, str]:
 
 
 def _of(generic: Any, argument: Any) -> Any:
-    """A generic type of an argument that is only known while the program runs."""
+    """A generic type of an argument that exists only while the program runs."""
     return generic[argument]
 
 

@@ -43,9 +43,9 @@ async def get_dashboard(req: func.HttpRequest, client: df.DurableFunctionsClient
     """Every mirror, worst first, and the servers that are being prepared or need somebody."""
     from shared.dashboard import overview, page
 
-    found = await overview.look(req.params)
-    progress = await signals.progress(client, found.runs)
-    return _html(page.overview(found, progress, _links(req), f"{req.url.partition('/dashboard')[0]}/"))
+    view = await overview.look(req.params)
+    progress = await signals.progress(client, view.runs)
+    return _html(page.overview(view, progress, _links(req), f"{req.url.partition('/dashboard')[0]}/"))
 
 
 @blueprint.route(route="dashboard/{workspace}/{mirror}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
@@ -54,8 +54,8 @@ async def get_dashboard_mirror(req: func.HttpRequest) -> func.HttpResponse:
     """One mirror with its history."""
     from shared.dashboard import detail, page
 
-    found = await detail.look(req.route_params["workspace"], req.route_params["mirror"], req.params)
-    return _html(page.mirror(found, _links(req)))
+    view = await detail.look(req.route_params["workspace"], req.route_params["mirror"], req.params)
+    return _html(page.mirror(view, _links(req)))
 
 
 def _links(req: func.HttpRequest) -> Links:

@@ -39,6 +39,6 @@ class server_mailbox(DurableEntity):  # noqa: N801 - the name of the function
     def _started(self, box: Box) -> Box:
         key = self.entity_context.entity_id.key
         run = f"{key}:{box.runs + 1}"
-        wanted = msgspec.to_builtins(OfServer(server=server_id.from_key(key)))
-        self.entity_context.schedule_new_orchestration(reconcile_server.name, input=wanted, instance_id=run)
+        request = msgspec.to_builtins(OfServer(server=server_id.from_key(key)))
+        self.entity_context.schedule_new_orchestration(reconcile_server.name, input=request, instance_id=run)
         return Box(runs=box.runs + 1, running=run)

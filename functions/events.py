@@ -21,12 +21,12 @@ async def server_changed(event: func.EventGridEvent, client: df.DurableFunctions
     """Event Grid events and CloudEvents of the watched subscriptions."""
     # The binding gives a CloudEvent, which calls its type otherwise, where the subscription delivers such.
     event_type = getattr(event, "event_type", None) or getattr(event, "type", None)
-    seen = events.read(event_type, event.subject, event.get_json(), settings().identity.object_id)
-    if isinstance(seen, events.Ignored):
-        log.info("Event %s ignored: %s.", event.id, seen.reason)
-    elif problem := allowed.server_problem(seen.server, settings()):
+    content = events.read(event_type, event.subject, event.get_json(), settings().identity.object_id)
+    if isinstance(content, events.Ignored):
+        log.info("Event %s ignored: %s.", event.id, content.reason)
+    elif problem := allowed.server_problem(content.server, settings()):
         log.warning("Event %s ignored: %s", event.id, problem.message)
     else:
-        with logs.about(server=seen.server.key):
-            log.info("Event %s: %s.", event.id, type(seen).__name__.lower())
-            await signals.look(client, seen.server)
+        with logs.about(server=content.server.key):
+            log.info("Event %s: %s.", event.id, type(content).__name__.lower())
+            await signals.look(client, content.server)

@@ -121,7 +121,7 @@ class Target(OfDatabase, frozen=True, kw_only=True):
 
 
 class MirrorDatabase(msgspec.Struct, frozen=True, kw_only=True):
-    """Input of `mirror_database`. `run` is the instance id of the run, which is told of each step."""
+    """Input of `mirror_database`. `run` is the instance id of the run, which gets an event for each step."""
 
     run: str
     target: Target

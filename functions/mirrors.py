@@ -7,7 +7,7 @@ import azure.functions as func
 import msgspec
 
 from functions import bodies, signals
-from functions.problems import answer, told
+from functions.problems import answer, with_problems
 from shared.platform.errors import InvalidInput
 from shared.platform.version import VERSION
 
@@ -15,7 +15,7 @@ blueprint = df.Blueprint()
 
 
 @blueprint.route(route="mirrors", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-@told
+@with_problems
 async def get_mirrors(req: func.HttpRequest) -> func.HttpResponse:
     """The mirrors as they were last seen, worst first; the query chooses some, and a page of them."""
     from shared.dashboard import listing
@@ -24,18 +24,18 @@ async def get_mirrors(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @blueprint.route(route="mirrors/{workspace}/{mirror}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-@told
+@with_problems
 async def get_mirror(req: func.HttpRequest) -> func.HttpResponse:
-    """One mirror with its history, newest first; `?hours=` says how far back (24 unless told)."""
+    """One mirror with its history, newest first; `?hours=` says how far back (24 where it does not)."""
     from shared.dashboard import listing
 
-    found = await listing.mirror(req.route_params["workspace"], req.route_params["mirror"], req.params)
-    return answer(msgspec.to_builtins(found))
+    mirror = await listing.mirror(req.route_params["workspace"], req.route_params["mirror"], req.params)
+    return answer(msgspec.to_builtins(mirror))
 
 
 @blueprint.route(route="mirrors/{workspace}/{mirror}/restart", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@told
+@with_problems
 async def post_restart(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Stop a mirror and start it again, which copies its tables again; the body has to confirm that."""
     from shared.dashboard.query import guid
@@ -55,7 +55,7 @@ async def post_restart(req: func.HttpRequest, client: df.DurableFunctionsClient)
 
 
 @blueprint.route(route="live", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
-@told
+@with_problems
 async def get_live(req: func.HttpRequest) -> func.HttpResponse:
     """Whether the app is up, and which version of it."""
     return answer({"status": "ok", "version": VERSION})

@@ -5,13 +5,13 @@ from __future__ import annotations
 import azure.durable_functions as df
 import azure.functions as func
 
-from functions.problems import answer, told
+from functions.problems import answer, with_problems
 
 blueprint = df.Blueprint()
 
 
 @blueprint.route(route="openapi.json", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-@told
+@with_problems
 async def get_openapi(req: func.HttpRequest) -> func.HttpResponse:
     """OpenAPI 3.1 of every HTTP door of this app."""
     from functions import api_document

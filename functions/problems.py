@@ -82,7 +82,7 @@ def problem(error: MirrorError) -> func.HttpResponse:
     )
 
 
-def told(door: Door) -> Door:
+def with_problems(door: Door) -> Door:
     """Let a door answer with problem details whatever goes wrong behind it."""
 
     @functools.wraps(door)

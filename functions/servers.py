@@ -8,7 +8,7 @@ import msgspec
 
 from functions import bodies, signals
 from functions.messages import RestartDecision
-from functions.problems import answer, told
+from functions.problems import answer, with_problems
 from shared.decisions import allowed
 from shared.desired import server_id
 from shared.desired.server_id import ServerId
@@ -22,18 +22,18 @@ SERVER = "servers/{subscription}/{resource_group}/{server}"
 
 @blueprint.route(route="servers", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@told
+@with_problems
 async def get_servers(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
-    """The known servers with phase and progress, those that want attention first."""
+    """The recorded servers with phase and progress; those that need attention come first."""
     from shared.dashboard import listing
 
-    found = await listing.servers(req.params)
-    progress = await signals.progress(client, (server.run for server in found.value if server.phase != "Mirrored"))
-    return answer(msgspec.to_builtins(listing.with_progress(found, progress)))
+    page = await listing.servers(req.params)
+    progress = await signals.progress(client, (server.run for server in page.value if server.phase != "Mirrored"))
+    return answer(msgspec.to_builtins(listing.with_progress(page, progress)))
 
 
 @blueprint.route(route=f"{SERVER}/readiness", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-@told
+@with_problems
 async def get_readiness(req: func.HttpRequest) -> func.HttpResponse:
     """The checks and the plan for a server; nothing is changed."""
     from shared.steps import requests
@@ -46,7 +46,7 @@ async def get_readiness(req: func.HttpRequest) -> func.HttpResponse:
 
 @blueprint.route(route=f"{SERVER}/mirroring", methods=["PUT"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@told
+@with_problems
 async def put_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Have the server mirrored. The same wish again joins what is being done."""
     from shared.steps import requests
@@ -59,7 +59,7 @@ async def put_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient
 
 @blueprint.route(route=f"{SERVER}/mirroring", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@told
+@with_problems
 async def get_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Phase, progress, mirrors and the last report of a server."""
     from shared.steps import requests
@@ -74,7 +74,7 @@ async def get_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient
 
 @blueprint.route(route=f"{SERVER}/mirroring", methods=["DELETE"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@told
+@with_problems
 async def delete_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Release the server: withdraw the wish that came over HTTP. 409 where a tag still wants it."""
     from shared.steps import requests
@@ -87,7 +87,7 @@ async def delete_mirroring(req: func.HttpRequest, client: df.DurableFunctionsCli
 
 @blueprint.route(route=f"{SERVER}/mirroring/restart-decision", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@told
+@with_problems
 async def post_restart_decision(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Allow or refuse the restart that a run waits for."""
     server = _server(req)
@@ -102,7 +102,7 @@ async def post_restart_decision(req: func.HttpRequest, client: df.DurableFunctio
 
 @blueprint.route(route=f"{SERVER}/mirroring/rotate-password", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@told
+@with_problems
 async def post_rotate_password(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Give the fabric role a new password, and its connections too."""
     from shared.steps import requests

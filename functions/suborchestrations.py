@@ -28,12 +28,12 @@ def wait_for_operation(ctx: Context, operation: OperationUntil) -> Flow[Operatio
     pause = 1.0
     while True:
         try:
-            seen = yield from call(ctx, activities.poll_operation, started)
+            answer = yield from call(ctx, activities.poll_operation, started)
         except Refused as refused:
             return OperationOutcome(refused.reason)
-        if seen.done:
+        if answer.done:
             return OperationOutcome(None)
-        wait = timedelta(seconds=max(pause, seen.retry_after))
+        wait = timedelta(seconds=max(pause, answer.retry_after))
         if ctx.current_utc_datetime + wait > operation.until:
             return OperationOutcome(
                 Reason(
@@ -76,15 +76,15 @@ def _until_running(ctx: Context, target: Target, limits: Limits) -> Flow[None]:
     started = False
     while True:
         look = messages.AdvanceMirror(server=target.server, database=target.database, started=started)
-        seen = yield from call(ctx, activities.advance_mirror, look)
-        started = seen.started
-        if seen.running:
+        answer = yield from call(ctx, activities.advance_mirror, look)
+        started = answer.started
+        if answer.running:
             return
         if ctx.current_utc_datetime >= end:
             raise Refused(
                 Reason(
                     "MirrorTooSlow",
-                    f"The mirrored database is {seen.status} and was not Running by {end.isoformat()}.",
+                    f"The mirrored database is {answer.status} and was not Running by {end.isoformat()}.",
                     "Look at it in the Fabric portal; the next event or the hourly resync goes on from there.",
                 )
             )

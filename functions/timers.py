@@ -1,4 +1,4 @@
-"""The clock's doors: record the health of the mirrors, find what no event told, forget old history."""
+"""The clock's doors: record the health of the mirrors, look at what no event named, delete old history."""
 
 from __future__ import annotations
 

@@ -34,11 +34,11 @@ def successions(mirrors: Sequence[Watched], latest: Sequence[LastLook]) -> list[
     If a database has several such rows, its mirror begins as the one that was seen last.
     """
     places = {(mirror.workspace, mirror.item) for mirror in mirrors}
-    seen = {(last.workspace, last.item) for last in latest}
+    watched = {(last.workspace, last.item) for last in latest}
     heirs = {
         (mirror.server, mirror.database): mirror
         for mirror in mirrors
-        if (mirror.workspace, mirror.item) not in seen and mirror.phase != "Releasing"
+        if (mirror.workspace, mirror.item) not in watched and mirror.phase != "Releasing"
     }
     gone = [last for last in latest if (last.workspace, last.item) not in places]
     gone.sort(key=lambda last: last.updated_at, reverse=True)

@@ -24,8 +24,8 @@ def judge(observation: Observation, previous: Remembered | None, settings: Setti
     A figure that the app did not see is None.
     """
     mirror = observation.mirror
-    seen = with_notes(classify(observation, settings), observation, previous)
-    standing = settle(previous, seen, observation.at, settings.health.confirmations)
+    assessment = with_notes(classify(observation, settings), observation, previous)
+    standing = settle(previous, assessment, observation.at, settings.health.confirmations)
     row = HealthRow(
         workspace=mirror.workspace,
         workspace_name=mirror.workspace_name,

@@ -76,16 +76,16 @@ async def _decide(
 async def _examine(
     facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None, mirrors: Sequence[MirrorRow], run: str
 ) -> Prepare | Refuse:
-    found = await report(facts, intent, row)
-    decision = deciding.after_report(facts, intent, row, mirrors, found, _is_rotation_due(row), settings())
+    checked = await report(facts, intent, row)
+    decision = deciding.after_report(facts, intent, row, mirrors, checked, _is_rotation_due(row), settings())
     noted: dict[str, Any] = {
         "run": run,
-        "report": msgspec.json.encode(found).decode(),
+        "report": msgspec.json.encode(checked).decode(),
         "fingerprint": intent.fingerprint,
     }
     if isinstance(decision, Prepare):
-        noted["phase"] = deciding.phase_of_preparation(row, intent, found)
-        noted |= {"reasons": (), "baseline_worker_processes": found.plan.baseline_worker_processes}
+        noted["phase"] = deciding.phase_of_preparation(row, intent, checked)
+        noted |= {"reasons": (), "baseline_worker_processes": checked.plan.baseline_worker_processes}
     await store.update_server(facts.id, **noted)
     return decision
 

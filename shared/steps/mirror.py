@@ -31,7 +31,7 @@ async def ensure_connection(id: ServerId, database: str, host: str, gateway: str
     """
     row, given = await _row(id, database), await credentials.for_fabric(id)
     present = mark(rotation, given.version)
-    found = await fabric_connection.ensure(
+    connection = await fabric_connection.ensure(
         fabric_connection.name_of(id, database, gateway),
         host,
         database,
@@ -40,11 +40,11 @@ async def ensure_connection(id: ServerId, database: str, host: str, gateway: str
         recorded=row.connection,
         renewed=row.login != present,
     )
-    superseded = tuple(sorted({*row.superseded, row.connection} - {found.id, ""}))
-    await store.update_mirror(id, database, connection=found.id, login=present, superseded=superseded)
+    superseded = tuple(sorted({*row.superseded, row.connection} - {connection.id, ""}))
+    await store.update_mirror(id, database, connection=connection.id, login=present, superseded=superseded)
     if settings().fabric.connection_group:
-        await fabric_connection.share(found.id, settings().fabric.connection_group)
-    return found.created
+        await fabric_connection.share(connection.id, settings().fabric.connection_group)
+    return connection.created
 
 
 async def ensure_mirror(
@@ -60,7 +60,7 @@ async def ensure_mirror(
     if row.item and row.workspace != workspace:
         await leave_workspace(row)
         row = await store.update_mirror(id, database, workspace=workspace, item="", item_name="", phase="Preparing")
-    found = await mirrored_database.ensure(
+    made = await mirrored_database.ensure(
         workspace,
         definitions.definition(row.connection, database, chosen, retention_days=settings().fabric.retention_days),
         name=mirrored_database.display_name(settings().fabric.mirror_name, id, database),
@@ -68,15 +68,15 @@ async def ensure_mirror(
         recorded=row.item,
         adopt=adopt,
     )
-    changed = found.change != "unchanged"
+    changed = made.change != "unchanged"
     await store.update_mirror(
         id,
         database,
         phase="Preparing" if changed and row.phase == "Starting" else row.phase,  # no start of it stands any more
         workspace=workspace,
         workspace_name=workspace_name,
-        item=found.id,
-        item_name=found.name,
+        item=made.id,
+        item_name=made.name,
         everything=chosen is None,
         changed_at=datetime.now(UTC) if changed else row.changed_at,
     )
@@ -115,8 +115,8 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
         return Advance("Starting", running=False, started=True)
     now = datetime.now(UTC)
     started = deciding.is_started(row, started, now)
-    seen = await _status(row)
-    match deciding.next_move(row, seen, started, now):
+    status = await _status(row)
+    match deciding.next_move(row, status, started, now):
         case deciding.GiveUp(reason):
             raise Blocked(reason.message, code=reason.code, remedy=reason.remedy)
         case deciding.Runs():
@@ -126,9 +126,9 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
                 await store.update_mirror(id, database, phase="Starting", changed_at=datetime.now(UTC))
                 started = True
             else:
-                started = seen is not None and seen.status == "Starting"
-    status = seen.status if seen else ""
-    return Advance(status, running=status == "Running", started=started)
+                started = status is not None and status.status == "Starting"
+    word = status.status if status else ""
+    return Advance(word, running=word == "Running", started=started)
 
 
 async def _status(row: MirrorRow) -> MirrorStatus | None:

@@ -61,11 +61,11 @@ async def give_back_surplus(id: ServerId, database: str, host: str, chosen: Sequ
     surplus = tuple(former for former in taken.tables if former.name not in chosen)
     if not surplus:
         return
-    kept = msgspec.structs.replace(taken, tables=tuple(former for former in taken.tables if former not in surplus))
-    still = await still_members(id, database) | {former.owner for former in kept.tables}
+    remaining = msgspec.structs.replace(taken, tables=tuple(former for former in taken.tables if former not in surplus))
+    still = await still_members(id, database) | {former.owner for former in remaining.tables}
     async with connect(host, database) as connection:
         await ownership.give_back(connection, msgspec.structs.replace(taken, tables=surplus), still)
-    await store.update_mirror(id, database, takeover=kept if kept.tables else None)
+    await store.update_mirror(id, database, takeover=remaining if remaining.tables else None)
 
 
 async def still_members(id: ServerId, leaving: str) -> set[str]:
@@ -78,10 +78,10 @@ async def _keep(id: ServerId, database: str, host: str, takeover: Takeover) -> N
     """Write down what is about to be taken, joined with what was taken earlier."""
     row = await store.read_mirror(id, database)
     earlier = row.takeover if row else None
-    kept = takeover.after(earlier) if takeover.tables or earlier else None
+    remaining = takeover.after(earlier) if takeover.tables or earlier else None
     phase = row.phase if row and row.phase in ("Running", "Starting") else "Preparing"
     secret = login_of(settings()).secret_of(id)
-    await store.update_mirror(id, database, host=host, secret=secret, takeover=kept, phase=phase)
+    await store.update_mirror(id, database, host=host, secret=secret, takeover=remaining, phase=phase)
 
 
 async def _verify(id: ServerId, database: str, host: str, schemas: set[str], eligible: tuple[TableName, ...]) -> None:

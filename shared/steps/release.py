@@ -65,7 +65,7 @@ async def leave_workspace(row: MirrorRow) -> None:
 
 
 async def release_server(id: ServerId) -> tuple[Reason, ...]:
-    """Drop the fabric role and delete its password. What is left as it is, is told."""
+    """Drop the fabric role and delete its password. Returns what is left as it is."""
     facts, row = await flexible_server.observe(id), await store.read_server(id)
     if facts is not None and row is not None and row.role:
         async with connect(facts.host, MAINTENANCE_DATABASE) as connection:
@@ -76,7 +76,7 @@ async def release_server(id: ServerId) -> tuple[Reason, ...]:
 
 
 async def forget_server(id: ServerId) -> None:
-    """The server was deleted: leave Fabric by the same setting, and forget all that was known and wanted: another
+    """The server was deleted: leave Fabric by the same setting, and delete all rows of the server: another
     server may come to have its name."""
     for row in await store.list_mirrors_of(id):
         await _leave_fabric(row)

@@ -34,7 +34,7 @@ class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a server, as a portal shows it. `report` is the last readiness report."""
+    """A server as a portal shows it. `report` is the last readiness report."""
 
     server: str
     phase: str
@@ -52,10 +52,10 @@ async def readiness_of(id: ServerId, asked: Mapping[str, Any]) -> readiness.Repo
     """
     facts, row = await _observed(id), await store.read_server(id)
     request = desired.read_body(msgspec.json.encode(asked))
-    kept = (row.request if row else None) or Wish()
+    stored_wish = (row.request if row else None) or Wish()
     if request.databases:
-        kept = msgspec.structs.replace(kept, tables=())
-    wish = msgspec.structs.replace(kept, **{name: getattr(request, name) for name in asked})
+        stored_wish = msgspec.structs.replace(stored_wish, tables=())
+    wish = msgspec.structs.replace(stored_wish, **{name: getattr(request, name) for name in asked})
     tags = msgspec.structs.replace(_tags(facts).wish, **{name: getattr(Wish(), name) for name in asked})
     intent = desired.combine(TagWish(True, tags), wish, settings())
     return await decide.report(facts, intent, row)
@@ -123,7 +123,7 @@ async def reseed(workspace: str, item: str) -> ServerId:
         raise NotFound(
             f"There is no mirror {item} in workspace {workspace}, or it was never looked at.",
             code="MirrorNotFound",
-            remedy="GET /api/mirrors lists the known ones.",
+            remedy="GET /api/mirrors lists the mirrors.",
         )
     return health.server
 
@@ -134,7 +134,7 @@ def _restart_problem(server: ServerId, workspace: str) -> Reason | None:
 
 
 async def describe(id: ServerId, running: bool) -> ServerState:
-    """What is known of a server. `running`: whether a run is under way. Raises `NotFound` for an unknown one."""
+    """A server as its rows have it. `running`: whether a run is under way. Raises `NotFound` for an unknown one."""
     row = await store.read_server(id)
     if row is None and not running:
         raise _unknown(id)
