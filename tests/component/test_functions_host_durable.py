@@ -305,6 +305,25 @@ def test_management_needs_its_own_key_or_the_master(host: Host) -> None:
     assert statuses == {None: 401, "default": 403, "_master": 200, "durabletask_extension": 200}
 
 
+def test_an_answer_of_a_megabyte_passes(host: Host) -> None:
+    instance = _new()
+    host.start("weighs", instance, 2**20)
+    assert host.ended(instance, 30)["output"] == 2**20
+
+
+def test_a_timer_of_ten_days_is_borne(host: Host) -> None:
+    """A queue of Azure Storage delays no message for as long: the SDK makes it in pieces."""
+    instance = _new()
+    host.start("naps", instance, 10 * 24 * 3600)
+    events = eventually(
+        lambda: host.status(instance, showHistory="true").get("historyEvents", []),
+        lambda events: any("Timer" in event["EventType"] for event in events) or len(events) > 1,
+        20,
+    )
+    assert host.status(instance)["runtimeStatus"] == "Running", events
+    assert host.durable("POST", f"instances/{instance}/terminate").status == 202
+
+
 @in_memory
 def test_many_orchestrations_at_once(host: Host) -> None:
     prefix, started = _new("many"), time.monotonic()

@@ -212,6 +212,12 @@ def patient(ctx: task.OrchestrationContext, seconds: float):
 
 
 @app.orchestration_trigger(context_name="context")
+def weighs(ctx: task.OrchestrationContext, characters: int):
+    text = yield ctx.call_activity("write", input=characters)
+    return len(text)
+
+
+@app.orchestration_trigger(context_name="context")
 def naps(ctx: task.OrchestrationContext, seconds: float):
     yield ctx.create_timer(timedelta(seconds=seconds))
 
@@ -258,6 +264,11 @@ class Counter(DurableEntity):
 @app.activity_trigger(input_name="number")
 async def add_one(number: int) -> int:
     return number + 1
+
+
+@app.activity_trigger(input_name="characters")
+async def write(characters: int) -> str:
+    return "x" * characters
 
 
 @app.activity_trigger(input_name="given")

@@ -54,7 +54,7 @@ def test_an_event_for_a_run_that_has_ended_is_no_failure(operator: Operator) -> 
     assert operator.call("POST", path, key="durabletask_extension").status == 410
     refused = operator.call("POST", operator.door(server, "mirroring/restart-decision"), {"restart": True})
     assert (refused.status, refused.body["code"]) == (409, "NothingToDecide")
-    put(operator, server, {"restart": "immediately"})
+    put(operator, server, {"restart": "now"})
     operator.fire("resync_servers")
     assert ended(operator, server, "Mirrored") == []
 
