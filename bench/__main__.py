@@ -13,12 +13,12 @@ KNOWN = sorted(module.name for module in pkgutil.iter_modules(bench.__path__) if
 
 def main() -> int:
     """The exit status is 0 where every benchmark stayed within its budget."""
-    wanted = sys.argv[1:] or KNOWN
-    unknown = sorted(set(wanted) - set(KNOWN))
+    names = sys.argv[1:] or KNOWN
+    unknown = sorted(set(names) - set(KNOWN))
     if unknown:
         print(f"There is no benchmark {unknown[0]!r}; there are {', '.join(KNOWN)}.")
         return 1
-    return max(subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode for name in wanted)
+    return max(subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode for name in names)
 
 
 if __name__ == "__main__":

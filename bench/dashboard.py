@@ -78,10 +78,10 @@ async def _measure() -> int:
     async def look_again() -> None:
         page.overview(await overview.look({}), {}, at, "https://app/api/")
 
-    found = await overview.look({})
+    view = await overview.look({})
 
     async def rendering() -> None:
-        page.overview(found, {}, at, "https://app/api/")
+        page.overview(view, {}, at, "https://app/api/")
 
     measured = {
         "every row, by Azure's client alone (the peer)": await _time(rows_alone),

@@ -66,9 +66,11 @@ def main() -> int:
     good = True
     for mirrors, calls, title in ((MIRRORS, 1, "one call each"), (IN_DETAIL, 2, "with details: two calls each")):
         console.print(f"Sweeping {mirrors:,} mirrors, {title} …")
-        found = measure(mirrors, calls)
-        _show(found, mirrors * calls, f"{mirrors:,} mirrors, {title}")
-        good &= found.refused == 0 and found.seconds <= MOST_SECONDS * found.allowed and found.mib < MOST_MIB
+        measured = measure(mirrors, calls)
+        _show(measured, mirrors * calls, f"{mirrors:,} mirrors, {title}")
+        good &= (
+            measured.refused == 0 and measured.seconds <= MOST_SECONDS * measured.allowed and measured.mib < MOST_MIB
+        )
     console.print(
         f"{'[green]✓[/]' if good else '[red]✗[/]'} Without a 429, within 5 % of the quota's time, in 256 MiB."
     )
@@ -200,15 +202,15 @@ def _count(words: list[str]) -> dict[str, int]:
 
 def _peak_mib(guard: int) -> float:
     """The most memory that the process under a guard ever had."""
-    found = []
+    samples = []
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             text = status.read_text()
         except OSError:  # it ended meanwhile
             continue
         if re.search(rf"^PPid:\s+{guard}$", text, re.MULTILINE):
-            found.append(int(re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)[1]) / 1024)  # type: ignore[index]
-    return max(found, default=float("nan"))
+            samples.append(int(re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)[1]) / 1024)  # type: ignore[index]
+    return max(samples, default=float("nan"))
 
 
 if __name__ == "__main__":

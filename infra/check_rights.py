@@ -99,7 +99,7 @@ def fabric(rest: Rest, environment: Mapping[str, str]) -> Iterator[Finding]:
         subject = f"Role of {name} in workspace {workspace}"
         remedy = f"An Admin of the workspace: Manage access, Add people or groups, {name}, Member."
         try:
-            found = rest.get(f"/workspaces/{workspace}")
+            workspace_facts = rest.get(f"/workspaces/{workspace}")
             roles = {
                 one["principal"]["id"].lower(): (one["role"], one["principal"]["type"])
                 for one in rest.list(f"/workspaces/{workspace}/roleAssignments")
@@ -108,25 +108,25 @@ def fabric(rest: Rest, environment: Mapping[str, str]) -> Iterator[Finding]:
             yield Finding("unknown", subject, f"You can't see the workspace or its roles: {_said(error)}", remedy)
             continue
         yield _workspace_role(subject, roles, identity, remedy)
-        yield _capacity(rest, found)
+        yield _capacity(rest, workspace_facts)
     yield from _tenant(rest, name)
 
 
 def outputs() -> dict[str, str]:
     """The outputs of the deployment. Raises `SystemExit` saying which are missing."""
-    found = {name: value for name, value in os.environ.items() if value}
-    if not all(found.get(name) for name in OUTPUTS) and shutil.which("azd"):
+    values = {name: value for name, value in os.environ.items() if value}
+    if not all(values.get(name) for name in OUTPUTS) and shutil.which("azd"):
         asked = subprocess.run(["azd", "env", "get-values"], capture_output=True, text=True, check=False)  # noqa: S607
         pairs = (pair.partition("=") for pair in shlex.split(asked.stdout) if asked.returncode == 0)
-        found = {name: value for name, _, value in pairs} | found
-    lacking = [name for name in OUTPUTS if not found.get(name)]
+        values = {name: value for name, _, value in pairs} | values
+    lacking = [name for name in OUTPUTS if not values.get(name)]
     if lacking:
         Console(stderr=True).print(
             f"Not set: {', '.join(lacking)}. Run this in the folder of the azd environment, after azd up.",
             soft_wrap=True,
         )
         raise SystemExit(2)
-    return found
+    return values
 
 
 def main() -> int:
@@ -164,8 +164,8 @@ def _roles(rest: Rest, scope: str, principal: str, known: dict[str, list[Role]])
         definition = assignment["properties"]["roleDefinitionId"]
         name = definition.rpartition("/")[2].lower()
         if name not in known:
-            found = rest.get(definition, **{"api-version": AUTHORIZATION})["properties"]["permissions"]
-            known[name] = msgspec.convert(found, list[Role])
+            permissions = rest.get(definition, **{"api-version": AUTHORIZATION})["properties"]["permissions"]
+            known[name] = msgspec.convert(permissions, list[Role])
         roles[name] = known[name]
     return roles
 
@@ -196,7 +196,7 @@ def _capacity(rest: Rest, workspace: Mapping[str, Any]) -> Finding:
 
 def _tenant(rest: Rest, name: str) -> Iterator[Finding]:
     try:
-        found = list(rest.list("/admin/tenantsettings"))
+        settings = list(rest.list("/admin/tenantsettings"))
     except HttpResponseError as error:
         for titles in TENANT_SETTINGS:
             why = f"Only a Fabric administrator can read it ({_said(error)})."
@@ -206,10 +206,10 @@ def _tenant(rest: Rest, name: str) -> Iterator[Finding]:
         return
     for titles in TENANT_SETTINGS:
         subject = f"Tenant setting: {titles[0]}"
-        if wrong := tenant_setting(found, titles):
+        if wrong := tenant_setting(settings, titles):
             remedy = f"A Fabric administrator: Admin portal, Tenant settings, Developer settings; on for {name}."
             yield Finding("missing", subject, f"But {wrong}.", remedy)
-        elif limited := groups(found, titles):
+        elif limited := groups(settings, titles):
             why = f"It is on for {', '.join(limited)}; {name} has to be in one of them."
             yield Finding("unknown", subject, why)
         else:
@@ -228,8 +228,8 @@ def _said(error: HttpResponseError) -> str:
         body = response.json() if response else {}
     except ValueError:
         body = {}
-    found = body if isinstance(body, dict) else {}
-    return str(found.get("errorCode") or (found.get("error") or {}).get("code") or error.status_code)
+    document = body if isinstance(body, dict) else {}
+    return str(document.get("errorCode") or (document.get("error") or {}).get("code") or error.status_code)
 
 
 def _tell(console: Console, finding: Finding) -> None:

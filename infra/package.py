@@ -35,13 +35,13 @@ def files(root: Path) -> Iterator[Path]:
 
 def build(root: Path, target: Path) -> Path:
     """Write the zip of the app in `root` to `target`. Raises `SystemExit` when it lacks what Functions needs."""
-    found = [path for path in files(root) if path != Path(".funcignore")]
-    missing = [name for name in NEEDED if Path(name) not in found]
+    files_here = [path for path in files(root) if path != Path(".funcignore")]
+    missing = [name for name in NEEDED if Path(name) not in files_here]
     if missing:
         raise SystemExit(f"Not packaged: {', '.join(missing)} is missing in {root}, or .funcignore names it.")
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as package:
-        for path in found:
+        for path in files_here:
             entry = zipfile.ZipInfo(path.as_posix(), EPOCH)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             package.writestr(entry, (root / path).read_bytes())

@@ -48,10 +48,10 @@ def needs(environment: Mapping[str, str]) -> list[Need]:
     """What is needed at the resources that a deployment's outputs name."""
     role = tuple(json.loads((Path(__file__).parent / "role.json").read_text())["actions"])
     subscriptions = [f"/subscriptions/{id}" for id in split(environment["ALLOWED_SUBSCRIPTIONS"])]
-    wanted = [Need(scope, "Flexible server mirroring", actions=role) for scope in subscriptions]
+    needs = [Need(scope, "Flexible server mirroring", actions=role) for scope in subscriptions]
     storage = environment["STORAGE_ID"]
     blobs, queues, tables = (f"{STORAGE}/{part}" for part in ("blobServices", "queueServices", "tableServices"))
-    wanted += [
+    needs += [
         Need(
             storage,
             "Storage Blob Data Owner",
@@ -88,8 +88,8 @@ def needs(environment: Mapping[str, str]) -> list[Need]:
         ),
     ]
     if scheduler := environment.get("SCHEDULER_ID"):
-        wanted.append(Need(scheduler, "Durable Task Data Contributor", role_id=DURABLE_TASK_DATA_CONTRIBUTOR))
-    return wanted
+        needs.append(Need(scheduler, "Durable Task Data Contributor", role_id=DURABLE_TASK_DATA_CONTRIBUTOR))
+    return needs
 
 
 def missing(need: Need, roles: Mapping[str, Sequence[Role]]) -> list[str]:
@@ -109,10 +109,10 @@ def missing(need: Need, roles: Mapping[str, Sequence[Role]]) -> list[str]:
 
 def tenant_setting(found: Iterable[Mapping[str, Any]], titles: Sequence[str]) -> str:
     """What is wrong with one tenant setting of Fabric, called by one of `titles`; empty: nothing."""
-    known = [one for one in found if str(one.get("title", "")).lower() in {title.lower() for title in titles}]
-    if not known:
+    matching = [one for one in found if str(one.get("title", "")).lower() in {title.lower() for title in titles}]
+    if not matching:
         return "it is not among the tenant's settings"
-    return "" if any(one.get("enabled") for one in known) else "it is disabled"
+    return "" if any(one.get("enabled") for one in matching) else "it is disabled"
 
 
 def groups(found: Iterable[Mapping[str, Any]], titles: Sequence[str]) -> list[str]:

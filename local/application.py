@@ -147,12 +147,12 @@ class Application:
     def rows(self) -> int:
         """How many rows its tables have now."""
         with self.connect() as connection:
-            found = connection.execute("""
+            rows = connection.execute("""
                 SELECT (SELECT count(*) FROM sales.customers) + (SELECT count(*) FROM sales.products)
                      + (SELECT count(*) FROM sales.orders) + (SELECT count(*) FROM sales.visits)
             """).fetchone()
-        assert found is not None
-        return int(found[0])
+        assert rows is not None
+        return int(rows[0])
 
     def inabilities(self) -> dict[str, str]:
         """What it can't do any more, and what PostgreSQL said. Each is tried for real and then rolled back."""

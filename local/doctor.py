@@ -69,9 +69,9 @@ def node() -> Finding:
         done = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return Finding(False, "Node.js", "not found", remedy)
-    found = done.stdout.strip()
-    major = found.removeprefix("v").partition(".")[0]
-    return Finding(major.isdecimal() and int(major) >= NODE, "Node.js", found, remedy)
+    version = done.stdout.strip()
+    major = version.removeprefix("v").partition(".")[0]
+    return Finding(major.isdecimal() and int(major) >= NODE, "Node.js", version, remedy)
 
 
 def postgresql() -> Iterator[Finding]:

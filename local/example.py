@@ -111,9 +111,9 @@ class Fleet:
         latest, older = [], []
         for example in examples:
             moments = [now - STEP * n for n in range(int(history / STEP) + 1)]
-            seen = [self._observation(example, place, at, now) for at in moments]
-            latest.append(seen[0] | {"PartitionKey": place, "RowKey": example.item(place)})
-            older += [one | _place(example.item(place), one["updated_at"]) for one in seen]
+            observations = [self._observation(example, place, at, now) for at in moments]
+            latest.append(observations[0] | {"PartitionKey": place, "RowKey": example.item(place)})
+            older += [one | _place(example.item(place), one["updated_at"]) for one in observations]
         self.put("MirrorHealth", latest)
         self.put("MirrorHealthHistory", older)
 

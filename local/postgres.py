@@ -174,11 +174,11 @@ class PostgresServer:
 
         Without a password it cannot log in.
         """
-        known = self.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+        existing = self.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
         power = "SUPERUSER" if int(self.version) <= SUPERUSERS_UNTIL else "NOSUPERUSER"
         self.execute(
             sql.SQL("{} ROLE {} LOGIN CREATEDB CREATEROLE REPLICATION {} PASSWORD {}").format(
-                sql.SQL("ALTER" if known else "CREATE"), sql.Identifier(name), sql.SQL(power), sql.Literal(password)
+                sql.SQL("ALTER" if existing else "CREATE"), sql.Identifier(name), sql.SQL(power), sql.Literal(password)
             )
         )
         self.execute(sql.SQL("GRANT azure_pg_admin TO {} WITH ADMIN OPTION").format(sql.Identifier(name)))
@@ -253,5 +253,7 @@ def _reserve(address: str | None) -> socket.socket:
             reservation.close()
             continue
         return reservation
-    wanted = f"{address} is taken or not configured" if address else "every loopback address from 127.0.0.2 on is taken"
-    raise PostgresFailed(f"No address for PostgreSQL: at port {PORT}, {wanted}. Does another PostgreSQL listen there?")
+    problem = (
+        f"{address} is taken or not configured" if address else "every loopback address from 127.0.0.2 on is taken"
+    )
+    raise PostgresFailed(f"No address for PostgreSQL: at port {PORT}, {problem}. Does another PostgreSQL listen there?")

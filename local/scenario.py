@@ -232,8 +232,8 @@ class Operator:
 def eventually[T](look: Callable[[], T], enough: Callable[[T], object], seconds: float = 60) -> T:
     """What `look` sees as soon as it is `enough`. Raises `TimeoutError` with the last thing seen."""
     end = time.monotonic() + seconds
-    while not enough(seen := look()):
+    while not enough(state := look()):
         if time.monotonic() > end:
-            raise TimeoutError(f"Still so after {seconds:g} s: {seen}")
+            raise TimeoutError(f"Still so after {seconds:g} s: {state}")
         time.sleep(LOOK_SECONDS)
-    return seen
+    return state

@@ -104,8 +104,8 @@ class Stack:
         if engine not in ENGINES:
             raise StartFailed(f"The engine is '{engine}', expected one of {', '.join(ENGINES)}.")
         self.engine = engine if "host" in set(parts) else IN_MEMORY
-        wanted = {*parts, *(EXTENSION_NEEDS if self.engine == EXTENSION else ())}
-        self.parts = [part for part in (*MODULES, *EXTENSION_MODULES) if part in wanted]
+        needed = {*parts, *(EXTENSION_NEEDS if self.engine == EXTENSION else ())}
+        self.parts = [part for part in (*MODULES, *EXTENSION_MODULES) if part in needed]
         self.folder = folder.absolute()
         self.settings = dict(settings or {})
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -267,15 +267,15 @@ class Stack:
         if not file.exists() or "host" not in self.processes:
             return file.exists()
         try:
-            known = self.control("host", "GET", "ready")
+            ready = self.control("host", "GET", "ready")
         except OSError:
             return False
-        return isinstance(known, dict) and known["engine"] == json.loads(file.read_bytes())["address"]
+        return isinstance(ready, dict) and ready["engine"] == json.loads(file.read_bytes())["address"]
 
     def _subscribe(self) -> None:
-        wanted = SERVER_CHANGED | {"endpoint": self.topology.webhook("server_changed")}
+        subscription = SERVER_CHANGED | {"endpoint": self.topology.webhook("server_changed")}
         try:
-            self.control("eventgrid", "PUT", "subscriptions/server-changed", wanted)
+            self.control("eventgrid", "PUT", "subscriptions/server-changed", subscription)
         except urllib.error.HTTPError as error:
             raise StartFailed(f"The event subscription was not created: {error.read().decode()}") from None
 

@@ -90,8 +90,8 @@ class Vault:
 
     async def set(self, call: Call) -> Answer:
         """Add a version; the name of a deleted secret stays taken until it is purged."""
-        name, wanted = _name(call), _decode(call, SetRequest)
-        _check(wanted.value, wanted.tags)
+        name, body = _name(call), _decode(call, SetRequest)
+        _check(body.value, body.tags)
         secret = self.secrets.setdefault(name.lower(), Secret(name, []))
         if secret.deleted:
             raise Refusal(
@@ -101,8 +101,8 @@ class Vault:
                 inner="ObjectIsDeletedButRecoverable",
             )  # fmt: skip
         now = int(time.time())
-        attributes = {"enabled": True} | _times(wanted.attributes) | {"created": now, "updated": now}
-        version = Version(uuid.uuid4().hex, wanted.value, attributes, wanted.tags or {}, wanted.content_type)
+        attributes = {"enabled": True} | _times(body.attributes) | {"created": now, "updated": now}
+        version = Version(uuid.uuid4().hex, body.value, attributes, body.tags or {}, body.content_type)
         secret.versions.append(version)
         return Answer(body={"value": version.value} | self._item(secret, version))
 
@@ -117,13 +117,13 @@ class Vault:
     async def update(self, call: Call) -> Answer:
         """Change the properties of a version, never its value."""
         secret, version = self._find(call)
-        wanted = _decode(call, UpdateRequest)
-        _check("", wanted.tags)
-        version.attributes |= _times(wanted.attributes) | {"updated": int(time.time())}
-        if wanted.tags is not None:
-            version.tags = wanted.tags
-        if wanted.content_type is not None:
-            version.content_type = wanted.content_type
+        body = _decode(call, UpdateRequest)
+        _check("", body.tags)
+        version.attributes |= _times(body.attributes) | {"updated": int(time.time())}
+        if body.tags is not None:
+            version.tags = body.tags
+        if body.content_type is not None:
+            version.content_type = body.content_type
         return Answer(body=self._item(secret, version))
 
     async def list(self, call: Call) -> Answer:

@@ -243,9 +243,9 @@ class Service:
         except (msgspec.ValidationError, msgspec.DecodeError, re.error) as error:
             return web.json_response({"error": f"not a fault: {error}"}, status=400)
         if fault.operation != "*" and fault.operation not in {o.name for o in self.operations}:
-            known = sorted({o.name for o in self.operations})
+            names = sorted({o.name for o in self.operations})
             return web.json_response(
-                {"error": f"{self.part} has no operation {fault.operation!r}", "operations": known}, status=400
+                {"error": f"{self.part} has no operation {fault.operation!r}", "operations": names}, status=400
             )
         self.faults.append(fault)
         return web.json_response(msgspec.to_builtins(fault), status=201)

@@ -139,8 +139,8 @@ def functions_by_kind(app: App, kind: str) -> dict[str, Function]:
 
 def _known(functions: dict[str, Function], name: str, kind: str) -> Function:
     if name not in functions:
-        known = ", ".join(f"'{known}'" for known in functions) or "none"
-        raise LookupError(f"The function '{name}' doesn't exist or is not {kind} function. Known ones: {known}.")
+        names = ", ".join(f"'{names}'" for names in functions) or "none"
+        raise LookupError(f"The function '{name}' doesn't exist or is not {kind} function. Known ones: {names}.")
     return functions[name]
 
 

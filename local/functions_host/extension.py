@@ -60,8 +60,8 @@ class Extension:
     def start(self, meet: Meet) -> None:
         """Tell the extension which functions there are, and follow it from address to address."""
         number = topology.instance()
-        known = {kind: list(functions) for kind, functions in self.functions.items()}
-        topology.write_whole(self.stack.functions_file(number), {**known, "worker": self.url})
+        names = {kind: list(functions) for kind, functions in self.functions.items()}
+        topology.write_whole(self.stack.functions_file(number), {**names, "worker": self.url})
         self.watching = asyncio.get_running_loop().create_task(self._follow(meet, number))
 
     async def stop(self) -> None:

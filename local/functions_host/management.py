@@ -123,9 +123,9 @@ class Management:
         )
         _text(query, "instanceIdPrefix", request.query.get("instanceIdPrefix"))
         _text(query, "continuationToken", request.headers.get("x-ms-continuation-token"))
-        found = await self.engine.ask("QueryInstances", pb.QueryInstancesRequest(query=query))
+        answer = await self.engine.ask("QueryInstances", pb.QueryInstancesRequest(query=query))
         show_input = _flag(request, "showInput", default=True)
-        return _page([_status_body(state, show_input) for state in found.orchestrationState], found.continuationToken)
+        return _page([_status_body(state, show_input) for state in answer.orchestrationState], answer.continuationToken)
 
     async def _purge(self, instance: str) -> web.Response:
         if await find(self.engine, instance) is None:
@@ -185,18 +185,18 @@ class Management:
 
     async def _entity(self, name: str, key: str) -> web.Response:
         entity = str(EntityInstanceId(name, key))
-        found = await self.engine.ask("GetEntity", pb.GetEntityRequest(instanceId=entity, includeState=True))
-        if not found.exists or not found.entity.HasField("serializedState"):
+        answer = await self.engine.ask("GetEntity", pb.GetEntityRequest(instanceId=entity, includeState=True))
+        if not answer.exists or not answer.entity.HasField("serializedState"):
             return web.Response(status=404)
-        return web.json_response(_json(found.entity.serializedState))
+        return web.json_response(_json(answer.entity.serializedState))
 
     async def _list_entities(self, request: web.Request, name: str = "") -> web.Response:
         query = pb.EntityQuery(includeState=_flag(request, "fetchState"), includeTransient=True)
         query.pageSize.value = _number(request, "top", PAGE)
         _text(query, "instanceIdStartsWith", f"@{name.lower()}@" if name else None)
         _text(query, "continuationToken", request.headers.get("x-ms-continuation-token"))
-        found = await self.engine.ask("QueryEntities", pb.QueryEntitiesRequest(query=query))
-        return _page([_entity_body(entity) for entity in found.entities], found.continuationToken)
+        answer = await self.engine.ask("QueryEntities", pb.QueryEntitiesRequest(query=query))
+        return _page([_entity_body(entity) for entity in answer.entities], answer.continuationToken)
 
 
 def _status_body(state: pb.OrchestrationState, show_input: bool) -> dict[str, Any]:
@@ -243,10 +243,10 @@ def _filter(request: web.Request) -> dict[str, Any]:
         for name in ("createdTimeFrom", "createdTimeTo")
         if (datetime_value := _moment(request, name))
     }
-    wanted = [name for value in request.query.getall("runtimeStatus", []) for name in value.split(",") if name]
-    known = {name.lower(): number for name, number in STATUSES.items()}
+    names = [name for value in request.query.getall("runtimeStatus", []) for name in value.split(",") if name]
+    numbers = {name.lower(): number for name, number in STATUSES.items()}
     # One that there is not is left out, and so chooses nothing.
-    return {**chosen, "runtimeStatus": [known[name.lower()] for name in wanted if name.lower() in known]}
+    return {**chosen, "runtimeStatus": [numbers[name.lower()] for name in names if name.lower() in numbers]}
 
 
 def _moment(request: web.Request, name: str) -> datetime | None:

@@ -32,10 +32,10 @@ class Route(msgspec.Struct, frozen=True):
     def match(self, path: str) -> dict[str, str] | None:
         """The route's parameters in `path` (percent-encoded, no query), or None. An encoded slash stays encoded."""
         text = decoded(re.sub("%2f", "%252F", path.removeprefix("/").removesuffix("/"), flags=re.IGNORECASE))
-        found = self.pattern.fullmatch(text)
-        if found is None:
+        match = self.pattern.fullmatch(text)
+        if match is None:
             return None
-        return {name: value for name, value in zip(self.names, found.groups(), strict=True) if value is not None}
+        return {name: value for name, value in zip(self.names, match.groups(), strict=True) if value is not None}
 
 
 def compile_route(template: str) -> Route:

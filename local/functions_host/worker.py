@@ -159,8 +159,8 @@ async def index(directory: Path) -> App:
     listed = (await runtime.functions_metadata_request(request())).function_metadata_results
     if not listed:
         script = os.environ.get("PYTHON_SCRIPT_FILE_NAME", "function_app.py")
-        found = "declares no function" if (directory / script).exists() else "is missing"
-        raise IndexingFailed(f"The app in {directory} cannot be indexed: {script} {found}.")
+        problem = "declares no function" if (directory / script).exists() else "is missing"
+        raise IndexingFailed(f"The app in {directory} cannot be indexed: {script} {problem}.")
     return App([_function(metadata) for metadata in listed])
 
 

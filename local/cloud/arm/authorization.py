@@ -47,33 +47,33 @@ class Authorization:
     async def list_assignments(self, call: Call) -> Answer:
         """Those at the scope and above it; `$filter` may name a principal."""
         scope = call.path.partition(PROVIDER + "/roleAssignments")[0].lower()
-        wanted = _PRINCIPAL.search(call.query.get("$filter", ""))
-        found = [
+        principal = _PRINCIPAL.search(call.query.get("$filter", ""))
+        assignments = [
             assignment
             for assignment in self.assignments.values()
             if f"{scope}/".startswith(f"{assignment['properties']['scope'].lower()}/")
-            and (wanted is None or assignment["properties"]["principalId"].lower() == wanted[1].lower())
+            and (principal is None or assignment["properties"]["principalId"].lower() == principal[1].lower())
         ]
-        return Answer(body={"value": found})
+        return Answer(body={"value": assignments})
 
     async def put_assignment(self, call: Call) -> Answer:
-        wanted = properties(call)
-        if wanted.get("roleDefinitionId", "").lower() not in self.definitions:
-            raise Refusal(404, "RoleDefinitionDoesNotExist", f"There is no role {wanted.get('roleDefinitionId')!r}.")
+        body = properties(call)
+        if body.get("roleDefinitionId", "").lower() not in self.definitions:
+            raise Refusal(404, "RoleDefinitionDoesNotExist", f"There is no role {body.get('roleDefinitionId')!r}.")
         scope = call.path.partition(PROVIDER)[0]
-        assignment = {"id": call.path, "name": call.parameters["name"], "properties": {**wanted, "scope": scope}}
+        assignment = {"id": call.path, "name": call.parameters["name"], "properties": {**body, "scope": scope}}
         self.assignments[call.path.lower()] = assignment
         return Answer(201, assignment)
 
     async def delete_assignment(self, call: Call) -> Answer:
-        found = self.assignments.pop(call.path.lower(), None)
-        return Answer(200, found) if found else Answer(204)
+        assignment = self.assignments.pop(call.path.lower(), None)
+        return Answer(200, assignment) if assignment else Answer(204)
 
     async def get_definition(self, call: Call) -> Answer:
-        found = self.definitions.get(call.path.lower())
-        if found is None:
+        definition = self.definitions.get(call.path.lower())
+        if definition is None:
             raise Refusal(404, "RoleDefinitionDoesNotExist", f"There is no role {call.path!r}.")
-        return Answer(body=found)
+        return Answer(body=definition)
 
     async def put_definition(self, call: Call) -> Answer:
         definition = {"id": call.path, "name": call.parameters["name"], "properties": properties(call)}

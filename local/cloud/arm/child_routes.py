@@ -58,18 +58,18 @@ class ChildRoutes:
 
     async def get_parameter(self, call: Call) -> Answer:
         server = await self.estate.settled(call)
-        found = await asyncio.to_thread(server.configurations)
-        return Answer(body=_one(server, "configurations", found, call.parameters["child"]))
+        parameters = await asyncio.to_thread(server.configurations)
+        return Answer(body=_one(server, "configurations", parameters, call.parameters["child"]))
 
     async def set_parameter(self, call: Call) -> Answer:
         server = self.estate.writable(call)
-        known = {name.lower(): parameter for name, parameter in server.catalogue.items()}
-        parameter = known.get(call.parameters["child"].lower())
+        parameters = {name.lower(): parameter for name, parameter in server.catalogue.items()}
+        parameter = parameters.get(call.parameters["child"].lower())
         if parameter is None:
             raise _missing(server, "configurations", call.parameters["child"])
-        wanted = properties(call)
-        value = None if wanted.get("source") == "system-default" else wanted.get("value")
-        if value is None and wanted.get("source") != "system-default":
+        change = properties(call)
+        value = None if change.get("source") == "system-default" else change.get("value")
+        if value is None and change.get("source") != "system-default":
             raise invalid(parameter.name, "the value is missing")
         why = parameter.problem(parameter.default_value if value is None else str(value))
         if why:
@@ -96,8 +96,8 @@ class ChildRoutes:
 
     async def create_database(self, call: Call) -> Answer:
         server, name = self.estate.writable(call), call.parameters["child"]
-        wanted = (call.body or {}).get("properties") or {}
-        if wanted.get("charset", "UTF8").upper() != "UTF8" or wanted.get("collation", COLLATION) != COLLATION:
+        change = (call.body or {}).get("properties") or {}
+        if change.get("charset", "UTF8").upper() != "UTF8" or change.get("collation", COLLATION) != COLLATION:
             message = f"The stand-in for arm makes databases with charset UTF8 and collation {COLLATION} only."
             raise Refusal(501, "NotImplemented", message)
         if any(existing["name"] == name for existing in await self._databases(server)):
@@ -125,10 +125,10 @@ class ChildRoutes:
         return [child(server, "firewallRules", name, rule) for name, rule in sorted(server.firewall_rules.items())]
 
     async def set_rule(self, call: Call) -> Answer:
-        server, name, wanted = self.estate.writable(call), call.parameters["child"], properties(call)
+        server, name, change = self.estate.writable(call), call.parameters["child"], properties(call)
         if not RULE_NAME.fullmatch(name):
             raise invalid("firewallRuleName", f"{name!r} must be 1 to 80 letters, digits, hyphens and underscores")
-        rule = {end: str(wanted.get(end)) for end in ("startIpAddress", "endIpAddress")}
+        rule = {end: str(change.get(end)) for end in ("startIpAddress", "endIpAddress")}
         try:
             start, end = (ipaddress.IPv4Address(rule[each]) for each in ("startIpAddress", "endIpAddress"))
         except ValueError as error:
@@ -154,8 +154,8 @@ class ChildRoutes:
         return [child(server, "administrators", name, who) for name, who in sorted(server.administrators.items())]
 
     async def add_administrator(self, call: Call) -> Answer:
-        server, wanted = self.estate.writable(call), properties(call)
-        object_id, name = call.parameters["child"].lower(), wanted.get("principalName") or ""
+        server, change = self.estate.writable(call), properties(call)
+        object_id, name = call.parameters["child"].lower(), change.get("principalName") or ""
         if server.properties["authConfig"].get("activeDirectoryAuth") != "Enabled":
             message = (
                 "Microsoft Entra authentication is disabled on this server. Enable authConfig.activeDirectoryAuth."
@@ -165,13 +165,13 @@ class ChildRoutes:
             raise invalid("objectId", f"{object_id!r} is not a GUID")
         if not name or name in (SUPERUSER, server.properties["administratorLogin"]):
             raise invalid("principalName", f"{name!r} is empty or taken")
-        if wanted.get("principalType") not in LABELS:
-            raise invalid("principalType", f"{wanted.get('principalType')!r} is not one of {', '.join(LABELS)}")
+        if change.get("principalType") not in LABELS:
+            raise invalid("principalType", f"{change.get('principalType')!r} is not one of {', '.join(LABELS)}")
         entry = {
             "objectId": object_id,
             "principalName": name,
-            "principalType": wanted["principalType"],
-            "tenantId": wanted.get("tenantId") or self.estate.topology.tenant,
+            "principalType": change["principalType"],
+            "tenantId": change.get("tenantId") or self.estate.topology.tenant,
         }
 
         def add() -> None:

@@ -97,10 +97,10 @@ def not_found(resource: str, group: str) -> Refusal:
 
 def properties(call: Call) -> dict[str, Any]:
     """The `properties` of a request's body. Raises 400 if the body is not of that form."""
-    found = call.body.get("properties") if isinstance(call.body, dict) else None
-    if not isinstance(found, dict):
+    properties = call.body.get("properties") if isinstance(call.body, dict) else None
+    if not isinstance(properties, dict):
         raise Refusal(400, "InvalidRequestContent", "The body must be a JSON object with an object 'properties'.")
-    return found
+    return properties
 
 
 def invalid(name: str, why: str) -> Refusal:

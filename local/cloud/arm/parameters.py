@@ -107,7 +107,7 @@ def catalogue(rows: list[Mapping[str, Any]], installation: Path) -> dict[str, Pa
     controls = (installation / "share" / "postgresql" / "extension").glob("*.control")
     extensions = sorted(file.stem for file in controls if not UNTRUSTED.fullmatch(file.stem))
     modules = [name for name in PRELOADABLE if any((installation / "lib" / "postgresql").glob(f"{name}.*"))]
-    known = [_from_postgres(row, ",".join(modules)) for row in rows if row["name"] not in CUSTOM]
+    parameters = [_from_postgres(row, ",".join(modules)) for row in rows if row["name"] not in CUSTOM]
     allow_list = Parameter(
         name="azure.extensions",
         data_type="Set",
@@ -115,7 +115,7 @@ def catalogue(rows: list[Mapping[str, Any]], installation: Path) -> dict[str, Pa
         allowed_values=",".join(extensions),
         description="Specifies which extensions are allowed to be created in the server.",
     )
-    return {parameter.name: parameter for parameter in sorted([*known, *AZURE_PARAMETERS, allow_list], key=_name)}
+    return {parameter.name: parameter for parameter in sorted([*parameters, *AZURE_PARAMETERS, allow_list], key=_name)}
 
 
 def _from_postgres(row: Mapping[str, Any], modules: str) -> Parameter:

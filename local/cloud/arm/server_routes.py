@@ -69,8 +69,8 @@ class ServerRoutes:
     async def replicas(self, call: Call) -> Answer:
         source = self.estate.find(call).id.lower()
         every = self.estate.servers.values()
-        found = [s for s in every if s.properties.get("sourceServerResourceId", "").lower() == source]
-        return Answer(body={"value": _described(found)})
+        replicas = [s for s in every if s.properties.get("sourceServerResourceId", "").lower() == source]
+        return Answer(body={"value": _described(replicas)})
 
     async def create_or_update(self, call: Call) -> Answer:
         self.estate.check_scope(call)
@@ -92,24 +92,24 @@ class ServerRoutes:
     def _checked(self, call: Call) -> dict[str, Any]:
         """The body of a create request, filled up from the source for a replica. Raises 400 naming what is wrong."""
         body: dict[str, Any] = call.body if isinstance(call.body, dict) else {}
-        wanted = dict(body.get("properties") or {})
+        requested = dict(body.get("properties") or {})
         name = call.parameters["server"]
         if not NAME.fullmatch(name):
             raise invalid("serverName", f"{name!r} must be 3 to 63 lower-case letters, digits and hyphens")
         if not body.get("location"):
             raise Refusal(400, "LocationRequired", "The location property is required for this definition.")
-        if wanted.get("createMode", "Default") == "Replica":
-            wanted |= self._of_source(wanted.get("sourceServerResourceId", ""))
-        elif wanted.get("createMode", "Default") not in ("Default", "Create"):
-            raise Refusal(501, "NotImplemented", f"The stand-in for arm does not implement {wanted['createMode']}.")
-        if wanted.get("version", servers.DEFAULTS["version"]) not in VERSIONS:
-            raise invalid("version", f"{wanted['version']!r} is not one of {', '.join(VERSIONS)}")
-        login = wanted.get("administratorLogin") or ""
+        if requested.get("createMode", "Default") == "Replica":
+            requested |= self._of_source(requested.get("sourceServerResourceId", ""))
+        elif requested.get("createMode", "Default") not in ("Default", "Create"):
+            raise Refusal(501, "NotImplemented", f"The stand-in for arm does not implement {requested['createMode']}.")
+        if requested.get("version", servers.DEFAULTS["version"]) not in VERSIONS:
+            raise invalid("version", f"{requested['version']!r} is not one of {', '.join(VERSIONS)}")
+        login = requested.get("administratorLogin") or ""
         if not LOGIN.fullmatch(login) or login.lower() in RESERVED_LOGINS:
             raise invalid("administratorLogin", f"{login!r} is empty, reserved or not a valid login name")
-        if not wanted.get("administratorLoginPassword"):
+        if not requested.get("administratorLoginPassword"):
             raise invalid("administratorLoginPassword", "it is missing")
-        return body | {"properties": wanted, "tags": tags.checked(body.get("tags") or {})}
+        return body | {"properties": requested, "tags": tags.checked(body.get("tags") or {})}
 
     def _of_source(self, resource_id: str) -> dict[str, Any]:
         source = self.estate.servers.get(resource_id.rsplit("/", 1)[-1].lower())
@@ -124,9 +124,9 @@ class ServerRoutes:
         }
 
     def _postgres(self, server: FlexibleServer, password: str) -> PostgresServer:
-        topology, wanted = self.estate.topology, server.properties
+        topology, given = self.estate.topology, server.properties
         return PostgresServer.create(
-            topology.file("servers") / server.name, wanted["version"], wanted["administratorLogin"],
+            topology.file("servers") / server.name, given["version"], given["administratorLogin"],
             password, certificates.load(topology.path),
             log=topology.log(f"postgresql-{server.name}"),
         )  # fmt: skip

@@ -101,12 +101,12 @@ class FlexibleServer:
         if parameter.name not in CUSTOM:
             self.engine.set_parameters({parameter.name: value})
             return
-        wanted = parameter.default_value if value is None else value
+        new = parameter.default_value if value is None else value
         self._held.pop(parameter.name, None)
         if parameter.is_dynamic_config:
-            self.engine.set_parameters({parameter.name: wanted})
-        elif wanted != self.engine.parameters[parameter.name]:
-            self._held[parameter.name] = wanted
+            self.engine.set_parameters({parameter.name: new})
+        elif new != self.engine.parameters[parameter.name]:
+            self._held[parameter.name] = new
 
     def configurations(self) -> list[dict[str, Any]]:
         """Every parameter as ARM shows it: the value that was asked for, and whether it waits for a restart."""
@@ -186,10 +186,10 @@ def identity(before: Mapping[str, Any], change: Mapping[str, Any], tenant: str) 
     if "SystemAssigned" in kind:
         after["principalId"] = before.get("principalId") or str(uuid.uuid4())
     if "UserAssigned" in kind:
-        wanted = {**before.get("userAssignedIdentities", {}), **(change.get("userAssignedIdentities") or {})}
+        identities = {**before.get("userAssignedIdentities", {}), **(change.get("userAssignedIdentities") or {})}
         after["userAssignedIdentities"] = {
             name: value or {"principalId": str(uuid.uuid4()), "clientId": str(uuid.uuid4())}
-            for name, value in wanted.items()
+            for name, value in identities.items()
             if value is not None
         }
     return after

@@ -95,11 +95,11 @@ class Control:
     async def subscribe(self, request: http.Request) -> http.Response:
         name = _last(request)
         try:
-            wanted = msgspec.json.decode(await request.read(), type=Subscription)
-            await self.delivery.subscribe(name, wanted)
+            subscription = msgspec.json.decode(await request.read(), type=Subscription)
+            await self.delivery.subscribe(name, subscription)
         except (msgspec.DecodeError, HandshakeFailed) as error:
             return http.json_response({"error": f"subscription {name!r} was not created: {error}"}, status=400)
-        return http.json_response(_described(name, wanted), status=201)
+        return http.json_response(_described(name, subscription), status=201)
 
     async def unsubscribe(self, request: http.Request) -> http.Response:
         if self.delivery.subscriptions.pop(_last(request), None) is None:

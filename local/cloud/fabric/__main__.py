@@ -79,21 +79,21 @@ class Fabric:
         return http.json_response(msgspec.to_builtins(self.behaviour))
 
     async def _set_behaviour(self, request: http.Request) -> http.Response:
-        wanted = await _body(request, Behaviour)
-        unknown = set(wanted.long_running) - {operation.name for operation in self.service.operations}
+        behaviour = await _body(request, Behaviour)
+        unknown = set(behaviour.long_running) - {operation.name for operation in self.service.operations}
         if unknown:
             raise _bad_request(f"fabric has no operations {sorted(unknown)}")
         for name in Behaviour.__struct_fields__:
-            setattr(self.behaviour, name, getattr(wanted, name))
+            setattr(self.behaviour, name, getattr(behaviour, name))
         return http.json_response(msgspec.to_builtins(self.behaviour))
 
     async def _set_capacity(self, request: http.Request) -> http.Response:
         capacity = request.path.rpartition("/")[2].lower()
         if capacity not in self.workspaces.capacities:
             raise _bad_request(f"there is no capacity {capacity!r}; known: {sorted(self.workspaces.capacities)}")
-        wanted = await _body(request, CapacityState)
-        body = self.workspaces.set_capacity(capacity, wanted)
-        if wanted.state == "Inactive":
+        change = await _body(request, CapacityState)
+        body = self.workspaces.set_capacity(capacity, change)
+        if change.state == "Inactive":
             await self.items.pause(self.workspaces.on_capacity(capacity))
         return http.json_response(body)
 

@@ -292,10 +292,10 @@ class Connections:
         return self.gateways[wanted.lower()]
 
     def _require(self, call: Call, minimum: Role) -> Connection:
-        wanted = call.parameters["connection"]
-        connection = self.usable(wanted, call.claims["oid"])
+        id = call.parameters["connection"]
+        connection = self.usable(id, call.claims["oid"])
         if connection is None:
-            raise Refusal(404, "EntityNotFound", f"The connection {wanted} could not be found.")
+            raise Refusal(404, "EntityNotFound", f"The connection {id} could not be found.")
         if RANK[connection.roles[call.claims["oid"]][0]] < RANK[minimum]:
             raise _may_not(f"do this without the role {minimum} on it")
         return connection
@@ -321,8 +321,8 @@ def _may_not(what: str) -> Refusal:
 
 def _parameters(details: Details) -> dict[str, str]:
     """The parameters by name, checked against the connection type."""
-    known = next((row for row in TYPES if row["type"] == details.type), None)
-    methods = {m["name"]: m["parameters"] for m in known["creationMethods"]} if known else {}
+    offered = next((row for row in TYPES if row["type"] == details.type), None)
+    methods = {m["name"]: m["parameters"] for m in offered["creationMethods"]} if offered else {}
     if details.creation_method not in methods:
         raise _invalid_details(f"there is no creation method {details.creation_method!r} of a type {details.type!r}")
     given = {parameter.name: parameter.value for parameter in details.parameters}

@@ -51,9 +51,9 @@ class ControlPlane:
         if known and _host(known) == host.lower():
             return _server(known)
         path = f"/subscriptions/{self.topology.subscription}/providers/Microsoft.DBforPostgreSQL/flexibleServers"
-        found = {_host(server): server for server in await self._list(path)}
-        self._ids = {name: server["id"] for name, server in found.items()}
-        return _server(found[host.lower()]) if host.lower() in found else None
+        servers = {_host(server): server for server in await self._list(path)}
+        self._ids = {name: server["id"] for name, server in servers.items()}
+        return _server(servers[host.lower()]) if host.lower() in servers else None
 
     async def lets_azure_in(self, server: FlexibleServer) -> bool:
         """Whether public access is enabled and the firewall allows Azure services."""

@@ -267,10 +267,10 @@ class Items:
         return item.body(item.initializing(self.behaviour.initializing_seconds))
 
     def _require(self, call: Call, minimum: Role) -> Item:
-        workspace, wanted = self.workspaces.require(call, minimum), call.parameters["item"]
-        item = self.items.get(wanted.lower())
+        workspace, id = self.workspaces.require(call, minimum), call.parameters["item"]
+        item = self.items.get(id.lower())
         if item is None or item.workspace != workspace.id:
-            raise Refusal(404, "ItemNotFound", f"The requested item {wanted} was not found.")
+            raise Refusal(404, "ItemNotFound", f"The requested item {id} was not found.")
         return item
 
     def _require_usable(self, mirroring: Mirroring, call: Call) -> None:

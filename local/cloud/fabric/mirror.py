@@ -218,14 +218,14 @@ class Mirror:
     async def _seed(self, sql: psycopg.AsyncConnection[Any]) -> None:
         publication = self.publication
         await publication.prepare(sql)
-        wanted = self._choose(await publication.tables(sql))
-        for table in wanted:
+        chosen = self._choose(await publication.tables(sql))
+        for table in chosen:
             self.tables[table.key] = Table(table.schema, table.name)
-        await publication.create(sql, [table for table in wanted if table.can_be_published], self.generation)
+        await publication.create(sql, [table for table in chosen if table.can_be_published], self.generation)
         async with self.link.opened(replication=True) as wire:
             snapshot = await publication.create_slot(wire, sql)
             async with publication.as_of(sql, snapshot):
-                for table in wanted:
+                for table in chosen:
                     await self._copy(sql, table)
         await publication.snapshot_done(sql)
 
@@ -279,9 +279,9 @@ class Mirror:
     async def _look(self, sql: psycopg.AsyncConnection[Any]) -> None:
         """Compare the publication with the tables that are wanted now: new, gone, spoilt, mended."""
         await self.publication.require(sql)
-        wanted = self._choose(await self.publication.tables(sql))
+        chosen = self._choose(await self.publication.tables(sql))
         published = await self.publication.members(sql)
-        for source in wanted:
+        for source in chosen:
             table = self.tables.setdefault(source.key, Table(source.schema, source.name))
             if source.error:
                 table.fail(*source.error)
@@ -289,7 +289,7 @@ class Mirror:
                 await self._add(sql, source, table)
             elif table.status == "Failed":
                 table.replicate()
-        keys = {source.key for source in wanted}
+        keys = {source.key for source in chosen}
         for key in self.tables.keys() - keys:
             if self.chosen is None:
                 self.tables[key].fail(*SourceTable.gone(*key))

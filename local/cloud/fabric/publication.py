@@ -113,8 +113,8 @@ class Publication(msgspec.Struct, frozen=True):
             "SELECT table_schema, table_name, mirroring_data FROM azure_cdc.get_all_tables_mirror_status()"
             ' ORDER BY table_schema COLLATE "C", table_name COLLATE "C"'
         )
-        found = [SourceTable.found(*row) for row in await rows.fetchall()]
-        return [table for table in found if "NOT_REGULAR_TABLE" not in table.codes]
+        tables = [SourceTable.found(*row) for row in await rows.fetchall()]
+        return [table for table in tables if "NOT_REGULAR_TABLE" not in table.codes]
 
     async def create(
         self, connection: psycopg.AsyncConnection[Any], tables: list[SourceTable], generation: int

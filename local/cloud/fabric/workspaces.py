@@ -141,10 +141,10 @@ class Workspaces:
 
     def require(self, call: Call, minimum: Role) -> Workspace:
         """The workspace that the call is about, if its caller has at least the role `minimum` there."""
-        wanted = call.parameters["workspace"]
-        workspace = self.workspaces.get(wanted.lower())
+        id = call.parameters["workspace"]
+        workspace = self.workspaces.get(id.lower())
         if workspace is None:
-            raise Refusal(404, "WorkspaceNotFound", f"The workspace {wanted} was not found.")
+            raise Refusal(404, "WorkspaceNotFound", f"The workspace {id} was not found.")
         role = self.role(workspace.id, call.claims["oid"])
         if not may(role, minimum):
             has = f"has the role {role}" if role else "has no role"
@@ -180,8 +180,8 @@ class Workspaces:
         return [workspace.id for workspace in self.workspaces.values() if workspace.capacity == capacity]
 
     async def _list_capacities(self, call: Call) -> Answer:
-        seen = [c.body for c in self.capacities.values() if call.claims["oid"] in c.contributors]
-        return page(call, seen, self.behaviour.page_size)
+        visible = [c.body for c in self.capacities.values() if call.claims["oid"] in c.contributors]
+        return page(call, visible, self.behaviour.page_size)
 
     async def _get_capacity(self, call: Call) -> Answer:
         capacity = self._capacity(call.parameters["capacity"])
