@@ -11,6 +11,7 @@ from functions.messages import RestartDecision
 from functions.problems import answer, with_problems
 from shared.decisions import allowed
 from shared.desired import server_id
+from shared.desired.intent import listed
 from shared.desired.server_id import ServerId
 from shared.platform.errors import Conflict, InvalidInput, NotAllowed
 from shared.platform.settings import settings
@@ -39,8 +40,8 @@ async def get_readiness(req: func.HttpRequest) -> func.HttpResponse:
     from shared.steps import requests
 
     asked = {name: text for name in ("workspace", "gateway") if (text := req.params.get(name, "").strip())}
-    databases = [name.strip() for name in req.params.get("databases", "").split(",") if name.strip()]
-    report = await requests.readiness_of(_server(req), asked | ({"databases": databases} if databases else {}))
+    databases = {"databases": listed(text)} if (text := req.params.get("databases", "")) else {}
+    report = await requests.readiness_of(_server(req), asked | databases)
     return answer(msgspec.to_builtins(report))
 
 

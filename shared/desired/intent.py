@@ -7,7 +7,7 @@ request that somebody made over HTTP counts. Where both say something about the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args
 from uuid import UUID
 
@@ -92,7 +92,7 @@ def read_tags(tags: Mapping[str, str], prefix: str) -> TagWish:
     state = _state(texts.get(prefix.lower(), ""), prefix, errors)
     raw: dict[str, Any] = {}
     if names := texts.get(f"{prefix}-databases".lower()):
-        raw["databases"] = [name.strip() for name in names.split(",") if name.strip()]
+        raw["databases"] = listed(names)
     for option in ("workspace", "restart"):
         if text := texts.get(f"{prefix}-{option}".lower()):
             raw[option] = text.lower()
@@ -105,6 +105,11 @@ def read_tags(tags: Mapping[str, str], prefix: str) -> TagWish:
             " ".join(errors), code="InvalidTag", remedy="Correct the tag; docs/operations.md lists the values."
         )
     return TagWish(state, Wish() if errors else wish)
+
+
+def listed(text: str) -> list[str] | str:
+    """The names in a text with commas between them. A text without any name stays as it is: a wish can't be that."""
+    return [name.strip() for name in text.split(",") if name.strip()] or text
 
 
 def read_body(body: bytes) -> Wish:
@@ -195,6 +200,7 @@ def _wish(raw: Mapping[str, Any], names: Mapping[str, str], code: str = "") -> W
                 values[member] = str(UUID(str(values[member])))
             except ValueError:
                 raise refusal(member, values[member], f"the GUID of {thing} was") from None
+    _require_names(values, refusal)
     if "restart" in values and values["restart"] not in RESTART_POLICIES:
         raise refusal("restart", values["restart"], f"one of {', '.join(RESTART_POLICIES)} was")
     try:
@@ -211,6 +217,13 @@ def _wish(raw: Mapping[str, Any], names: Mapping[str, str], code: str = "") -> W
     if outside := _not_chosen(wish):
         raise refusal("tables", outside, f"tables of the chosen databases ({', '.join(wish.databases)}) were")
     return wish
+
+
+def _require_names(values: Mapping[str, Any], refusal: Callable[[str, object, str], InvalidInput]) -> None:
+    """Raise an error where a list names nothing: it must not count as everything."""
+    for member in ("databases", "tables"):
+        if member in values and (not values[member] or isinstance(values[member], str)):
+            raise refusal(member, values[member], "a list of at least one name was")
 
 
 def _names(wish: Wish) -> Iterator[str]:

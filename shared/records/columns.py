@@ -28,7 +28,6 @@ class Watched(_OfServer, frozen=True, kw_only=True):
     server: ServerId
     database: str
     phase: MirrorPhase = "New"
-    host: str = ""
     workspace: str = ""
     workspace_name: str = ""
     item: str = ""

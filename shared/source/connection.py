@@ -1,7 +1,9 @@
 """psycopg connections to a server: as the app's identity, with a token, or as the fabric role, with its password.
 
-A connection always uses verified TLS and time limits. Its search path holds only the system catalogue, so that no
-object of the user can shadow the catalogue: a statement has to name the user's objects with their schema.
+A connection always uses verified TLS and time limits. It sets at its start what a database's owner could set for it, so
+that no such setting changes what a statement means, or as which role it runs. Its search path holds only the system
+catalogue, so that no object of the user can shadow the catalogue: a statement has to name the user's objects with their
+schema.
 """
 
 from __future__ import annotations
@@ -31,10 +33,25 @@ STATEMENT_SECONDS = 45
 LOCK_SECONDS = 3
 """How long a statement may wait for a lock. The application's own statements queue behind it for as long."""
 
-_OPTIONS = (
-    f"-c search_path=pg_catalog -c lock_timeout={LOCK_SECONDS}s -c statement_timeout={STATEMENT_SECONDS}s"
-    f" -c idle_in_transaction_session_timeout={STATEMENT_SECONDS}s"
-)
+_FIXED = {
+    "search_path": "pg_catalog,pg_temp",  # where pg_temp is not named, its tables and types come first
+    "role": "none",
+    "local_preload_libraries": "",
+    "standard_conforming_strings": "on",
+    "default_tablespace": "",
+    "default_transaction_isolation": r"read\ committed",
+    "default_transaction_read_only": "off",  # Azure makes a server read-only whose storage is nearly full
+    "default_transaction_deferrable": "off",
+    "lock_timeout": f"{LOCK_SECONDS}s",
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
+    "idle_in_transaction_session_timeout": f"{STATEMENT_SECONDS}s",
+    "idle_session_timeout": "0",
+}
+"""What a session sets when it starts: that comes before ALTER DATABASE … SET and ALTER ROLE … SET.
+
+Source: "Setting Parameters" of the PostgreSQL docs. Every PostgreSQL from 14 on has these parameters.
+"""
+_OPTIONS = " ".join(f"-c {name}={value}" for name, value in _FIXED.items())
 _TEMPORARY = re.compile(
     r"starting up|shutting down|recovery mode|not yet accepting|too many (?:clients|connections)|connection slots|"
     r"terminating connection",
@@ -79,6 +96,7 @@ async def _connected(host: str, database: str, user: str, password: str, remedy:
             sslrootcert=os.environ.get("SSL_CERT_FILE") or certifi.where(),
             connect_timeout=CONNECT_SECONDS,
             application_name="fabric-mirror",
+            client_encoding="UTF8",
             options=_OPTIONS,
             autocommit=True,
             row_factory=dict_row,
@@ -120,6 +138,7 @@ def explained(doing: str) -> Iterator[None]:
 
 
 _RETRYABLE = (
+    psycopg.errors.ReadOnlySqlTransaction,
     psycopg.errors.LockNotAvailable,
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,

@@ -9,6 +9,9 @@ import msgspec
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import TableName
 
+TAKEN = "SchemaTaken"
+"""The code of the reason that others than administrators have put something under the name of the extension."""
+
 
 class Administrator(msgspec.Struct, frozen=True):
     """A Microsoft Entra administrator of a server."""
@@ -83,6 +86,15 @@ class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The service's status codes of the table."""
     message: str
     owner: str
+
+
+class Glance(msgspec.Struct, frozen=True):
+    """The few facts of a server that one request to Azure Resource Manager tells."""
+
+    state: str
+    storage_gib: int
+    """0 where the service names no size."""
+    host: str
 
 
 class TableReport(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from psycopg import errors, sql
 
 from shared.desired.takeover import TableName
 from shared.platform.errors import Blocked
+from shared.source import extension
 from shared.source.connection import Connection, connect_as, explained
 from shared.source.membership import acting_as, borrowed, database_owner, out_of_reach, schema_owners
 from shared.source.principal import create_mapped, require_mapped
@@ -114,8 +115,9 @@ async def ensure_database(connection: Connection, role: str, schemas: Iterable[s
     """Create the extension and grant the role its rights in the connection's database.
 
     The rights are CONNECT and CREATE on the database, and USAGE and CREATE on `schemas`. The extension is created where
-    the server offers it. Returns the rights that the app may not grant.
+    the server offers it. Returns the rights that the app may not grant. Raises `Blocked` with code `SchemaTaken`.
     """
+    await extension.members(connection)
     missing: list[Missing] = []
     for right in await _rights(connection, schemas):
         if await _has(connection, role, right):
@@ -127,7 +129,7 @@ async def ensure_database(connection: Connection, role: str, schemas: Iterable[s
                     async with acting_as(connection, right.owner):
                         await connection.execute(statement)
                 else:
-                    await connection.execute(statement)
+                    await extension.create(connection)
         if not await _has(connection, role, right):  # a grant without the grant option is a warning, no error
             run_as = (right.owner, *(await out_of_reach(connection, [right.owner])).get(right.owner, ()))
             missing.append(Missing(right.subject, statement.as_string(connection) + ";", run_as))
@@ -150,9 +152,10 @@ async def release_database(connection: Connection, role: str) -> None:
     """Revoke the role's rights in the connection's database.
 
     Also drops the extension, if the app created it and no publication is tracked any more. Raises `Blocked` with code
-    `NotPermitted`.
+    `NotPermitted` or `SchemaTaken`.
     """
     with explained(f"Revoking the rights of role {role!r} in database {connection.info.dbname!r}"):
+        tracked = await tracked_publications(connection)
         owner = await database_owner(connection)
         rows = await (await connection.execute(_GRANTED, {"role": role})).fetchall()
         for row in rows:
@@ -160,7 +163,7 @@ async def release_database(connection: Connection, role: str) -> None:
             target = sql.SQL(row["kind"]) + sql.Identifier(row["name"])
             async with connection.transaction(), borrowed(connection, [grantor]), acting_as(connection, grantor):
                 await connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, sql.Identifier(role)))
-        if await _owns_the_extension(connection) and not await tracked_publications(connection):
+        if await _owns_the_extension(connection) and not tracked:
             with suppress(errors.DependentObjectsStillExist):
                 async with connection.transaction():
                     await connection.execute("DROP EXTENSION azure_cdc")

@@ -30,7 +30,7 @@ from shared.desired.changes import (
 from shared.desired.server_id import ServerId, parse
 from shared.platform.clients import management
 from shared.platform.settings import settings
-from shared.source.facts import Administrator, MaintenanceWindow, ServerFacts
+from shared.source.facts import Administrator, Glance, MaintenanceWindow, ServerFacts
 from shared.source.parameters import Parameter
 from shared.source.refusals import translated
 
@@ -92,12 +92,13 @@ async def observe(id: ServerId) -> ServerFacts | None:
         )
 
 
-async def glance(id: ServerId) -> tuple[str, int]:
-    """The server's state and the size of its storage in GiB. Raises `NotFound` when there is no such server."""
+async def glance(id: ServerId) -> Glance:
+    """The server's state, size and host. Raises `NotFound` when there is no such server."""
     with translated(f"Reading server {id.name!r}"):
         server = await management(id.subscription).servers.get(id.resource_group, id.name, **_READ)
     properties = server.properties or models.ServerProperties()
-    return _text(properties.state), (properties.storage.storage_size_gb or 0) if properties.storage else 0
+    size = (properties.storage.storage_size_gb or 0) if properties.storage else 0
+    return Glance(_text(properties.state), size, properties.fully_qualified_domain_name or "")
 
 
 async def parameters(id: ServerId) -> dict[str, Parameter]:

@@ -11,6 +11,7 @@ from itertools import groupby
 import msgspec
 from psycopg import sql
 
+from shared.source import extension
 from shared.source.connection import Connection
 from shared.source.facts import Slot, TrackedPublication
 from shared.source.parameters import Used
@@ -37,7 +38,7 @@ async def slots_by_database(connection: Connection) -> dict[str, tuple[Slot, ...
 
 async def tracked_publications(connection: Connection) -> tuple[TrackedPublication, ...]:
     """The publications that `azure_cdc` tracks in the connection's database; none where it lacks the extension."""
-    if not await _has_relation(connection, "azure_cdc.tracked_publications"):
+    if "tracked_publications" not in await extension.members(connection):
         return ()
     cursor = await connection.execute(_TRACKED)
     return tuple(msgspec.convert(row, TrackedPublication) for row in await cursor.fetchall())
@@ -45,16 +46,11 @@ async def tracked_publications(connection: Connection) -> tuple[TrackedPublicati
 
 async def stop_publications(connection: Connection, role: str) -> None:
     """End the streams of the tracked publications that `role` owns in the connection's database, with their slots."""
-    for publication in await tracked_publications(connection):
-        if publication.owner == role:
-            await connection.execute("SELECT azure_cdc.stop_publication(%s)", [publication.name])
-
-
-async def _has_relation(connection: Connection, name: str) -> bool:
-    """Whether the database has this table or view (`schema.name`, as in SQL), in a schema that the role may use."""
-    cursor = await connection.execute("SELECT to_regclass(%s) IS NOT NULL AS present", [name])
-    row = await cursor.fetchone()
-    return bool(row and row["present"])
+    owned = [publication for publication in await tracked_publications(connection) if publication.owner == role]
+    if owned:
+        await extension.require_member(connection, "stop_publication")
+    for publication in owned:
+        await connection.execute("SELECT azure_cdc.stop_publication(%s)", [publication.name])
 
 
 _USED = sql.SQL("""

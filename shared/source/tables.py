@@ -15,6 +15,7 @@ import msgspec
 from psycopg import errors, sql
 
 from shared.desired.takeover import TableName
+from shared.source import extension
 from shared.source.connection import Connection
 from shared.source.facts import TABLE_LIMIT, TABLE_LIMIT_EXCEEDED, TableReport, TableStatus
 
@@ -76,11 +77,13 @@ async def _codes_of_service(connection: Connection) -> Mapping[TableName, dict[s
 
     A level that this version does not know counts as WARNING, so that it stops no mirror.
     """
+    if "get_all_tables_mirror_status" not in await extension.members(connection):
+        return {}
     try:
         cursor = await connection.execute(
             "SELECT table_schema, table_name, mirroring_data FROM azure_cdc.get_all_tables_mirror_status()"
         )
-    except (errors.UndefinedFunction, errors.InvalidSchemaName, errors.InsufficientPrivilege):
+    except (errors.UndefinedFunction, errors.InsufficientPrivilege):
         return {}
     return {
         TableName(row["table_schema"], row["table_name"]): {

@@ -30,7 +30,7 @@ async def observe(mirrors: Sequence[Watched], latest: Mapping[str, Remembered]) 
     As a rule all observations come in one list. Those of servers that keep a look waiting come in later lists, so that
     no other mirror waits for them.
     """
-    views = {mirror.server: ServerView(mirror.server, mirror.host) for mirror in mirrors}
+    views = {mirror.server: ServerView(mirror.server) for mirror in mirrors}
     looks = {asyncio.create_task(_one(m, latest.get(m.item), views[m.server])) for m in mirrors}
     try:
         observations: list[Observation] = []

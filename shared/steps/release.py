@@ -46,7 +46,8 @@ async def release_database(id: ServerId, database: str) -> None:
         return
     name = settings().login.role
     try:
-        async with connect(row.host, database) as connection:
+        host = (await flexible_server.glance(id)).host  # the token goes nowhere else, whatever the row says
+        async with connect(host, database) as connection:
             await slots.stop_publications(connection, name)
             if row.takeover:
                 await ownership.give_back(connection, row.takeover, await still_members(id, database))

@@ -19,7 +19,7 @@ from shared.platform.reasons import Reason
 from shared.source import server as flexible_server
 from shared.source import slots, tables
 from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
-from shared.source.facts import Slot, TableStatus, TrackedPublication
+from shared.source.facts import Glance, Slot, TableStatus, TrackedPublication
 from shared.steps import unexpected
 
 LONGEST_LOOK = 30.0
@@ -40,12 +40,12 @@ class Details(msgspec.Struct, frozen=True):
 class ServerView:
     """One server during one look, asked once for what all its mirrors need. A failed question gives a reason."""
 
-    def __init__(self, id: ServerId, host: str):
-        self.id, self.host = id, host
+    def __init__(self, id: ServerId):
+        self.id = id
         self._turn = asyncio.Lock()
         self._taken = 0.0
         self._slots: asyncio.Task[Slots | Reason] | None = None
-        self._size: asyncio.Task[tuple[str, int | None]] | None = None
+        self._azure: asyncio.Task[Glance | Reason] | None = None
 
     async def slots(self) -> Slots | Reason:
         """The slots of every database. The reason tells the server's state if that explains why there is no answer."""
@@ -55,7 +55,8 @@ class ServerView:
 
     async def storage_gib(self) -> int | None:
         """The size of its storage; None: Azure Resource Manager did not tell it."""
-        return (await self._state_and_size())[1]
+        glance = await self._glance()
+        return None if isinstance(glance, Reason) else glance.storage_gib or None
 
     async def details(self, database: str) -> Details | Reason:
         """The tracked publications and the tables of a database."""
@@ -69,44 +70,51 @@ class ServerView:
     async def _look_at_slots(self) -> Slots | Reason:
         answer = await self._ask(MAINTENANCE_DATABASE, slots.slots_by_database)
         if isinstance(answer, Reason):
-            state, _ = await self._state_and_size()
-            return not_ready(self.id, state, answer)
+            glance = await self._glance()
+            return answer if isinstance(glance, Reason) else not_ready(self.id, glance.state, answer)
         return answer
 
     async def _ask[T](self, database: str, look: Callable[[Connection], Awaitable[T]]) -> T | Reason:
+        """What a database tells. The app's token goes to no host but the one that Azure Resource Manager names."""
+        glance = await self._glance()
+        if isinstance(glance, Reason):
+            return glance
+        host = glance.host
         async with self._turn:
             begun, left = asyncio.get_running_loop().time(), LONGEST_VISIT - self._taken
             if left <= 0:
-                return self._unknown(f"took all of the {LONGEST_VISIT:g} s of a look for its other databases")
+                return _unknown(host, f"took all of the {LONGEST_VISIT:g} s of a look for its other databases")
             try:
-                async with asyncio.timeout(min(LONGEST_LOOK, left)), connect(self.host, database) as connection:
+                async with asyncio.timeout(min(LONGEST_LOOK, left)), connect(host, database) as connection:
                     return await look(connection)
             except MirrorError as error:
                 return reasons.of(error)
             except TimeoutError:
-                return self._unknown(f"did not answer within {min(LONGEST_LOOK, left):.0f} s")
+                return _unknown(host, f"did not answer within {min(LONGEST_LOOK, left):.0f} s")
             except psycopg.Error as error:
-                return self._unknown(f"did not tell: {str(error).partition('\n')[0]}")
+                return _unknown(host, f"did not tell: {str(error).partition('\n')[0]}")
             except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
                 return unexpected.reason(self.id, error)
             finally:
                 self._taken += asyncio.get_running_loop().time() - begun
 
-    def _unknown(self, what: str) -> Reason:
-        return Reason("SourceUnknown", f"PostgreSQL at {self.host} {what}.")
+    async def _glance(self) -> Glance | Reason:
+        if self._azure is None:
+            self._azure = asyncio.create_task(self._ask_azure())
+        return await self._azure
 
-    async def _state_and_size(self) -> tuple[str, int | None]:
-        if self._size is None:
-            self._size = asyncio.create_task(self._ask_azure())
-        return await self._size
-
-    async def _ask_azure(self) -> tuple[str, int | None]:
+    async def _ask_azure(self) -> Glance | Reason:
         try:
             async with asyncio.timeout(LONGEST_LOOK):
-                state, size = await flexible_server.glance(self.id)
-        except (MirrorError, TimeoutError):
-            return "", None
+                return await flexible_server.glance(self.id)
+        except MirrorError as error:
+            return reasons.of(error)
+        except TimeoutError:
+            text = f"Azure Resource Manager did not answer for server {self.id.name!r} within {LONGEST_LOOK:.0f} s."
+            return Reason("SourceUnknown", text)
         except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
-            unexpected.reason(self.id, error)
-            return "", None
-        return state, size or None
+            return unexpected.reason(self.id, error)
+
+
+def _unknown(host: str, what: str) -> Reason:
+    return Reason("SourceUnknown", f"PostgreSQL at {host} {what}.")

@@ -26,7 +26,7 @@ def topology(tmp_path: Path) -> Topology:
     return Topology(
         folder=str(tmp_path), tenant=str(uuid.uuid4()), subscription="", resource_group="", location="", capacity="",
         workspace="", vault="", storage_account="", storage_key="", control_key="", instrumentation_key="",
-        host_keys={}, principals={APP.name: APP, READER.name: READER}, ports={}, engine=IN_MEMORY,
+        host_keys={}, principals={APP.name: APP, READER.name: READER}, ports={}, engine=IN_MEMORY, worker_key="",
     )  # fmt: skip
 
 

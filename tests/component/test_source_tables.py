@@ -56,14 +56,18 @@ async def test_gives_the_services_codes_with_and_without_the_extension(found: Co
     }  # fmt: skip
 
 
-async def test_a_level_that_the_service_has_only_since_counts_as_a_warning(found: Connection) -> None:
+async def test_a_level_that_the_service_has_only_since_counts_as_a_warning(
+    found: Connection, postgres_server: Callable[[int], Postgres]
+) -> None:
     await found.execute("CREATE TABLE app.good (id int PRIMARY KEY)")
-    await found.execute("CREATE SCHEMA azure_cdc")
-    await found.execute(
-        """CREATE FUNCTION azure_cdc.get_all_tables_mirror_status(
+    await found.execute("CREATE EXTENSION azure_cdc")
+    server = postgres_server(found.info.server_version // 10000).server
+    server.execute(
+        """CREATE OR REPLACE FUNCTION azure_cdc.get_all_tables_mirror_status(
                OUT table_schema text, OUT table_name text, OUT mirroring_status text, OUT mirroring_data jsonb)
            RETURNS SETOF record LANGUAGE sql AS $$
-               SELECT 'app', 'good', 'INFO', '[{"status": "INFO", "status_code": "NEWS"}]'::jsonb $$"""
+               SELECT 'app', 'good', 'INFO', '[{"status": "INFO", "status_code": "NEWS"}]'::jsonb $$""",
+        database=found.info.dbname,
     )
     report = await tables.report(found)
     assert codes(report) == {"good": ("WARNING", {"NEWS"})}

@@ -54,6 +54,10 @@ def test_no_tag_says_nothing() -> None:
             {PREFIX: "on", f"{PREFIX}-databases": "x" * 64},
             f"Tag fabric-mirror-databases is '{'x' * 64}', but names of 1 to 63 bytes were expected.",
         ),
+        (
+            {PREFIX: "on", f"{PREFIX}-databases": " , ,"},
+            "Tag fabric-mirror-databases is ', ,', but a list of at least one name was expected.",
+        ),
     ],
 )
 def test_a_malformed_tag_names_itself(tags: dict[str, str], message: str) -> None:
@@ -95,7 +99,10 @@ def test_every_policy_can_be_asked_for(policy: str) -> None:
             b'{"database": ["shop"]}',
             "unknown members: 'database'. Known are databases, tables, workspace, restart, gateway",
         ),
-        (b'{"databases": "shop"}', "Expected `array`, got `str`"),
+        (b'{"databases": "shop"}', "Databases is 'shop', but a list of at least one name was expected."),
+        (b'{"databases": []}', "Databases is [], but a list of at least one name was expected."),
+        (b'{"databases": {}}', "Databases is {}, but a list of at least one name was expected."),
+        (b'{"tables": []}', "Tables is [], but a list of at least one name was expected."),
         (b'{"databases": [""]}', "names of 1 to 63 bytes"),
         (b'{"databases": ["a\\u0000b"]}', "names of 1 to 63 bytes"),
         (b'{"workspace": "x"}', "Workspace is 'x', but the GUID of a Fabric workspace was expected."),

@@ -165,6 +165,7 @@ def test_slots_that_cannot_be_made_are_told_once_by_their_parameter() -> None:
             "Refused.",
             "Let it in.",
         ),
+        ({"problem": Reason("SchemaTaken", "Taken.", "Rename it.")}, "SchemaTaken", "Taken.", "Rename it."),
         ({"mirrored_by_others": ("theirs",)}, "MirroredElsewhere", "is mirrored already", "Remove that mirror first"),
         (
             {"not_takeable": (NotTakeable("sales", "orders", "boss", 'GRANT "boss" TO "app";', ("dba", "root")),)},

@@ -10,7 +10,7 @@ from shared.decisions.readiness.tables import table_checks
 from shared.desired.intent import MirrorIntent
 from shared.desired.takeover import NotTakeable
 from shared.platform.reasons import Reason
-from shared.source.facts import ServerFacts
+from shared.source.facts import TAKEN, ServerFacts
 
 
 def database_checks(
@@ -22,7 +22,9 @@ def database_checks(
     for name in databases:
         yield database_exists(server, name)
     for database in facts:
-        if database.problem:
+        if database.problem and database.problem.code == TAKEN:
+            yield schema_taken(database.name, database.problem)
+        elif database.problem:
             yield database_connectable(database.name, database.problem)
         if database.mirrored_by_others:
             yield mirrored_elsewhere(database)
@@ -64,6 +66,11 @@ def database_exists(server: ServerFacts, name: str) -> Check:
 def database_connectable(name: str, problem: Reason) -> Check:
     """The app can log in to the database and look into it."""
     return Check(id="DatabaseConnectable", subject=name, status="fail", message=problem.message, remedy=problem.remedy)
+
+
+def schema_taken(name: str, problem: Reason) -> Check:
+    """Nobody but administrators has put anything under the name of the extension, which the app calls."""
+    return Check(id=TAKEN, subject=name, status="fail", message=problem.message, remedy=problem.remedy)
 
 
 def mirrored_elsewhere(database: DatabaseFacts) -> Check:

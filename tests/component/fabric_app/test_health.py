@@ -23,12 +23,14 @@ from shared.fabric import connection, mirror
 from shared.fabric.credentials import Basic
 from shared.fabric.definition import definition
 from shared.platform import clients
+from shared.platform.errors import Unavailable
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import glance, store
 from shared.records.columns import Watched
 from shared.records.rows import HealthRow, MirrorRow
 from shared.source.connection import connect
+from shared.source.facts import Glance
 from shared.steps import observe as observing
 from shared.steps import server_view, sweep
 from shared.steps.observe import observe
@@ -37,11 +39,10 @@ from tests.component.fabric.callers import Control
 from tests.component.fabric.source import PASSWORD, ROLE, Source
 
 ODD_JUDGEMENT = """
-    CREATE SCHEMA IF NOT EXISTS azure_cdc;
+    CREATE EXTENSION azure_cdc;
     CREATE OR REPLACE FUNCTION azure_cdc.get_all_tables_mirror_status(
         OUT table_schema text, OUT table_name text, OUT mirroring_status text, OUT mirroring_data jsonb)
-    RETURNS SETOF record LANGUAGE sql AS $$ SELECT 'public'::text, 't'::text, 'OK'::text, '[{}]'::jsonb $$;
-    GRANT USAGE ON SCHEMA azure_cdc TO public
+    RETURNS SETOF record LANGUAGE sql AS $$ SELECT 'public'::text, 't'::text, 'OK'::text, '[{}]'::jsonb $$
 """
 
 
@@ -59,9 +60,24 @@ async def admitted(source: Source) -> None:
 
 
 @pytest.fixture
-async def row(workspace: str, server: ServerId, source: Source, admitted: None) -> AsyncIterator[MirrorRow]:
+def hosts(server: ServerId, source: Source, monkeypatch: pytest.MonkeyPatch) -> dict[ServerId, str]:
+    """What Azure Resource Manager tells of servers, which these tests run without."""
+    hosts = {server: source.server.address}
+
+    async def glance(id: ServerId) -> Glance:
+        return Glance("Ready", 0, hosts[id])
+
+    monkeypatch.setattr(server_view.flexible_server, "glance", glance)
+    return hosts
+
+
+@pytest.fixture
+async def row(
+    workspace: str, server: ServerId, source: Source, admitted: None, hosts: dict[ServerId, str]
+) -> AsyncIterator[MirrorRow]:
     """A running mirror of a database with two tables, prepared an hour ago."""
     database = source.database("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
+    source.server.execute("CREATE EXTENSION azure_cdc", database=database)
     name = connection.name_of(server, database)
     link = (await connection.ensure(name, source.server.address, database, Basic(ROLE, PASSWORD))).id
     made = await mirror.ensure(workspace, definition(link, database), name="shop", mark=name)
@@ -225,7 +241,7 @@ async def test_healthy_mirrors_take_one_call_each_and_one_connection_for_their_s
 
 
 async def test_a_server_that_does_not_answer_is_given_up_and_stalls_nobody(
-    row: MirrorRow, server: ServerId, monkeypatch: pytest.MonkeyPatch
+    row: MirrorRow, server: ServerId, hosts: dict[ServerId, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_view, "LONGEST_LOOK", 1.0)
     monkeypatch.setattr(observing, "QUIET_SECONDS", 0.3)
@@ -234,7 +250,8 @@ async def test_a_server_that_does_not_answer_is_given_up_and_stalls_nobody(
         silent.bind(("127.0.0.246", 5432))
         silent.listen()
         other = ServerId(server.subscription, "rg-silent", server.name)
-        away = msgspec.structs.replace(row, server=other, host="127.0.0.246")
+        away = msgspec.structs.replace(row, server=other)
+        hosts[other] = "127.0.0.246"
         begun = asyncio.get_running_loop().time()
         [good], [bad] = await looks([row, away], {row.item: kept})
         assert asyncio.get_running_loop().time() - begun < 5
@@ -275,8 +292,12 @@ async def test_databases_that_hang_cost_no_more_than_a_visit_and_their_siblings_
     assert len(all_hung) == 6
 
 
-async def test_each_side_is_unknown_for_itself(stack: Topology, row: MirrorRow, control: Control) -> None:
-    away = await look(msgspec.structs.replace(row, host="127.0.0.247"))
+async def test_each_side_is_unknown_for_itself(
+    stack: Topology, row: MirrorRow, control: Control, hosts: dict[ServerId, str]
+) -> None:
+    hosts[row.server] = "127.0.0.247"
+    away = await look(row)
+    hosts[row.server] = row.host
     assert isinstance(away.source, Reason)
     assert "127.0.0.247" in away.source.message
     assert isinstance(away.fabric, FabricSide)
@@ -289,6 +310,29 @@ async def test_each_side_is_unknown_for_itself(stack: Topology, row: MirrorRow, 
     assert isinstance(throttled.source, SourceSide)
     assert throttled.source.slot is not None
     await clients.close()  # and with it the pause that was asked for
+
+
+async def test_the_token_goes_only_where_resource_manager_says(
+    row: MirrorRow, hosts: dict[ServerId, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can write rows can't have the app log in to a host of theirs."""
+    asked: list[str] = []
+
+    def counted(host: str, database: str) -> Any:
+        asked.append(host)
+        return connect(host, database)
+
+    async def unseen(id: ServerId) -> Glance:
+        raise Unavailable("Azure Resource Manager did not answer.")
+
+    forged = await store.update_mirror(row.server, row.database, host="127.0.0.245")
+    monkeypatch.setattr(server_view, "connect", counted)
+    assert isinstance((await look(forged)).source, SourceSide)
+    assert set(asked) == {hosts[row.server]}
+    asked.clear()
+    monkeypatch.setattr(server_view.flexible_server, "glance", unseen)
+    assert (await look(forged)).source == Reason("Unavailable", "Azure Resource Manager did not answer.")
+    assert asked == []
 
 
 async def test_a_database_that_lets_nobody_in_does_not_hide_its_slot(row: MirrorRow, source: Source) -> None:
