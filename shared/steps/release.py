@@ -45,8 +45,8 @@ async def release_database(id: ServerId, database: str) -> None:
     if row is None:
         return
     name = settings().login.role
+    host = (await flexible_server.glance(id)).host  # the token goes nowhere else, whatever the row says
     try:
-        host = (await flexible_server.glance(id)).host  # the token goes nowhere else, whatever the row says
         async with connect(host, database) as connection:
             await slots.stop_publications(connection, name)
             if row.takeover:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -19,13 +19,10 @@ from local.postgres import PORT, SUPERUSER
 from local.topology import Topology
 from shared.decisions.observation import FabricSide, Observation, SourceSide
 from shared.desired.server_id import ServerId
-from shared.fabric import connection, mirror
-from shared.fabric.credentials import Basic
-from shared.fabric.definition import definition
+from shared.fabric import mirror
 from shared.platform import clients
 from shared.platform.errors import Unavailable
 from shared.platform.reasons import Reason
-from shared.platform.settings import settings
 from shared.records import glance, store
 from shared.records.columns import Watched
 from shared.records.rows import HealthRow, MirrorRow
@@ -36,7 +33,7 @@ from shared.steps import server_view, sweep
 from shared.steps.observe import observe
 from shared.steps.record_health import record
 from tests.component.fabric.callers import Control
-from tests.component.fabric.source import PASSWORD, ROLE, Source
+from tests.component.fabric.source import ROLE, Source
 
 ODD_JUDGEMENT = """
     CREATE EXTENSION azure_cdc;
@@ -44,58 +41,6 @@ ODD_JUDGEMENT = """
         OUT table_schema text, OUT table_name text, OUT mirroring_status text, OUT mirroring_data jsonb)
     RETURNS SETOF record LANGUAGE sql AS $$ SELECT 'public'::text, 't'::text, 'OK'::text, '[{}]'::jsonb $$
 """
-
-
-@pytest.fixture
-async def admitted(source: Source) -> None:
-    """The app's identity as a role of the server: its token is the password, as with Microsoft Entra."""
-    token = (await clients.credential().get_token(clients.cloud().postgresql_scope)).token
-    name = sql.Identifier(settings().identity.name)
-    source.server.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(name))
-    source.server.execute(
-        sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE azure_pg_admin, azure_cdc_admin").format(
-            name, sql.Literal(token)
-        )
-    )
-
-
-@pytest.fixture
-def hosts(server: ServerId, source: Source, monkeypatch: pytest.MonkeyPatch) -> dict[ServerId, str]:
-    """What Azure Resource Manager tells of servers, which these tests run without."""
-    hosts = {server: source.server.address}
-
-    async def glance(id: ServerId) -> Glance:
-        return Glance("Ready", 0, hosts[id])
-
-    monkeypatch.setattr(server_view.flexible_server, "glance", glance)
-    return hosts
-
-
-@pytest.fixture
-async def row(
-    workspace: str, server: ServerId, source: Source, admitted: None, hosts: dict[ServerId, str]
-) -> AsyncIterator[MirrorRow]:
-    """A running mirror of a database with two tables, prepared an hour ago."""
-    database = source.database("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
-    source.server.execute("CREATE EXTENSION azure_cdc", database=database)
-    name = connection.name_of(server, database)
-    link = (await connection.ensure(name, source.server.address, database, Basic(ROLE, PASSWORD))).id
-    made = await mirror.ensure(workspace, definition(link, database), name="shop", mark=name)
-    await mirror.start(workspace, made.id)
-    async with asyncio.timeout(15):
-        while (await mirror.status(workspace, made.id)).status != "Running":
-            await asyncio.sleep(0.1)
-    yield await store.update_mirror(
-        server,
-        database,
-        host=source.server.address,
-        workspace=workspace,
-        item=made.id,
-        item_name=made.name,
-        changed_at=datetime.now(UTC) - timedelta(hours=1),
-    )
-    await store.delete_mirror(server, database)
-    await mirror.delete(workspace, made.id)
 
 
 def watched(row: MirrorRow) -> Watched:
