@@ -6,6 +6,7 @@ One connection tells the slots of all databases. The tables of a database take a
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -90,7 +91,7 @@ class ServerView:
             except MirrorError as error:
                 return reasons.of(error)
             except TimeoutError:
-                return _unknown(host, f"did not answer within {min(LONGEST_LOOK, left):.0f} s")
+                return _unknown(host, f"did not answer within {math.ceil(min(LONGEST_LOOK, left))} s")
             except psycopg.Error as error:
                 return _unknown(host, f"did not tell: {str(error).partition('\n')[0]}")
             except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
