@@ -74,7 +74,7 @@ class Parameter(msgspec.Struct, frozen=True):
 
     name: str
     description: str
-    schema: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "string"})
+    schema: dict[str, object] = msgspec.field(default_factory=lambda: {"type": "string"})
 
 
 class Door(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ class Door(msgspec.Struct, frozen=True, kw_only=True):
     open: bool = False
 
 
-def _number(default: int, most: int | None = None) -> dict[str, Any]:
+def _number(default: int, most: int | None = None) -> dict[str, object]:
     return {"type": "integer", "minimum": 1, "default": default} | ({"maximum": most} if most else {})
 
 
@@ -201,9 +201,9 @@ DOORS = (
 )  # fmt: skip
 
 
-def document(address: str) -> dict[str, Any]:
+def document(address: str) -> dict[str, object]:
     """The description of the API that begins at `address` (e.g. `https://…/api`)."""
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, dict[str, object]] = {}
     for door in DOORS:
         paths.setdefault(door.path, {})[door.method] = _operation(door)
     return {
@@ -227,19 +227,19 @@ def document(address: str) -> dict[str, Any]:
 
 
 @cache
-def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
+def _schemas() -> tuple[dict[type, dict[str, object]], dict[str, object]]:
     """The schema of each type that a door takes or answers, and the components that they refer to."""
     kinds = {kind for door in DOORS for kind in (door.body, door.answer) if isinstance(kind, type)} | {Problem}
     ordered = sorted(kinds, key=lambda kind: kind.__name__)
     schemas, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
-    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(components))
+    plain: dict[str, object] = msgspec.json.decode(msgspec.json.encode(components))
     return dict(zip(ordered, schemas, strict=True)), plain
 
 
-def _operation(door: Door) -> dict[str, Any]:
+def _operation(door: Door) -> dict[str, object]:
     named = [OF_PATH[part[1:-1]] for part in door.path.split("/") if part.startswith("{")]
     problems = (*door.problems, 500, 503)
-    operation: dict[str, Any] = {
+    operation: dict[str, object] = {
         "operationId": door.id,
         "tags": [door.tag],
         "summary": door.summary,
@@ -263,14 +263,14 @@ def _operation(door: Door) -> dict[str, Any]:
     return operation
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
+def _parameter(parameter: Parameter) -> dict[str, object]:
     return {"name": parameter.name, "description": parameter.description, "schema": parameter.schema}
 
 
-def _answer(door: Door) -> dict[str, Any]:
+def _answer(door: Door) -> dict[str, object]:
     if door.answer == HTML:
         return {"description": "A page.", "content": {HTML: {"schema": {"type": "string"}}}}
-    answer: dict[str, Any] = {
+    answer: dict[str, object] = {
         "description": door.summary if door.status == 200 else "Accepted: a run looks at the server.",
         "content": {JSON: {"schema": _schemas()[0][door.answer]}},
     }
@@ -282,7 +282,7 @@ def _answer(door: Door) -> dict[str, Any]:
     return answer
 
 
-def _refusal(door: Door, status: int) -> dict[str, Any]:
+def _refusal(door: Door, status: int) -> dict[str, object]:
     if door.answer == HTML:
         return {"description": TITLES[status], "content": {HTML: {"schema": {"type": "string"}}}}
     return {"description": TITLES[status], "content": {PROBLEM: {"schema": _schemas()[0][Problem]}}}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import azure.durable_functions as df
-import grpc.aio  # type: ignore[import-untyped]
+import grpc.aio
 import msgspec
 from durabletask.client import EntityQuery, OrchestrationStatus
 from durabletask.entities import EntityMetadata
