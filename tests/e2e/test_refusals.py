@@ -106,7 +106,7 @@ def test_a_tag_that_cannot_be_followed_is_recorded_with_its_reason(
         (b"[1]", 400, "InvalidBody", "not a JSON object"),
         (b"\xff\xfe", 400, "InvalidBody", "not a JSON object"),
         ({"database": "shop"}, 400, "InvalidBody", "'database'"),
-        ({"databases": "shop"}, 400, "InvalidBody", "databases"),
+        ({"databases": "shop"}, 400, "InvalidBody", "Databases is 'shop'"),
         ({"databases": [""]}, 400, "InvalidBody", "''"),
         ({"workspace": "sales"}, 400, "InvalidBody", "'sales'"),
         ({"restart": "sometimes"}, 400, "InvalidBody", "'sometimes'"),

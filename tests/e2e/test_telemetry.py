@@ -12,7 +12,7 @@ MEASURED = {
     "fabric_mirror.mirrors", "fabric_mirror.sweep.duration", "fabric_mirror.sweep.fabric_calls",
     "fabric_mirror.wal.retained", "fabric_mirror.figures.age",
 }  # fmt: skip
-TRACED = {"fabric_mirror.plan", "fabric_mirror.conclude"}
+TRACED = {"fabric_mirror.plan_sweep", "fabric_mirror.conclude_sweep"}
 
 
 def test_a_sweep_is_measured_and_traced(stack_factory: StackFactory) -> None:
