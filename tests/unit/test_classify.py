@@ -288,11 +288,11 @@ def test_a_slot_is_known_until_its_mirror_is_started_anew() -> None:
     assert earlier_slot(MIRROR, None) == ""
     assert earlier_slot(MIRROR, before) == "s"
     assert earlier_slot(msgspec.structs.replace(MIRROR, changed_at=before.updated_at), before) == "s"
-    anew = msgspec.structs.replace(MIRROR, changed_at=NOW + timedelta(minutes=1))
-    assert earlier_slot(anew, before) == ""
+    restarted = msgspec.structs.replace(MIRROR, changed_at=NOW + timedelta(minutes=1))
+    assert earlier_slot(restarted, before) == ""
     gone = look(at=NOW + timedelta(minutes=5), slot=None)
     assert kept_of(gone, before).slot == "s"
-    assert kept_of(msgspec.structs.replace(gone, mirror=anew), before).slot == ""
+    assert kept_of(msgspec.structs.replace(gone, mirror=restarted), before).slot == ""
 
 
 def test_what_a_glance_does_not_ask_for_stays_as_it_was() -> None:
