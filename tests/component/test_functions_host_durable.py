@@ -207,7 +207,12 @@ def test_purge_and_restart_by_their_links(host: Host) -> None:
     instance = _new()
     links = host.start("fan_out", instance, {"n": 2})
     host.ended(instance)
-    assert host.call("POST", links["restartPostUri"]).status == 202
+    again = host.call("POST", links["restartPostUri"])
+    assert again.status == 202
+    assert again.json["id"] != instance
+    assert host.ended(again.json["id"])["output"] == {"sum": 3}
+    same = host.call("POST", links["restartPostUri"] + "&restartWithNewInstanceId=false")
+    assert (same.status, same.json["id"]) == (202, instance)
     assert host.ended(instance)["output"] == {"sum": 3}
     purged = host.call("DELETE", links["purgeHistoryDeleteUri"])
     assert (purged.status, purged.json) == (200, {"instancesDeleted": 1})

@@ -1,10 +1,12 @@
 """A Functions app that uses each thing the local host has to offer, so that its tests can look at it from outside."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import azure.durable_functions as df
 import azure.functions as func
@@ -15,6 +17,10 @@ app = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)
 plain = func.Blueprint()  # it has the retry decorator, which a durable app lacks
 seen: dict[str, list] = {"events": [], "ticks": [], "attempts": [], "startup": [], "slow": []}
 busy = {"now": 0, "most": 0}
+crowded = asyncio.Event()
+HOST_JSON = json.loads(Path(__file__).with_name("host.json").read_text())
+AT_A_TIME = HOST_JSON["extensions"]["durableTask"]["maxConcurrentActivityFunctions"]
+COMPANY_SECONDS = 5
 
 
 def _json(body: object, status: int = 200) -> func.HttpResponse:
@@ -300,8 +306,13 @@ async def fails_twice(instance: str) -> int:
 
 @app.activity_trigger(input_name="nothing")
 async def linger(nothing: str) -> None:
+    """Wait until as many run as host.json allows, and a little longer, in which one more would be seen."""
     busy["now"] += 1
     busy["most"] = max(busy.values())
+    if busy["most"] >= AT_A_TIME:
+        crowded.set()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(crowded.wait(), COMPANY_SECONDS)
     await asyncio.sleep(0.1)
     busy["now"] -= 1
 
