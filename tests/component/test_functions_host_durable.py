@@ -14,6 +14,11 @@ from local.topology import ENGINES, EXTENSION, IN_MEMORY
 from tests.component.functions_host import SETTINGS, Host, eventually
 from tests.conftest import StackFactory
 
+QUICK = {
+    f"AzureFunctionsJobHost__extensions__durableTask__storageProvider__{name}": value
+    for name, value in {"partitionCount": "1", "maxQueuePollingInterval": "00:00:00.3"}.items()
+}
+"""Replaces values of host.json: few queues, and short pauses between two looks into an empty one."""
 in_memory = pytest.mark.parametrize("host", [IN_MEMORY], indirect=True)
 """For what the extension does otherwise: docs/architecture.md has the table."""
 
@@ -23,7 +28,7 @@ def host(request: pytest.FixtureRequest, stack_factory: StackFactory) -> Host:
     """The sample app on each engine."""
     if request.param == EXTENSION:
         request.getfixturevalue("durable_extension")
-    return Host(stack_factory("host", settings=SETTINGS, engine=request.param))
+    return Host(stack_factory("host", settings=SETTINGS | QUICK, engine=request.param))
 
 
 def _new(name: str = "run") -> str:

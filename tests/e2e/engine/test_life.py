@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from local.application import TABLES
 from local.scenario import Operator, Server, eventually
+from local.stack import ROOT
 from tests.e2e.lifecycle.story import codes, decide, delete, nothing_of_ours_is_left, put, waiting, with_shop
 
 RUN_SECONDS = 240
@@ -40,7 +45,71 @@ def test_a_wait_for_approval_outlives_the_host(operator: Operator) -> None:
     assert rotation.status == 202
     operator.quiet(server)
     assert ended(operator, server, "Mirrored") == []
+    health = looked_at(operator, server)
+    assert (health["level"], health["status"], health["tables"]) == ("Healthy", "Running", TABLES)
+    restart = operator.call("POST", f"/api/mirrors/{health['workspace']}/{health['item']}/restart", {"reseed": True})
+    assert restart.status == 202
+    operator.quiet(server)
+    assert ended(operator, server, "Mirrored") == []
+    starts = [call for call in operator.control("fabric", "calls") if call["operation"].endswith("StartMirroring")]
+    assert len([call for call in starts if health["item"] in call["path"]]) == 2
     assert application.inabilities() == {}
+
+
+def looked_at(operator: Operator, server: Server) -> dict[str, Any]:
+    """The health of the server's mirror after a sweep, which asks for the details of a mirror that is new."""
+    operator.sweep()
+    [row] = [row for row in operator.rows("MirrorHealth") if row["server"].lower() == server.id.lower()]
+    assert row["details_at"] is not None
+    return row
+
+
+def changed(app: Path, file: str, line: str, before: str) -> dict[str, str]:
+    """The settings of a host that serves another version of the app, which has one more line before a `line`."""
+    if not app.exists():
+        for part in ("functions", "shared"):
+            shutil.copytree(ROOT / part, app / part)
+        for name in ("function_app.py", "host.json"):
+            shutil.copy(ROOT / name, app)
+    code = (app / "functions" / file).read_text()
+    assert code.count(line) == 1
+    indent = line[: len(line) - len(line.lstrip())]
+    (app / "functions" / file).write_text(code.replace(line, f"{indent}{before}\n{line}"))
+    return {"FUNCTIONS_APP_DIRECTORY": str(app)}
+
+
+def test_an_upgrade_ends_the_runs_that_it_does_not_replay(operator: Operator, tmp_path: Path) -> None:
+    """First a part of a run that is under way gets another step, then the run that waits for a decision."""
+    waits, works = (with_shop(operator, f"pg-upgrade-{name}", 17)[0] for name in ("waits", "works"))
+    put(operator, waits, {"restart": "approval"})
+    run, runs = waiting(operator, waits)["run"], operator.mailbox(works)["runs"]
+    operator.stack.crash("ensure_connection", "before")
+    put(operator, works)
+    operator.stack.await_crash(RUN_SECONDS)
+    a_step = "yield from call(ctx, activities.prepare_database, target)"
+    part = changed(tmp_path / "app", "suborchestrations.py", f"        {a_step}\n", a_step)
+    operator.stack.start_again("host", settings=part)
+    try:
+        assert ended(operator, works, "Mirrored") == []
+        assert operator.mailbox(works)["runs"] == runs + 2
+        assert operator.restarts(works) == 1
+        operator.stack.kill("host")
+        a_step = "yield from run.call(activities.find_pending_restart, run.of_server)"
+        line = "    decision = yield from _decide(run)\n    if isinstance(decision, Prepare)"
+        changed(tmp_path / "app", "orchestrations.py", line, a_step)
+        operator.stack.start_again("host")
+        decide(operator, waits, restart=True)
+        path = f"instances/{quote(run, safe='')}"
+        failed = eventually(lambda: operator.durable(path).body, lambda body: body["runtimeStatus"] == "Failed")
+        assert "NonDeterminismError" in failed["output"]
+        operator.fire("record_mirror_health")
+        assert waiting(operator, waits)["run"] != run
+        decide(operator, waits, restart=True)
+        assert ended(operator, waits, "Mirrored") == []
+        assert operator.restarts(waits) == 1
+    finally:
+        operator.stack.kill("host")
+        operator.stack.start_again("host", settings={"FUNCTIONS_APP_DIRECTORY": str(ROOT)})
 
 
 def test_an_event_for_a_run_that_has_ended_is_no_failure(operator: Operator) -> None:
