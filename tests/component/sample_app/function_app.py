@@ -218,9 +218,10 @@ def patient(ctx: task.OrchestrationContext, seconds: float):
 
 
 @app.orchestration_trigger(context_name="context")
-def weighs(ctx: task.OrchestrationContext, characters: int):
-    text = yield ctx.call_activity("write", input=characters)
-    return len(text)
+def reports(ctx: task.OrchestrationContext, count: int):
+    reasons = yield ctx.call_activity("judge", input=count)
+    repeated = yield ctx.call_activity("repeat", input=reasons)
+    return repeated
 
 
 @app.orchestration_trigger(context_name="context")
@@ -272,9 +273,18 @@ async def add_one(number: int) -> int:
     return number + 1
 
 
-@app.activity_trigger(input_name="characters")
-async def write(characters: int) -> str:
-    return "x" * characters
+@app.activity_trigger(input_name="count")
+async def judge(count: int) -> list:
+    message = (
+        "The table sales.orders_{} has a column of a type that Fabric does not take, which is left out of the mirror."
+    )
+    remedy = "Nothing has to be done. To have it mirrored, give it a type from the list of those that are taken."
+    return [{"code": "TypeLeftOut", "message": message.format(n), "remedy": remedy} for n in range(count)]
+
+
+@app.activity_trigger(input_name="reasons")
+async def repeat(reasons: list) -> list:
+    return reasons
 
 
 @app.activity_trigger(input_name="given")
