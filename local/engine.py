@@ -45,7 +45,8 @@ def environment(given: Mapping[str, str], instance: int) -> dict[str, str]:
         for name, value in given.items()
         if name.startswith(HOST_SETTING)
     }
-    return {**QUICK_START, **given, **renamed, "WEBSITE_CURRENT_STAMPNAME": "local", "RoleInstanceId": f"host-{instance}"}
+    name = {"WEBSITE_CURRENT_STAMPNAME": "local", "RoleInstanceId": f"host-{instance}"}
+    return {**QUICK_START, **given, **renamed, **name}
 
 
 def main() -> int:

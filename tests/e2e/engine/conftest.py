@@ -17,7 +17,7 @@ from tests.e2e.lifecycle.conftest import prepared_stack
 
 HOST_JSON = "AzureFunctionsJobHost__extensions__durableTask__storageProvider__"
 SETTINGS = {f"{HOST_JSON}maxQueuePollingInterval": "00:00:00.5", f"{HOST_JSON}partitionCount": "2"}
-"""Other than in host.json: nobody waits long for a queue that was empty, and there are just enough partitions for two hosts."""
+"""Other than in host.json: nobody waits long for a queue that was empty, and two hosts have enough partitions."""
 
 
 @pytest.fixture(scope="package")
