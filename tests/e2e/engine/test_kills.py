@@ -6,15 +6,15 @@ extension had in hand, which comes back from storage: the activity runs again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from local.scenario import Operator, Server, eventually
 from tests.e2e.lifecycle.story import codes, delete, nothing_of_ours_is_left, put, with_shop
 
+pytestmark = pytest.mark.usefixtures("hastened")
 RUN_SECONDS = 240
-VISIBLE_AGAIN_SECONDS = 8
 PREPARATION = (
     "decide_server", "start_operation", "poll_operation", "find_pending_restart", "decide_restart", "ensure_role",
     "ensure_workspace_access", "prepare_database", "ensure_connection", "ensure_mirror", "advance_mirror",
@@ -23,14 +23,6 @@ PREPARATION = (
 RELEASE = ("decide_server", "release_mirror", "release_database", "release_server", "record_outcome")
 SWEEP = ("plan_sweep", "probe_mirrors", "conclude_sweep")
 MOMENTS = ("before", "during", "after")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hastened(operator: Operator) -> Iterator[None]:
-    """What a dead host had in hand is there again after some seconds: the extension takes no less than a minute."""
-    operator.stack.control("storage", "POST", "faults", {"kind": "hasten", "seconds": VISIBLE_AGAIN_SECONDS})
-    yield
-    operator.stack.control("storage", "DELETE", "faults")
 
 
 def kills(operator: Operator, functions: Sequence[str], when: str, host: bool) -> None:

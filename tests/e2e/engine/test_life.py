@@ -28,6 +28,7 @@ def ended(operator: Operator, server: Server, phase: str, seconds: float = RUN_S
     return codes(seen)
 
 
+@pytest.mark.usefixtures("hastened")
 def test_a_wait_for_approval_outlives_the_host(operator: Operator) -> None:
     server, application = with_shop(operator, "pg-approved", 17)
     put(operator, server, {"restart": "approval"})
@@ -111,6 +112,7 @@ def test_an_upgrade_ends_the_runs_that_it_does_not_replay(operator: Operator, tm
         operator.stack.start_again("host", settings={"FUNCTIONS_APP_DIRECTORY": str(ROOT)})
 
 
+@pytest.mark.usefixtures("hastened")
 def test_a_storm_of_requests_after_a_run_that_somebody_ended(operator: Operator) -> None:
     """The run's status still says that it waits, and its mailbox that it is under way. It takes no decision any more;
     forty requests are at most two runs more; and the extension, which dies alone meanwhile, is found again."""
