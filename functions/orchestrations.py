@@ -296,6 +296,8 @@ def _mirror_input(run: Run, decision: Prepare, database: str) -> MirrorDatabase:
         workspace_name=decision.workspace_name,
         gateway=decision.gateway,
         rotation=decision.asked.rotation,
+        rights=decision.rights,
+        consent=decision.consent,
     )
     return MirrorDatabase(run=run.ctx.instance_id, target=target, limits=decision.limits)
 

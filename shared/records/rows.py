@@ -89,7 +89,15 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     secret: str = ""
     """Name of the Key Vault secret that Fabric logs in with."""
     takeover: Takeover | None = None
-    """Former owners and privileges of the tables that were taken; None: none was."""
+    """What the app did for the fabric role in the database, and what undoes it; None: nothing."""
+    rights: Literal["", "membership", "ownership"] = ""
+    """How the fabric role has its rights on the tables; empty: it has none yet."""
+    rights_why: str = ""
+    """Why in this way, in a sentence."""
+    word: Literal["unasked", "content", "insists", "silent"] = "unasked"
+    """What the service said of the role's membership in the tables' owners when the app last asked."""
+    prerequisites: tuple[Reason, ...] = ()
+    """What the service itself had against a mirror when the app last asked, by the service's codes."""
     reasons: tuple[Reason, ...] = ()
     everything: bool = True
     """All tables are mirrored, new ones too."""

@@ -86,6 +86,48 @@ class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The service's status codes of the table."""
     message: str
     owner: str
+    reached: bool = False
+    """The fabric role has the owner's rights: as the owner itself, or as a member of the owner."""
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """An owner of tables that are to be mirrored, and what the fabric role would gain as a member of it."""
+
+    name: str
+    tables: int
+    """How many of the tables to mirror it owns."""
+    example: str
+    """The first of these tables: `schema.name`."""
+    administrator: bool
+    """It is an administrator of the server, by any way."""
+    grantable: bool
+    """The app may grant it to others."""
+    grantors: tuple[str, ...]
+    """The roles that may grant it."""
+    beyond: tuple[str, ...]
+    """The roles that it is a member of, by any way, and that reach beyond its own application."""
+    joined: bool
+    """The fabric role has its rights already."""
+    other_tables: int
+    """Tables and views of the database that it reaches as an owner and that are not to be mirrored."""
+    other_databases: tuple[str, ...]
+    """The other databases of the server in which it has something."""
+
+    @property
+    def strong(self) -> bool:
+        """As a member of it, the fabric role would be more than this application's owner."""
+        return self.administrator or bool(self.beyond)
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A right that the fabric role lacks and the app may not grant."""
+
+    subject: str
+    """What is missing: `CREATE ON DATABASE shop`."""
+    statement: str
+    """The SQL statement that grants it."""
+    run_as: tuple[str, ...]
+    """The roles that may run the statement."""
 
 
 class Glance(msgspec.Struct, frozen=True):

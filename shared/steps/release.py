@@ -17,10 +17,10 @@ from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow
-from shared.source import ownership, role, slots
+from shared.source import role, slots
 from shared.source import server as flexible_server
 from shared.source.connection import MAINTENANCE_DATABASE, connect
-from shared.steps.prepare import still_members
+from shared.steps import rights
 
 PARAMETERS_LEFT = Reason(
     "ParametersLeft",
@@ -49,8 +49,7 @@ async def release_database(id: ServerId, database: str) -> None:
     try:
         async with connect(host, database) as connection:
             await slots.stop_publications(connection, name)
-            if row.takeover:
-                await ownership.give_back(connection, row.takeover, await still_members(id, database))
+            await rights.undo(connection, row)
             await role.release_database(connection, name)
     except NotFound:
         pass

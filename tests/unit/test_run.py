@@ -112,7 +112,7 @@ def report(*changes: Any, checks: tuple[Check, ...] = (), databases: tuple[str, 
 def intent(**changes: Any) -> MirrorIntent:
     fields: dict[str, Any] = {
         "wanted": True, "source": "tag", "databases": (), "tables": (), "workspace": WORKSPACE, "gateway": "",
-        "restart": "window",
+        "restart": "window", "rights": "auto",
     }  # fmt: skip
     return MirrorIntent(**fields | changes)
 
