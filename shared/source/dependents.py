@@ -54,7 +54,7 @@ _TARGETS = sql.SQL("""
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind = 'r' AND c.relowner IS DISTINCT FROM (SELECT oid FROM who)
           AND (n.nspname, c.relname) IN (
-              SELECT * FROM pg_catalog.unnest(%(schemas)s::name[], %(names)s::name[])
+              SELECT * FROM ROWS FROM (pg_catalog.unnest(%(schemas)s::name[]), pg_catalog.unnest(%(names)s::name[]))
           )
     ),
 """)
@@ -186,7 +186,7 @@ _RELATIONS = sql.SQL("""
     rule AS (
         SELECT DISTINCT w.rulename, t.oid AS target, r.oid AS relation, r.relrowsecurity,
                pg_catalog.format('%%I.%%I', n.nspname, r.relname) AS name
-        FROM who, target t JOIN pg_catalog.pg_rewrite w ON w.ev_class = t.oid AND w.ev_enabled <> 'D'
+        FROM who CROSS JOIN target t JOIN pg_catalog.pg_rewrite w ON w.ev_class = t.oid AND w.ev_enabled <> 'D'
         JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
                                    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
         JOIN pg_catalog.pg_class r ON r.oid = d.refobjid AND r.relkind <> 'S' AND r.relowner IS DISTINCT FROM who.oid
