@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -171,3 +172,27 @@ class TrackedPublication(msgspec.Struct, frozen=True, kw_only=True):
     destination_path: str
     """The path in OneLake. It has the id of the mirrored database in it."""
     active: bool
+
+
+type DependentKind = Literal[
+    "trigger", "after trigger", "rule", "foreign key", "index", "statistics", "check constraint", "generated column",
+    "default", "domain", "sequence", "schema", "default privileges", "subscription", "event trigger",
+    "row-level security", "other owner", "no inheritance", "set role",
+]  # fmt: skip
+"""What depends on a table's owner: objects of the table first, then those of its owner or of the database."""
+
+
+class Dependent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that would behave differently if a table had another owner."""
+
+    kind: DependentKind
+    table: TableName
+    """The table; the first of many, where the object is of their owner or of the database."""
+    owner: str
+    """The owner of the table."""
+    object: str
+    """The object in words: `trigger keep of s.c`."""
+    subject: str
+    """What the object uses, or the role that it concerns: a function, a relation, a role."""
+    statement: str = ""
+    """The SQL that makes the object independent of the owner; empty where there is none."""
