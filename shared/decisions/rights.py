@@ -66,14 +66,14 @@ def choose(
 ) -> Plan:
     """The way to the tables of each owner.
 
-    `harms`: what would change for the application if the role owned all tables. `statements`: for each owner, the one
+    `harms`: what would change for the application if the role owned the tables that the plan takes. `statements`: for
+    each owner, the one
     that lets the app grant it.
     """
     ways = tuple(_way(rights, owner, word) for owner in owners)
     problems = [problem for owner in owners if (problem := _problem(rights, owner, word, statements[owner.name]))]
     plan = Plan(owners=ways)
     if rights != "ownership":
-        harms = [harm for harm in harms if not harm.owner or harm.owner in plan.ownership] if plan.ownership else []
         if harms:
             problems.append(would_harm(harms, plan))
         elif mixed := _mixed(owners, plan):
