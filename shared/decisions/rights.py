@@ -67,8 +67,7 @@ def choose(
     """The way to the tables of each owner.
 
     `harms`: what would change for the application if the role owned the tables that the plan takes. `statements`: for
-    each owner, the one
-    that lets the app grant it.
+    each owner, the one that lets the app grant it.
     """
     ways = tuple(_way(rights, owner, word) for owner in owners)
     problems = [problem for owner in owners if (problem := _problem(rights, owner, word, statements[owner.name]))]

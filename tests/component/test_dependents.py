@@ -183,9 +183,7 @@ BROKEN: dict[str, Scene] = {
         "REINDEX TABLE t",
         ("index",),
     ),
-    "statistics": Scene(
-        SECRET + INDEXED + "CREATE STATISTICS st ON (secret(v)) FROM t", "ANALYZE t", ("statistics",)
-    ),
+    "statistics": Scene(SECRET + INDEXED + "CREATE STATISTICS st ON (secret(v)) FROM t", "ANALYZE t", ("statistics",)),
     "sequence": Scene(
         "CREATE SEQUENCE q; CREATE TABLE t (id int PRIMARY KEY DEFAULT nextval('{schema}.q'))",
         "ALTER SEQUENCE q OWNED BY t.id",
@@ -478,9 +476,7 @@ def postgres(request: pytest.FixtureRequest, postgres_server: Callable[[int], Po
 @pytest.fixture(scope="module")
 def told(postgres: Postgres) -> Told:
     made = scenery(postgres)
-    scenes = {
-        name: scene for name, scene in (BROKEN | HARMLESS).items() if scene.exists_since <= postgres.version
-    }
+    scenes = {name: scene for name, scene in (BROKEN | HARMLESS).items() if scene.exists_since <= postgres.version}
     plant(made, scenes)
     before = outcomes(made, scenes)
 
