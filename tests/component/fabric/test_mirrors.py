@@ -174,20 +174,17 @@ def insisting(source: Source) -> Iterator[Source]:
 
 def test_membership_in_the_owner_is_enough_or_not(mirror_of: Callable[..., Mirror], insisting: Source) -> None:
     database = insisting.database(ORDERS)
-    with insisting.connect(database) as administrator:
-        administrator.execute("CREATE TABLE bare (note text); ALTER TABLE bare OWNER TO shop_app")
+    insisting.server.execute("CREATE TABLE bare (note text)", database=database)
+    insisting.server.execute("ALTER TABLE bare OWNER TO shop_app", database=database)
     mirror = mirror_of(insisting, database)
     mirror.start()
     mirror.until("Running")
-    refused_table = mirror.tables()["bare"]
-    assert refused_table["error"] == {
-        "errorCode": "NOT_TABLE_OWNER",
-        "message": "The current user is not the owner of table public.bare.",
-    }
+    bare = mirror.tables()["bare"]
+    assert bare["error"]["errorCode"] == "NOT_TABLE_OWNER"
+    assert bare["error"]["message"] == "The current user is not the owner of table public.bare."
     published = "SELECT tablename FROM pg_publication_tables"
     assert insisting.server.execute(published, database=database) == [{"tablename": "orders"}]
-    with insisting.connect(database) as administrator:
-        administrator.execute("ALTER TABLE orders OWNER TO shop_app")
+    insisting.server.execute("ALTER TABLE orders OWNER TO shop_app", database=database)
     mirror.start()
     failed = mirror.until("Stopped", error=True)
     assert failed["error"]["errorCode"] == "InternalError"
