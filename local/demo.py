@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from local.application import ABILITIES, TABLES, Account, Application
+from local.application import Account, Application
 from local.scenario import Operator, Refused, Server, acting_as, eventually
 from local.stack import ROOT, Stack
 from local.topology import IN_MEMORY
@@ -122,7 +122,8 @@ def _cast(operator: Operator, role: Role) -> Actor:
     _tell(
         True,
         f"{role.server}: PostgreSQL {role.version} at {server.address}, database {role.database}, "
-        f"{TABLES} tables of {application.role} with {rows} rows, in {time.monotonic() - begun:.1f} s.",
+        f"{len(application.tables)} tables of {application.role} with {rows} rows, "
+        f"in {time.monotonic() - begun:.1f} s.",
     )
     return Actor(role, server, application, rows)
 
@@ -171,10 +172,11 @@ def _judge(actor: Actor) -> Iterator[tuple[bool, str]]:
             f"the longest write took {account.longest_pause:.1f} s. {why}"
         ),
     )
-    able = len(ABILITIES) - len(actor.inabilities)
+    abilities = len(actor.application.abilities)
+    able = abilities - len(actor.inabilities)
     yield (
         not actor.inabilities,
-        f"{name}: the application can still do {able} of the {len(ABILITIES)} things that it could do before.",
+        f"{name}: the application can still do {able} of the {abilities} things that it could do before.",
     )
     for ability, error in actor.inabilities.items():
         yield False, f"{name}: the application can't {ability}: {error}"
