@@ -84,7 +84,9 @@ class Operator:
         self.management.close()
         self.credential.close()
 
-    def create_server(self, name: str, version: int, *databases: str, **properties: Any) -> Server:
+    def create_server(
+        self, name: str, version: int, *databases: str, tags: Mapping[str, str] | None = None, **properties: Any
+    ) -> Server:
         """A General Purpose server that Azure services may reach. `properties` (as in REST) replace its own."""
         group, password = self.topology.resource_group, secrets.token_urlsafe(24)
         wanted = {
@@ -97,6 +99,7 @@ class Operator:
         } | properties  # fmt: skip
         body = models.Server({
             "location": self.topology.location,
+            "tags": dict(tags or {}),
             "sku": {"name": "Standard_D2ds_v5", "tier": "GeneralPurpose"},
             "properties": wanted,
         })  # fmt: skip
@@ -107,9 +110,9 @@ class Operator:
             self.management.databases.begin_create(group, name, database, models.Database({"properties": {}})).result()
         return Server(made["id"], name, made["properties"]["fullyQualifiedDomainName"], password)
 
-    def install(self, server: Server, database: str) -> Application:
-        """An application in a database of the server, with its tables and some data."""
-        application = Application(Database(server.address, database, self.topology.authority))
+    def install(self, server: Server, database: str, rich: bool = False) -> Application:
+        """An application in a database of the server, with its tables and some data. `rich`: see `Application`."""
+        application = Application(Database(server.address, database, self.topology.authority), rich)
         application.install(ADMINISTRATOR, server.password)
         return application
 

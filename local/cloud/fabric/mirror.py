@@ -199,7 +199,8 @@ class Mirror:
         self.error = error(problem.code, problem.message, [(problem.code, problem.cause)] if problem.cause else ())
         self.status = "Stopped"
         for table in self.tables.values():
-            table.fail(problem.code, problem.message)
+            if table.error is None:
+                table.fail(problem.code, problem.message)
 
     async def _begin(self) -> None:
         """Everything from the first login to the end of the snapshot. Raises `SourceProblem`."""
@@ -221,6 +222,8 @@ class Mirror:
         chosen = self._choose(await publication.tables(sql))
         for table in chosen:
             self.tables[table.key] = Table(table.schema, table.name)
+            if table.error and not table.can_be_published:
+                self.tables[table.key].fail(*table.error)
         await publication.create(sql, [table for table in chosen if table.can_be_published], self.generation)
         async with self.link.opened(replication=True) as wire:
             snapshot = await publication.create_slot(wire, sql)

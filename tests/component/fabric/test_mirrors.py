@@ -161,6 +161,44 @@ def test_new_table_of_another_owner_fails_alone(mirror_of: Callable[..., Mirror]
     eventually(lambda: mirror.rows("theirs"), lambda rows: rows == 0)
 
 
+@pytest.fixture
+def insisting(source: Source) -> Iterator[Source]:
+    """A server whose `azure_cdc` takes nobody but the owner of a table; an application's role is there."""
+    source.server.set_parameters({"local.azure_cdc": "ownership"})
+    with source.connect("postgres") as administrator:
+        administrator.execute("CREATE ROLE shop_app")
+        administrator.execute(f"GRANT shop_app TO {ROLE} WITH INHERIT TRUE, SET FALSE")
+    yield source
+    source.server.set_parameters({"local.azure_cdc": None})
+
+
+def test_membership_in_the_owner_is_enough_or_not(mirror_of: Callable[..., Mirror], insisting: Source) -> None:
+    database = insisting.database(ORDERS)
+    insisting.server.execute("CREATE TABLE bare (note text)", database=database)
+    insisting.server.execute("ALTER TABLE bare OWNER TO shop_app", database=database)
+    mirror = mirror_of(insisting, database)
+    mirror.start()
+    mirror.until("Running")
+    bare = mirror.tables()["bare"]
+    assert bare["error"]["errorCode"] == "NOT_TABLE_OWNER"
+    assert bare["error"]["message"] == "The current user is not the owner of table public.bare."
+    published = "SELECT tablename FROM pg_publication_tables"
+    assert insisting.server.execute(published, database=database) == [{"tablename": "orders"}]
+    insisting.server.execute("ALTER TABLE orders OWNER TO shop_app", database=database)
+    mirror.start()
+    failed = mirror.until("Stopped", error=True)
+    assert failed["error"]["errorCode"] == "InternalError"
+    assert {table["error"]["errorCode"] for table in mirror.tables().values()} == {"NOT_TABLE_OWNER"}
+
+    insisting.server.set_parameters({"local.azure_cdc": "membership"})
+    mirror.start()
+    mirror.until("Running")
+    assert {name: table["status"] for name, table in mirror.tables().items()} == {
+        "bare": "Replicating",
+        "orders": "Replicating",
+    }
+
+
 def test_tables_without_a_key_stay_writable(mirror_of: Callable[..., Mirror], source: Source) -> None:
     database = source.database(
         "CREATE TABLE bare (note text); CREATE TABLE by_index (id int NOT NULL UNIQUE, note text);"
