@@ -51,7 +51,7 @@ class Role(msgspec.Struct, frozen=True):
 
 
 CAST = (
-    Role("pg-shop", 16, "shop", tagged=True, azure_cdc=MEMBERSHIP, rich=False),
+    Role("pg-shop", 16, "shop", tagged=True, azure_cdc=MEMBERSHIP, rich=True),
     Role("pg-crm", 18, "crm", tagged=False, azure_cdc=OWNERSHIP, rich=False),
 )
 

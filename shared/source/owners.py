@@ -136,8 +136,9 @@ _GRANTABLE_14 = sql.SQL("""
     (pg_has_role(o.oid, 'MEMBER WITH ADMIN OPTION')
      OR NOT o.rolsuper AND (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user))
 """)
-# A role counts as beyond its own application where it is PostgreSQL's or Azure's own, can do more than own objects, or
-# has objects or privileges in other databases. `pg_shdepend` lists both, in every database of the server.
+# Former owners are members of the fabric role: that way leads nowhere. A role counts as beyond its own application if
+# it is PostgreSQL's or Azure's own, can do more than own objects, or has objects or privileges in other databases.
+# `pg_shdepend` lists both, in every database of the server.
 _OWNERS = sql.SQL("""
     WITH RECURSIVE wanted AS (
         SELECT o.oid AS owner, w.schema::text AS schema, w.name::text AS name
@@ -147,6 +148,7 @@ _OWNERS = sql.SQL("""
         SELECT DISTINCT owner, owner FROM wanted
         UNION
         SELECT r.owner, m.roleid FROM reached r JOIN pg_auth_members m ON m.member = r.role
+        WHERE pg_get_userbyid(m.roleid) <> %(role)s
     ), places AS (
         SELECT DISTINCT r.owner, r.role, d.datname::text AS database
         FROM reached r

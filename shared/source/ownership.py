@@ -239,7 +239,7 @@ def _not_takeable(
 
 
 _HAND_OVER = sql.SQL(
-    "CREATE ROLE {neutral} NOLOGIN; GRANT {neutral} TO {owner}, {user} WITH ADMIN OPTION;"
+    "CREATE ROLE {neutral} NOLOGIN; GRANT {neutral} TO {user} WITH ADMIN OPTION; GRANT {neutral} TO {owner};"
     " REASSIGN OWNED BY {owner} TO {neutral};"
 )
 """Hands all that an administrator owns in a database to a role that is no administrator, and that it belongs to."""

@@ -15,7 +15,7 @@ from shared.decisions.harm import Harm
 from shared.decisions.login import PasswordLogin, login_of
 from shared.decisions.rights import Plan, Word
 from shared.desired.server_id import ServerId
-from shared.desired.takeover import FormerOwner, Joined, NotTakeable, TableName, Takeover
+from shared.desired.takeover import Joined, NotTakeable, TableName, Takeover
 from shared.platform.errors import Blocked, Unavailable
 from shared.platform.settings import Rights, settings
 from shared.records import store
@@ -168,56 +168,59 @@ async def undo(connection: Connection, row: MirrorRow) -> None:
 
 async def _ensure_rights(connection: Connection, place: Place, wanted: Wanted, seen: Seen, plan: Plan) -> None:
     name = settings().login.role
-    added = await _join(connection, place, seen, plan)
+    before = await owners.joined(connection, name)
+    kept = await _join(connection, place, seen, plan)
     _require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
     word = await _word(place, seen, plan)
     if word in ("insists", "silent"):
         plan = await choose(connection, name, wanted.rights, seen, word)
         if plan.problems:
-            await _unjoin(connection, place, added)
+            await _unjoin(
+                connection, place, kept, {membership for membership in kept.joined if membership not in before}
+            )
             _require(plan)
         _require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
     if plan.ownership:
-        await _own(connection, place, wanted, seen, plan)
+        await _own(connection, place, wanted, seen, plan, kept)
     await store.update_mirror(place.server, place.database, rights=plan.way, rights_why=plan.why)
 
 
-async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) -> tuple[Joined, ...]:
-    """Make the role a member of the owners that the plan says; the memberships that were added.
+async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) -> Takeover:
+    """Make the role a member of the owners that the plan says; what is kept now.
 
     Tables that the role owns by an earlier plan go back to these owners first, as no role can be a member of its
     member.
     """
     name = settings().login.role
     now = await owners.joined(connection, name)
-    kept = await _of_others(place) | set(seen.takeover.joined)
-    await _give_back(connection, place, [former for former in seen.takeover.tables if former.owner in plan.membership])
-    added: list[Joined] = []
+    known = await _of_others(place) | set(seen.takeover.joined)
+    kept = await _give_back(connection, place, seen.takeover, plan.membership)
+    joined = set(kept.joined)
     for owner in seen.owners:
         if owner.name not in plan.membership:
             continue
         if owner.joined:
-            added += [membership for membership in kept & now if membership.owner == owner.name]
+            joined |= {membership for membership in known & now if membership.owner == owner.name}
         else:
             await _end_membership(connection, place, owner.name)
-            added.append(await owners.plan_join(connection, name, owner.name))
-    await _keep(place, Takeover(name, joined=tuple(added)))
-    await owners.join(connection, name, added)
-    return tuple(membership for membership in added if membership not in now)
+            joined.add(await owners.plan_join(connection, name, owner.name))
+    kept = msgspec.structs.replace(kept, joined=tuple(sorted(joined)))
+    await _keep(place, kept)
+    await owners.join(connection, name, (it for it in joined if it.owner in plan.membership))
+    return kept
 
 
-async def _give_back(connection: Connection, place: Place, tables: Sequence[FormerOwner]) -> None:
-    """Give taken tables back to owners that the role is to be a member of."""
-    if not tables:
-        return
-    former = {table.owner for table in tables}
-    await ownership.give_back(connection, Takeover(settings().login.role, tuple(tables)), former)
-    row = await store.read_mirror(place.server, place.database)
-    if row and row.takeover:
-        left = tuple(table for table in row.takeover.tables if table not in tables)
-        remaining = msgspec.structs.replace(row.takeover, tables=left)
-        await store.update_mirror(place.server, place.database, takeover=remaining)
-        await keepsake.write(connection, remaining)
+async def _give_back(connection: Connection, place: Place, kept: Takeover, to: Collection[str]) -> Takeover:
+    """Give taken tables back to owners that the role is to be a member of; what is kept now."""
+    returning = tuple(table for table in kept.tables if table.owner in to)
+    if not returning:
+        return kept
+    former = {table.owner for table in returning}
+    await ownership.give_back(connection, Takeover(kept.role, returning), former)
+    kept = msgspec.structs.replace(kept, tables=tuple(table for table in kept.tables if table not in returning))
+    await _keep(place, kept)
+    await keepsake.write(connection, kept)
+    return kept
 
 
 async def _end_membership(connection: Connection, place: Place, owner: str) -> None:
@@ -228,61 +231,50 @@ async def _end_membership(connection: Connection, place: Place, owner: str) -> N
     if owner in await still_members(place.server, place.database):
         raise Unavailable(f"Other databases of the server have to give tables back to role {owner!r} first.")
     await ownership.leave(connection, name, [owner])
-    if await owners.is_member(connection, name, owner):
+    await _require_free(connection, name, owner)
+
+
+async def _require_free(connection: Connection, role: str, member: str) -> None:
+    """Raise `Blocked` where `member` is a member of `role`, so that the role can't become a member of `member`."""
+    if await owners.is_member(connection, role, member):
         raise Blocked(
-            f"Role {owner!r} is a member of {name!r}, so {name!r} can't become a member of {owner!r}.",
+            f"Role {member!r} is a member of {role!r}, so {role!r} can't become a member of {member!r}.",
             code="MembershipInTheWay",
-            remedy=f"Run as who granted it: {owners.revocation(connection, name, owner)}",
+            remedy=f"Run as who granted it: {owners.revocation(connection, role, member)}",
         )
 
 
-async def _unjoin(connection: Connection, place: Place, memberships: Iterable[Joined]) -> None:
+async def _unjoin(connection: Connection, place: Place, kept: Takeover, added: Collection[Joined]) -> None:
     """Take memberships back that this call added."""
-    row = await store.read_mirror(place.server, place.database)
-    gone = set(memberships) - await _of_others(place)
-    await owners.leave(connection, settings().login.role, gone)
-    if row and row.takeover:
-        left = tuple(membership for membership in row.takeover.joined if membership not in set(memberships))
-        await store.update_mirror(
-            place.server, place.database, takeover=msgspec.structs.replace(row.takeover, joined=left) or None
-        )
+    await owners.leave(connection, settings().login.role, set(added) - await _of_others(place))
+    await _keep(place, msgspec.structs.replace(kept, joined=tuple(it for it in kept.joined if it not in added)))
 
 
-async def _own(connection: Connection, place: Place, wanted: Wanted, seen: Seen, plan: Plan) -> None:
+async def _own(connection: Connection, place: Place, wanted: Wanted, seen: Seen, plan: Plan, kept: Takeover) -> None:
     """Make the role the owner of the tables of the owners that the plan says."""
     name = settings().login.role
     names = [table for owner in plan.ownership for table in seen.owned.get(owner, ())]
     takeover = await ownership.plan_take(connection, name, names)
     _require_takeable(takeover.not_takeable)
-    row = await store.read_mirror(place.server, place.database)
-    joined = (row.takeover.joined if row and row.takeover else ()) or seen.takeover.joined
-    await owners.leave(connection, name, [it for it in joined if it.owner in plan.ownership])
-    for owner in seen.owners:
-        if owner.name in plan.ownership and await owners.is_member(connection, owner.name, name):
-            raise Blocked(
-                f"Role {name!r} is a member of {owner.name!r}, so {owner.name!r} can't become a member of {name!r}.",
-                code="MembershipInTheWay",
-                remedy=f"Run as who granted it: {owners.revocation(connection, owner.name, name)}",
-            )
+    await owners.leave(connection, name, [it for it in kept.joined if it.owner in plan.ownership])
+    for owner in plan.ownership:
+        await _require_free(connection, owner, name)
     takeover = msgspec.structs.replace(takeover, consent=wanted.consent if wanted.rights == "ownership" else "")
-    await keepsake.write(connection, await _keep(place, takeover, leaving=plan.ownership))
+    kept = takeover.after(kept)
+    kept = msgspec.structs.replace(kept, joined=tuple(it for it in kept.joined if it.owner not in plan.ownership))
+    await _keep(place, kept)
+    await keepsake.write(connection, kept)
     await ownership.apply_take(connection, takeover)
 
 
-async def _keep(place: Place, takeover: Takeover, leaving: Collection[str] = ()) -> Takeover:
-    """Write down what is about to be done, joined with what was done earlier; both together.
-
-    `leaving`: the owners that the role is a member of no more.
-    """
+async def _keep(place: Place, kept: Takeover) -> None:
+    """Write down what is about to be done, and what was done before."""
     row = await store.read_mirror(place.server, place.database)
-    kept = takeover.after(row.takeover if row else None)
-    kept = msgspec.structs.replace(kept, joined=tuple(it for it in kept.joined if it.owner not in leaving))
     phase = row.phase if row and row.phase in ("Running", "Starting") else "Preparing"
     secret = login_of(settings()).secret_of(place.server)
     await store.update_mirror(
         place.server, place.database, host=place.host, secret=secret, takeover=kept or None, phase=phase
     )
-    return kept
 
 
 async def _word(place: Place, seen: Seen, plan: Plan) -> Word:
