@@ -75,7 +75,7 @@ class FlexibleServer:
             "minorVersion": version.partition(".")[2].partition(" ")[0],
         }
         defaults = {name: self.catalogue[name].default_value for name in CUSTOM}
-        postgres.set_parameters(defaults | self._local_settings())
+        postgres.set_parameters(defaults | self.local_settings())
         self.show_identity()
 
     @property
@@ -140,12 +140,12 @@ class FlexibleServer:
 
     def set_tags(self, new: Mapping[str, str]) -> None:
         """Replace its tags. Those that mean something to the stack count at once."""
-        before = self._local_settings()
+        before = self.local_settings()
         self.document["tags"] = dict(new)
-        if self.postgres and self._local_settings() != before:
-            self.postgres.set_parameters(self._local_settings())
+        if self.postgres and self.local_settings() != before:
+            self.postgres.set_parameters(self.local_settings())
 
-    def _local_settings(self) -> dict[str, str | None]:
+    def local_settings(self) -> dict[str, str | None]:
         """Settings that Azure does not have, and that are no server parameters: they make the stand-in's character."""
         chosen = tags.local_settings(self.document.get("tags", {}))
         return chosen | {"local.azure_cdc": chosen["local.azure_cdc"] or self.azure_cdc}

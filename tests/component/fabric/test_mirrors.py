@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from psycopg import sql
 
 from tests.component.fabric.callers import Caller, Control, definition, eventually
-from tests.component.fabric.source import PASSWORD, ROLE, Mirror, Source
+from tests.component.fabric.source import ORDERS, PASSWORD, ROLE, Mirror, Source
 from tests.component.fabric.test_api import refused
-
-
-@pytest.fixture
-def mirror_of(app: Caller) -> Iterator[Callable[..., Mirror]]:
-    """`mirror_of(source, database, tables)`: a mirrored database that is deleted at the end."""
-    made: list[Mirror] = []
-
-    def make(source: Source, database: str, tables: list[tuple[str, str]] | None = None) -> Mirror:
-        made.append(Mirror(app, source, database, tables))
-        return made[-1]
-
-    yield make
-    for mirror in made:
-        app.call("DELETE", mirror.path)
-
-
-ORDERS = """
-    CREATE TABLE orders (id int PRIMARY KEY, note text);
-    INSERT INTO orders SELECT n, 'note ' || n FROM generate_series(1, 100) n;
-"""
 
 
 @pytest.mark.parametrize("version", [14, 18])
@@ -159,44 +139,6 @@ def test_new_table_of_another_owner_fails_alone(mirror_of: Callable[..., Mirror]
         assert mirror.status() == {"status": "Running"}
         administrator.execute(f"ALTER TABLE theirs OWNER TO {ROLE}")
     eventually(lambda: mirror.rows("theirs"), lambda rows: rows == 0)
-
-
-@pytest.fixture
-def insisting(source: Source) -> Iterator[Source]:
-    """A server whose `azure_cdc` takes nobody but the owner of a table; an application's role is there."""
-    source.server.set_parameters({"local.azure_cdc": "ownership"})
-    with source.connect("postgres") as administrator:
-        administrator.execute("CREATE ROLE shop_app")
-        administrator.execute(f"GRANT shop_app TO {ROLE} WITH INHERIT TRUE, SET FALSE")
-    yield source
-    source.server.set_parameters({"local.azure_cdc": None})
-
-
-def test_membership_in_the_owner_is_enough_or_not(mirror_of: Callable[..., Mirror], insisting: Source) -> None:
-    database = insisting.database(ORDERS)
-    insisting.server.execute("CREATE TABLE bare (note text)", database=database)
-    insisting.server.execute("ALTER TABLE bare OWNER TO shop_app", database=database)
-    mirror = mirror_of(insisting, database)
-    mirror.start()
-    mirror.until("Running")
-    bare = mirror.tables()["bare"]
-    assert bare["error"]["errorCode"] == "NOT_TABLE_OWNER"
-    assert bare["error"]["message"] == "The current user is not the owner of table public.bare."
-    published = "SELECT tablename FROM pg_publication_tables"
-    assert insisting.server.execute(published, database=database) == [{"tablename": "orders"}]
-    insisting.server.execute("ALTER TABLE orders OWNER TO shop_app", database=database)
-    mirror.start()
-    failed = mirror.until("Stopped", error=True)
-    assert failed["error"]["errorCode"] == "InternalError"
-    assert {table["error"]["errorCode"] for table in mirror.tables().values()} == {"NOT_TABLE_OWNER"}
-
-    insisting.server.set_parameters({"local.azure_cdc": "membership"})
-    mirror.start()
-    mirror.until("Running")
-    assert {name: table["status"] for name, table in mirror.tables().items()} == {
-        "bare": "Replicating",
-        "orders": "Replicating",
-    }
 
 
 def test_tables_without_a_key_stay_writable(mirror_of: Callable[..., Mirror], source: Source) -> None:
