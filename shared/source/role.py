@@ -150,7 +150,7 @@ async def ensure_database(
     await extension.members(connection)
     missing: list[Missing] = []
     for right in await _rights(connection, schemas, owning):
-        if await _has(connection, role, right):
+        if await _holds(connection, role, right):
             continue
         statement = right.statement(role)
         with suppress(Blocked), explained(f"Granting {right.subject}"):
@@ -316,6 +316,23 @@ async def _has(connection: Connection, role: str, right: _Right) -> bool:
     return bool(row and row["has"])
 
 
+async def _holds(connection: Connection, role: str, right: _Right) -> bool:
+    """Whether the role, or everybody, was granted the right: the role may leave the roles that it is a member of."""
+    if right.kind == "EXTENSION":
+        return await _has(connection, role, right)
+    query = _HOLDS_DATABASE if right.kind == "DATABASE" else _HOLDS_SCHEMA
+    row = await (await connection.execute(query, [right.name, right.privilege, role])).fetchone()
+    return row is not None
+
+
+_HOLDS_DATABASE = sql.SQL("""
+    SELECT FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+    WHERE d.datname = %s AND a.privilege_type = %s AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) = %s)
+""")
+_HOLDS_SCHEMA = sql.SQL("""
+    SELECT FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+    WHERE n.nspname = %s AND a.privilege_type = %s AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) = %s)
+""")
 _LACKS_EXTENSION = sql.SQL("SELECT 1 FROM pg_available_extensions WHERE name = %s AND installed_version IS NULL")
 _HAS_DATABASE = sql.SQL("SELECT has_database_privilege(%s::name, %s, %s) AS has")
 _HAS_SCHEMA = sql.SQL("SELECT has_schema_privilege(%s::name, %s, %s) AS has")

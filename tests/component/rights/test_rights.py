@@ -124,6 +124,25 @@ async def test_where_ownership_would_harm_nothing_is_left_changed(
     assert [line for line in shop.dump() ^ before if shop.app.fabric not in line] == []
 
 
+@pytest.mark.parametrize("character", ["ownership", "silent"])
+async def test_ownership_is_taken_where_the_service_insists_and_nothing_is_harmed(
+    character: str, new_shop: NewShop
+) -> None:
+    shop = await new_shop(18)
+    shop.character(character)
+    shop.as_superuser("DROP SCHEMA parts CASCADE", "DROP TABLE sales.orders CASCADE")
+    before = shop.dump()
+    await shop.ensure()
+    row = await shop.row()
+    assert row.takeover
+    assert (row.rights, row.takeover.consent, row.takeover.joined) == ("ownership", "", ())
+    assert shop.owners() == {shop.app.fabric}
+    await shop.ensure()
+    assert shop.owners() == {shop.app.fabric}
+    await shop.release()
+    assert shop.dump() == before
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_ownership_is_taken_where_somebody_named_it_and_given_back(version: int, new_shop: NewShop) -> None:
     shop = await new_shop(version)
