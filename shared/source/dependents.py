@@ -61,7 +61,9 @@ _TARGETS = sql.SQL("""
 
 # An UPDATE by a referential action evaluates checks, generated columns and domains; a DELETE evaluates none of them.
 # A trigger with ENABLE REPLICA never fires in a referential action, since that is itself the work of a plain trigger.
-# PostgreSQL asks for EXECUTE where an expression calls a function, but not where a trigger or an operator class does.
+# `checked`: PostgreSQL asks for EXECUTE where an expression calls a function, but not where a trigger or a type does. A
+# function of an extension may look up names in its own schema, and so do the checks of foreign keys. Functions of
+# extensions are written for everybody, but those for triggers may write to tables, or note who is at work.
 _CODE = sql.SQL("""
     action AS (
         SELECT t.oid AS target, k.conkey, k.confdeltype = 'c' AS deletes,
@@ -116,35 +118,32 @@ _CODE = sql.SQL("""
     ), domain_call (domain, function) AS (
         SELECT d.oid, c.function FROM domain d JOIN pg_catalog.pg_constraint k ON k.contypid = d.base
         JOIN calls c ON c.class = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND c.oid = k.oid
-    ), code (kind, target, label, function) AS (
-        SELECT o.kind, o.target, o.label, c.function
+    ), code (kind, target, label, function, checked) AS (
+        SELECT o.kind, o.target, o.label, c.function, true
         FROM object o JOIN calls c ON c.class = o.class AND c.oid = o.oid
         WHERE o.class <> 'pg_catalog.pg_trigger'::pg_catalog.regclass
            OR NOT EXISTS (SELECT FROM fired f WHERE f.oid = o.oid AND f.tgfoid = c.function)
         UNION
-        SELECT o.kind, o.target, o.label, c.function
+        SELECT o.kind, o.target, o.label, c.function, true
         FROM object o JOIN pg_catalog.pg_depend d ON d.classid = o.class AND d.objid = o.oid
                                                  AND d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass
         JOIN domain_call c ON c.domain = d.refobjid
         UNION
-        SELECT 'index', i.indrelid, 'index ' || x.relname, p.amproc
-        FROM target t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
-        JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid, pg_catalog.unnest(i.indclass::oid[]) AS u (class)
-        JOIN pg_catalog.pg_opclass c ON c.oid = u.class
-        JOIN pg_catalog.pg_amproc p ON p.amprocfamily = c.opcfamily
-        UNION
-        SELECT 'index', k.conrelid, 'exclusion constraint ' || k.conname, o.oprcode
-        FROM target t JOIN pg_catalog.pg_constraint k ON k.conrelid = t.oid AND k.contype = 'x',
-             pg_catalog.unnest(k.conexclop) AS u (operator) JOIN pg_catalog.pg_operator o ON o.oid = u.operator
-        UNION
-        SELECT 'domain', a.attrelid, 'domain of column ' || a.attname, c.function
+        SELECT 'domain', a.attrelid, 'domain of column ' || a.attname, c.function, true
         FROM updated u JOIN pg_catalog.pg_attribute a ON a.attrelid = u.target AND a.attnum = u.attnum
         JOIN domain_call c ON c.domain = a.atttypid
         UNION
-        SELECT 'foreign key', t.oid, 'foreign key ' || k.conname, o.oprcode
+        SELECT 'foreign key', t.oid, 'foreign key ' || k.conname, o.oprcode, true
         FROM target t JOIN pg_catalog.pg_constraint k ON k.contype = 'f' AND t.oid IN (k.conrelid, k.confrelid),
              pg_catalog.unnest(k.conpfeqop || k.conppeqop || k.conffeqop) AS u (operator)
         JOIN pg_catalog.pg_operator o ON o.oid = u.operator
+        UNION
+        SELECT 'range type', t.oid, 'range type of column ' || a.attname, r.rngsubdiff, false
+        FROM target t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+        LEFT JOIN domain d ON d.oid = a.atttypid
+        JOIN pg_catalog.pg_range r ON coalesce(d.base, a.atttypid) IN (r.rngtypid, r.rngmultitypid)
+        UNION
+        SELECT kind, target, 'trigger ' || tgname, tgfoid, false FROM fired
     ), function AS (
         SELECT p.oid, p.prosecdef, n.nspname IN ('pg_catalog', 'information_schema') AS of_system, n.nspname,
                n.oid IN (SELECT relnamespace FROM target)
@@ -156,22 +155,18 @@ _CODE = sql.SQL("""
                pg_catalog.format('%%I.%%I(%%s)', n.nspname, p.proname,
                                  pg_catalog.pg_get_function_identity_arguments(p.oid)) AS signature
         FROM who, pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-        WHERE p.oid IN (SELECT function FROM code UNION SELECT tgfoid FROM fired)
+        WHERE p.oid IN (SELECT function FROM code)
     ), reliance AS (
         SELECT c.kind, c.target, c.label, f.signature,
-               CASE WHEN NOT (f.of_system OR f.of_extension OR f.prosecdef)
+               CASE WHEN NOT (f.of_system OR f.prosecdef OR f.of_extension AND (c.checked OR c.kind = 'range type'))
                     THEN pg_catalog.format('ALTER FUNCTION %%s SECURITY DEFINER; ', f.signature) ELSE '' END
-               || CASE WHEN NOT f.may_execute
+               || CASE WHEN c.checked AND NOT f.may_execute
                        THEN pg_catalog.format('GRANT EXECUTE ON FUNCTION %%s TO %%I; ', f.signature, %(role)s::text)
                        ELSE '' END
-               || CASE WHEN f.of_extension AND NOT f.of_system AND NOT f.may_use
+               || CASE WHEN c.checked AND f.of_extension AND NOT f.of_system AND NOT f.may_use
                        THEN pg_catalog.format('GRANT USAGE ON SCHEMA %%I TO %%I; ', f.nspname, %(role)s::text)
                        ELSE '' END AS statement
         FROM code c JOIN function f ON f.oid = c.function
-        UNION
-        SELECT g.kind, g.target, 'trigger ' || g.tgname, f.signature,
-               pg_catalog.format('ALTER FUNCTION %%s SECURITY DEFINER; ', f.signature)
-        FROM fired g JOIN function f ON f.oid = g.tgfoid WHERE NOT (f.of_system OR f.prosecdef)
     )
     SELECT r.kind, t.schema, t.name, t.owner, r.label || ' of ' || t.label AS object, r.signature AS subject,
            pg_catalog.rtrim(r.statement) AS statement
