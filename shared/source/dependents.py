@@ -60,6 +60,7 @@ _TARGETS = sql.SQL("""
 """)
 
 # An UPDATE by a referential action evaluates checks, generated columns and domains; a DELETE evaluates none of them.
+# PostgreSQL 14 notes what a generated column uses as a dependency of the column, later versions of its expression.
 # A trigger with ENABLE REPLICA never fires in a referential action, since that is itself the work of a plain trigger.
 # `checked`: PostgreSQL asks for EXECUTE where an expression calls a function, but not where a trigger or a type does. A
 # function of an extension may look up names in its own schema, and so do the checks of foreign keys. Functions of
@@ -82,33 +83,36 @@ _CODE = sql.SQL("""
           AND (a.deletes AND g.tgtype & 8 <> 0
                OR a.updates AND g.tgtype & 16 <> 0
                   AND (pg_catalog.cardinality(g.tgattr::int2[]) = 0 OR g.tgattr::int2[] && a.conkey))
-    ), object (kind, target, label, class, oid) AS (
-        SELECT kind, target, 'trigger ' || tgname, 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid FROM fired
+    ), object (kind, target, label, class, oid, part) AS (
+        SELECT kind, target, 'trigger ' || tgname, 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid, 0 FROM fired
         UNION ALL
-        SELECT 'index', i.indrelid, 'index ' || x.relname, 'pg_catalog.pg_class'::pg_catalog.regclass, x.oid
+        SELECT 'index', i.indrelid, 'index ' || x.relname, 'pg_catalog.pg_class'::pg_catalog.regclass, x.oid, 0
         FROM target t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
         JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
         UNION ALL
         SELECT 'statistics', s.stxrelid, 'statistics ' || s.stxname,
-               'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid
+               'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 0
         FROM target t JOIN pg_catalog.pg_statistic_ext s ON s.stxrelid = t.oid
         UNION ALL
         SELECT 'check constraint', k.conrelid, 'check constraint ' || k.conname,
-               'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid
+               'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid, 0
         FROM pg_catalog.pg_constraint k WHERE k.contype = 'c' AND k.conrelid IN (SELECT target FROM updated)
         UNION ALL
         SELECT CASE a.attgenerated WHEN '' THEN 'default' ELSE 'generated column' END, a.attrelid,
                CASE a.attgenerated WHEN '' THEN 'default of column ' ELSE 'generated column ' END || a.attname,
-               'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid
+               u.class, CASE u.class WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN a.attrelid ELSE d.oid END,
+               CASE u.class WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN a.attnum ELSE 0 END
         FROM pg_catalog.pg_attribute a
         JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        JOIN (VALUES ('pg_catalog.pg_attrdef'::pg_catalog.regclass), ('pg_catalog.pg_class')) AS u (class)
+          ON u.class = 'pg_catalog.pg_attrdef'::pg_catalog.regclass OR a.attgenerated = 's'
         WHERE a.attgenerated = 's' AND a.attrelid IN (SELECT target FROM updated)
            OR a.attgenerated = '' AND (a.attrelid, a.attnum) IN (SELECT target, attnum FROM updated WHERE sets_default)
-    ), calls (class, oid, function) AS (
-        SELECT classid, objid, refobjid FROM pg_catalog.pg_depend
+    ), calls (class, oid, part, function) AS (
+        SELECT classid, objid, objsubid, refobjid FROM pg_catalog.pg_depend
         WHERE refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
         UNION ALL
-        SELECT d.classid, d.objid, o.oprcode
+        SELECT d.classid, d.objid, d.objsubid, o.oprcode
         FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_operator o ON o.oid = d.refobjid
         WHERE d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass
     ), domain (oid, base) AS (
@@ -120,12 +124,12 @@ _CODE = sql.SQL("""
         JOIN calls c ON c.class = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND c.oid = k.oid
     ), code (kind, target, label, function, checked) AS (
         SELECT o.kind, o.target, o.label, c.function, true
-        FROM object o JOIN calls c ON c.class = o.class AND c.oid = o.oid
+        FROM object o JOIN calls c ON c.class = o.class AND c.oid = o.oid AND c.part = o.part
         WHERE o.class <> 'pg_catalog.pg_trigger'::pg_catalog.regclass
            OR NOT EXISTS (SELECT FROM fired f WHERE f.oid = o.oid AND f.tgfoid = c.function)
         UNION
         SELECT o.kind, o.target, o.label, c.function, true
-        FROM object o JOIN pg_catalog.pg_depend d ON d.classid = o.class AND d.objid = o.oid
+        FROM object o JOIN pg_catalog.pg_depend d ON d.classid = o.class AND d.objid = o.oid AND d.objsubid = o.part
                                                  AND d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass
         JOIN domain_call c ON c.domain = d.refobjid
         UNION
