@@ -279,7 +279,7 @@ _OWNERS = sql.SQL("""
     ), default_statement AS (
         SELECT owner, pg_catalog.string_agg(
             pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %%I ', %(role)s::text)
-            || coalesce(pg_catalog.format('IN SCHEMA %%I ', nspname), '')
+            || coalesce('IN SCHEMA ' || pg_catalog.quote_ident(nspname) || ' ', '')
             || pg_catalog.format('GRANT %%s ON SEQUENCES TO ', privileges)
             || CASE grantee WHEN 0 THEN 'PUBLIC'
                             ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END

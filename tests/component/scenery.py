@@ -112,14 +112,6 @@ def scenery(postgres: Postgres, owner_options: LiteralString = "") -> Scenery:
     made.control_plane(
         sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(*map(sql.Identifier, (made.database, made.owner)))
     )
-    made.control_plane("CREATE SCHEMA ext")
-    made.control_plane("GRANT USAGE ON SCHEMA ext TO PUBLIC")
-    made.control_plane("CREATE SCHEMA hidden")
-    made.control_plane(sql.SQL("GRANT USAGE ON SCHEMA hidden TO {}").format(sql.Identifier(made.owner)))
-    for extension, schema in (("citext", "ext"), ("pg_trgm", "ext"), ("btree_gist", "ext"), ("ltree", "hidden")):
-        made.control_plane(
-            sql.SQL("CREATE EXTENSION {} SCHEMA {}").format(sql.Identifier(extension), sql.Identifier(schema))
-        )
     return made
 
 
@@ -130,6 +122,14 @@ def create_role(made: Scenery, name: str, options: LiteralString = "") -> None:
 
 
 def plant(made: Scenery, scenes: Mapping[str, Scene]) -> None:
+    made.control_plane("CREATE SCHEMA ext")
+    made.control_plane("GRANT USAGE ON SCHEMA ext TO PUBLIC")
+    made.control_plane("CREATE SCHEMA hidden")
+    made.control_plane(sql.SQL("GRANT USAGE ON SCHEMA hidden TO {}").format(sql.Identifier(made.owner)))
+    for extension, schema in (("citext", "ext"), ("pg_trgm", "ext"), ("btree_gist", "ext"), ("ltree", "hidden")):
+        made.control_plane(
+            sql.SQL("CREATE EXTENSION {} SCHEMA {}").format(sql.Identifier(extension), sql.Identifier(schema))
+        )
     with made.application() as run:
         for name, scene in scenes.items():
             run(name, "CREATE SCHEMA {schema}; GRANT USAGE ON SCHEMA {schema} TO {reader}")
