@@ -83,25 +83,26 @@ _CODE = sql.SQL("""
           AND (a.deletes AND g.tgtype & 8 <> 0
                OR a.updates AND g.tgtype & 16 <> 0
                   AND (pg_catalog.cardinality(g.tgattr::int2[]) = 0 OR g.tgattr::int2[] && a.conkey))
-    ), object (kind, target, label, class, oid, part) AS (
-        SELECT kind, target, 'trigger ' || tgname, 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid, 0 FROM fired
+    ), object (kind, target, label, class, oid, part, skipped) AS (
+        SELECT kind, target, 'trigger ' || tgname, 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid, 0, tgfoid
+        FROM fired
         UNION ALL
-        SELECT 'index', i.indrelid, 'index ' || x.relname, 'pg_catalog.pg_class'::pg_catalog.regclass, x.oid, 0
+        SELECT 'index', i.indrelid, 'index ' || x.relname, 'pg_catalog.pg_class'::pg_catalog.regclass, x.oid, 0, 0
         FROM target t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
         JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
         UNION ALL
         SELECT 'statistics', s.stxrelid, 'statistics ' || s.stxname,
-               'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 0
+               'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 0, 0
         FROM target t JOIN pg_catalog.pg_statistic_ext s ON s.stxrelid = t.oid
         UNION ALL
         SELECT 'check constraint', k.conrelid, 'check constraint ' || k.conname,
-               'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid, 0
+               'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid, 0, 0
         FROM pg_catalog.pg_constraint k WHERE k.contype = 'c' AND k.conrelid IN (SELECT target FROM updated)
         UNION ALL
         SELECT CASE a.attgenerated WHEN '' THEN 'default' ELSE 'generated column' END, a.attrelid,
                CASE a.attgenerated WHEN '' THEN 'default of column ' ELSE 'generated column ' END || a.attname,
                u.class, CASE u.class WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN a.attrelid ELSE d.oid END,
-               CASE u.class WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN a.attnum ELSE 0 END
+               CASE u.class WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN a.attnum ELSE 0 END, 0
         FROM pg_catalog.pg_attribute a
         JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         JOIN (VALUES ('pg_catalog.pg_attrdef'::pg_catalog.regclass), ('pg_catalog.pg_class')) AS u (class)
@@ -125,8 +126,7 @@ _CODE = sql.SQL("""
     ), code (kind, target, label, function, checked) AS (
         SELECT o.kind, o.target, o.label, c.function, true
         FROM object o JOIN calls c ON c.class = o.class AND c.oid = o.oid AND c.part = o.part
-        WHERE o.class <> 'pg_catalog.pg_trigger'::pg_catalog.regclass
-           OR NOT EXISTS (SELECT FROM fired f WHERE f.oid = o.oid AND f.tgfoid = c.function)
+                                   AND c.function <> o.skipped
         UNION
         SELECT o.kind, o.target, o.label, c.function, true
         FROM object o JOIN pg_catalog.pg_depend d ON d.classid = o.class AND d.objid = o.oid AND d.objsubid = o.part
@@ -138,9 +138,11 @@ _CODE = sql.SQL("""
         JOIN domain_call c ON c.domain = a.atttypid
         UNION
         SELECT 'foreign key', t.oid, 'foreign key ' || k.conname, o.oprcode, true
-        FROM target t JOIN pg_catalog.pg_constraint k ON k.contype = 'f' AND t.oid IN (k.conrelid, k.confrelid),
+        FROM pg_catalog.pg_constraint k, pg_catalog.unnest(ARRAY[k.conrelid, k.confrelid]) AS side (oid)
+        JOIN target t ON t.oid = side.oid,
              pg_catalog.unnest(k.conpfeqop || k.conppeqop || k.conffeqop) AS u (operator)
         JOIN pg_catalog.pg_operator o ON o.oid = u.operator
+        WHERE k.contype = 'f'
         UNION
         SELECT 'range type', t.oid, 'range type of column ' || a.attname, r.rngsubdiff, false
         FROM target t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -179,8 +181,8 @@ _CODE = sql.SQL("""
 """)
 
 # A rule asks for rights on relations alone: its functions run with the rights of whoever fires it. A relation that
-# comes along to the fabric role, or on which that role has every right, is no obstacle; under row-level security rights
-# are not enough.
+# comes along to the fabric role, or on which that role has every right, is no obstacle; but under row-level security
+# rights are not enough, and being the owner is not where it is forced.
 _RELATIONS = sql.SQL("""
     rule AS (
         SELECT DISTINCT w.rulename, t.oid AS target, r.oid AS relation, r.relrowsecurity,
@@ -188,14 +190,14 @@ _RELATIONS = sql.SQL("""
         FROM who CROSS JOIN target t JOIN pg_catalog.pg_rewrite w ON w.ev_class = t.oid AND w.ev_enabled <> 'D'
         JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
                                    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-        JOIN pg_catalog.pg_class r ON r.oid = d.refobjid AND r.relkind <> 'S' AND r.relowner IS DISTINCT FROM who.oid
-                                  AND r.oid NOT IN (SELECT oid FROM target)
+        JOIN pg_catalog.pg_class r ON r.oid = d.refobjid AND r.oid <> t.oid AND r.relkind <> 'S'
         JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-        WHERE r.relrowsecurity OR NOT (
-            pg_catalog.has_table_privilege(who.rights, r.oid, 'SELECT')
-            AND pg_catalog.has_table_privilege(who.rights, r.oid, 'INSERT')
-            AND pg_catalog.has_table_privilege(who.rights, r.oid, 'UPDATE')
-            AND pg_catalog.has_table_privilege(who.rights, r.oid, 'DELETE'))
+        WHERE CASE WHEN r.relowner = who.oid OR r.oid IN (SELECT oid FROM target) THEN r.relforcerowsecurity
+                   ELSE r.relrowsecurity
+                        OR NOT (pg_catalog.has_table_privilege(who.rights, r.oid, 'SELECT')
+                                AND pg_catalog.has_table_privilege(who.rights, r.oid, 'INSERT')
+                                AND pg_catalog.has_table_privilege(who.rights, r.oid, 'UPDATE')
+                                AND pg_catalog.has_table_privilege(who.rights, r.oid, 'DELETE')) END
     ), linkable AS (
         SELECT t.oid AS target, s.relname, a.attname, pg_catalog.format('%%I.%%I', t.schema, s.relname) AS sequence,
                pg_catalog.format('%%I.%%I.%%I', t.schema, t.name, a.attname) AS owned_by
@@ -317,8 +319,9 @@ _OWNERS = sql.SQL("""
                 AND n.oid NOT IN (SELECT relnamespace FROM target)
         WHERE NOT pg_catalog.has_schema_privilege(who.rights, n.oid, 'USAGE')
           AND pg_catalog.has_schema_privilege(o.oid, n.oid, 'CREATE')
-          AND EXISTS (SELECT FROM target t JOIN pg_catalog.pg_constraint k
-                      ON k.contype = 'f' AND t.oid IN (k.conrelid, k.confrelid) WHERE t.relowner = o.oid)
+          AND o.oid IN (SELECT t.relowner
+                        FROM pg_catalog.pg_constraint k, pg_catalog.unnest(ARRAY[k.conrelid, k.confrelid]) AS side (oid)
+                        JOIN target t ON t.oid = side.oid WHERE k.contype = 'f')
         UNION ALL
         SELECT 'event trigger', (SELECT target FROM owner ORDER BY label LIMIT 1), 'event trigger ' || e.evtname,
                pg_catalog.format('%%I.%%I()', n.nspname, p.proname),

@@ -67,6 +67,15 @@ BROKEN: dict[str, Scene] = {
         ("after trigger",),
         since=18,
     ),
+    "deferred_trigger": Scene(
+        SECRET
+        + DELETED
+        + """CREATE CONSTRAINT TRIGGER keep AFTER DELETE ON c DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION keep()""",
+        "DELETE FROM p WHERE id = 1; SET CONSTRAINTS ALL IMMEDIATE",
+        ("after trigger",),
+        since=18,
+    ),
     "trigger_of_a_column": Scene(
         SECRET + UPDATED + "CREATE TRIGGER keep BEFORE UPDATE OF p ON c FOR EACH ROW EXECUTE FUNCTION keep()",
         "UPDATE p SET id = 'x' WHERE id = 'a'",
@@ -139,6 +148,14 @@ BROKEN: dict[str, Scene] = {
         SECRET
         + """CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE settings ENABLE ROW LEVEL SECURITY;
              CREATE RULE also AS ON INSERT TO t DO ALSO INSERT INTO settings (v) VALUES ('x')""",
+        "INSERT INTO t VALUES (1)",
+        ("rule",),
+        curable=False,
+    ),
+    "rule_under_forced_row_level_security": Scene(
+        """CREATE TABLE log (v text); CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE log ENABLE ROW LEVEL SECURITY;
+           ALTER TABLE log FORCE ROW LEVEL SECURITY; CREATE POLICY p ON log TO {owner} USING (true);
+           CREATE RULE also AS ON INSERT TO t DO ALSO INSERT INTO log VALUES ('x')""",
         "INSERT INTO t VALUES (1)",
         ("rule",),
         curable=False,

@@ -21,12 +21,9 @@ from local.application import SCHEMA_SQL
 from shared.decisions import harm
 from shared.source.facts import Dependent, DependentKind
 from tests.component.application import PASSWORD
-from tests.component.conftest import Postgres
+from tests.component.conftest import VERSIONS, Postgres
 from tests.component.scenery import Scenery, outcomes, plant, scenery
 from tests.component.scenes import BROKEN, HARMLESS, Scene
-
-VERSIONS = [16, *(pytest.param(version, marks=pytest.mark.exhaustive) for version in (14, 15, 17, 18))]
-
 
 OF_OWNERS = {"set role", "schema"}
 """Kinds of what is true of the owner of all scenes."""

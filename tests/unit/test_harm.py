@@ -87,12 +87,11 @@ def test_many_tables_with_the_same_finding_are_one_harm() -> None:
     assert found.object == "thing of s.t0000, thing of s.t0001, thing of s.t0002 and 4,997 more"
 
 
-def test_sequences_of_many_tables_are_one_harm_with_a_statement_each() -> None:
+def test_a_sequence_of_many_tables_is_one_harm() -> None:
+    """It can be linked to one of them only."""
     links = [f"ALTER SEQUENCE s.q OWNED BY s.t{number}.id;" for number in range(5)]
-    found = only(
-        *(fact("sequence", f"s.t{number}", subject="s.q", statement=link) for number, link in enumerate(links))
-    )
-    assert found.cure == links[0]
+    facts = [fact("sequence", f"s.t{number}", subject="s.q", statement=link) for number, link in enumerate(links)]
+    assert only(*facts).cure == links[0]
 
 
 def test_one_object_that_is_found_twice_is_named_once() -> None:
