@@ -35,12 +35,19 @@ async def dependents(connection: Connection, role: str, tables: Sequence[TableNa
         "become": "SET" if new else "MEMBER",
     }
     facts: list[Dependent] = []
-    for query in (_CODE, _RELATIONS, _SUBSCRIPTIONS_16 if new else _SUBSCRIPTIONS_14, _OWNERS):
-        for row in await (await connection.execute(_TARGETS + query, parameters)).fetchall():
-            name = TableName(row.pop("schema"), row.pop("name"))
-            facts.append(Dependent(table=name, **row))
+    async with connection.transaction():
+        await connection.execute(_PLAN)
+        for query in (_CODE, _RELATIONS, _SUBSCRIPTIONS_16 if new else _SUBSCRIPTIONS_14, _OWNERS):
+            for row in await (await connection.execute(_TARGETS + query, parameters)).fetchall():
+                name = TableName(row.pop("schema"), row.pop("name"))
+                facts.append(Dependent(table=name, **row))
     return tuple(facts)
 
+
+# The planner takes the parts of these queries for small. With many tables nested loops over them take minutes.
+_PLAN = sql.SQL("""
+    SELECT pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('jit', 'off', true)
+""")
 
 # `rights` is the role, or PUBLIC while there is no such role: has_…_privilege knows both.
 _TARGETS = sql.SQL("""
