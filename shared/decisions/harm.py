@@ -28,7 +28,7 @@ class Harm(msgspec.Struct, frozen=True):
     """What is concerned, in words: `trigger keep of s.c and 12 more`."""
     consequence: str
     cure: str
-    """What prevents it: a statement, where one exists."""
+    """What prevents it: SQL that works as it stands, where there is any; otherwise a sentence."""
 
 
 class _Rule(msgspec.Struct, frozen=True):
@@ -62,24 +62,24 @@ def _shared(dependent: Dependent) -> str:
 def _harm(group: Sequence[Dependent]) -> Harm:
     first, rule = group[0], _RULES[group[0].kind]
     cure = rule.cure if first.statement else rule.without
+    note = _DEFINER if "SECURITY DEFINER;" in first.statement else ""
     objects = list(dict.fromkeys(dependent.object for dependent in group))
     more = f" and {len(objects) - NAMED:,} more" if len(objects) > NAMED else ""
     return Harm(
         first.table,
         ", ".join(objects[:NAMED]) + more,
         rule.consequence.format(subject=first.subject),
-        cure.format(subject=first.subject, statement=first.statement),
+        cure.format(subject=first.subject, statement=first.statement) + note,
     )
 
 
 _ACTION = "ON DELETE and ON UPDATE actions of foreign keys, which run as the table's owner"
-_DEFINER = "{statement} A SECURITY DEFINER function runs as its own owner for everybody."
+_DEFINER = " -- a SECURITY DEFINER function runs as its owner, whoever calls it: see that it sets its search_path"
 
 _RULES: dict[DependentKind, _Rule] = {
-    "trigger": _Rule(f"It fires in {_ACTION}: {{subject}} would run as the fabric role there.", _DEFINER),
+    "trigger": _Rule(f"It fires in {_ACTION}: {{subject}} would run as the fabric role there."),
     "after trigger": _Rule(
         f"It fires in {_ACTION}: from PostgreSQL 18 on, {{subject}} would run as the fabric role there.",
-        _DEFINER,
         since=18,
     ),
     "rule": _Rule(
@@ -88,24 +88,24 @@ _RULES: dict[DependentKind, _Rule] = {
         without="Replace the rule by a trigger, since {subject} has row-level security. " + OTHERWISE,
     ),
     "foreign key": _Rule(
-        "The check of a foreign key runs as a table's owner: the fabric role would call {subject} there.", _DEFINER
+        "The check of a foreign key runs as a table's owner: the fabric role would call {subject} there."
     ),
     "index": _Rule(
         "ANALYZE, autovacuum, REINDEX, CLUSTER and CREATE INDEX call the functions of an index as the table's owner: "
         "{subject} would run as the fabric role.",
-        _DEFINER,
     ),
     "statistics": _Rule(
         "ANALYZE and autovacuum call the functions of extended statistics as the table's owner: {subject} would run as "
         "the fabric role.",
-        _DEFINER,
     ),
-    "check constraint": _Rule(f"It is checked in {_ACTION}: {{subject}} would run as the fabric role there.", _DEFINER),
-    "generated column": _Rule(
-        f"It is computed in {_ACTION}: {{subject}} would run as the fabric role there.", _DEFINER
+    "range type": _Rule(
+        "ANALYZE and autovacuum call the subtype_diff function of a range type as the table's owner: {subject} would "
+        "run as the fabric role."
     ),
-    "default": _Rule(f"It is computed in {_ACTION}: {{subject}} would run as the fabric role there.", _DEFINER),
-    "domain": _Rule(f"It is checked in {_ACTION}: {{subject}} would run as the fabric role there.", _DEFINER),
+    "check constraint": _Rule(f"It is checked in {_ACTION}: {{subject}} would run as the fabric role there."),
+    "generated column": _Rule(f"It is computed in {_ACTION}: {{subject}} would run as the fabric role there."),
+    "default": _Rule(f"It is computed in {_ACTION}: {{subject}} would run as the fabric role there."),
+    "domain": _Rule(f"It is checked in {_ACTION}: {{subject}} would run as the fabric role there."),
     "sequence": _Rule(
         "PostgreSQL links a sequence only to a table of the same owner. So ALTER SEQUENCE … OWNED BY would fail for "
         "{subject}."
@@ -121,12 +121,12 @@ _RULES: dict[DependentKind, _Rule] = {
     "subscription": _Rule(
         "Its apply worker has to SET ROLE to the table's owner, which {subject} may not for the fabric role. So the "
         "worker would stop, and the publisher would retain WAL.",
-        "{statement} The worker then runs as {subject}, who needs the rights on the table.",
+        "{statement} -- the worker then runs as {subject}, who needs the rights on the table",
         since=16,
     ),
     "event trigger": _Rule(
         "It runs {subject} for the ALTER TABLE, GRANT and REVOKE of a change of owner, and may refuse them.",
-        "{statement} Enable it again after the change: the same holds for the release.",
+        "{statement} -- until the tables are taken, and again for the release",
     ),
     "row-level security": _Rule(
         "Members of a table's owner are exempt from its policies. As members of the fabric role {subject} would see "

@@ -35,12 +35,19 @@ async def dependents(connection: Connection, role: str, tables: Sequence[TableNa
         "become": "SET" if new else "MEMBER",
     }
     facts: list[Dependent] = []
-    for query in (_CODE, _RELATIONS, _SUBSCRIPTIONS_16 if new else _SUBSCRIPTIONS_14, _OWNERS):
-        for row in await (await connection.execute(_TARGETS + query, parameters)).fetchall():
-            name = TableName(row.pop("schema"), row.pop("name"))
-            facts.append(Dependent(table=name, **row))
+    async with connection.transaction():
+        await connection.execute(_PLAN)
+        for query in (_CODE, _RELATIONS, _SUBSCRIPTIONS_16 if new else _SUBSCRIPTIONS_14, _OWNERS):
+            for row in await (await connection.execute(_TARGETS + query, parameters)).fetchall():
+                name = TableName(row.pop("schema"), row.pop("name"))
+                facts.append(Dependent(table=name, **row))
     return tuple(facts)
 
+
+# The planner takes the parts of these queries for small. With many tables nested loops over them take minutes.
+_PLAN = sql.SQL("""
+    SELECT pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('jit', 'off', true)
+""")
 
 # `rights` is the role, or PUBLIC while there is no such role: has_…_privilege knows both.
 _TARGETS = sql.SQL("""
@@ -60,8 +67,11 @@ _TARGETS = sql.SQL("""
 """)
 
 # An UPDATE by a referential action evaluates checks, generated columns and domains; a DELETE evaluates none of them.
+# PostgreSQL 14 notes what a generated column uses as a dependency of the column, later versions of its expression.
 # A trigger with ENABLE REPLICA never fires in a referential action, since that is itself the work of a plain trigger.
-# PostgreSQL asks for EXECUTE where an expression calls a function, but not where a trigger or an operator class does.
+# `checked`: PostgreSQL asks for EXECUTE where an expression calls a function, but not where a trigger or a type does. A
+# function of an extension may look up names in its own schema, and so do the checks of foreign keys. Functions of
+# extensions are written for everybody, but those for triggers may write to tables, or note who is at work.
 _CODE = sql.SQL("""
     action AS (
         SELECT t.oid AS target, k.conkey, k.confdeltype = 'c' AS deletes,
@@ -80,33 +90,37 @@ _CODE = sql.SQL("""
           AND (a.deletes AND g.tgtype & 8 <> 0
                OR a.updates AND g.tgtype & 16 <> 0
                   AND (pg_catalog.cardinality(g.tgattr::int2[]) = 0 OR g.tgattr::int2[] && a.conkey))
-    ), object (kind, target, label, class, oid) AS (
-        SELECT kind, target, 'trigger ' || tgname, 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid FROM fired
+    ), object (kind, target, label, class, oid, part, skipped) AS (
+        SELECT kind, target, 'trigger ' || tgname, 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid, 0, tgfoid
+        FROM fired
         UNION ALL
-        SELECT 'index', i.indrelid, 'index ' || x.relname, 'pg_catalog.pg_class'::pg_catalog.regclass, x.oid
+        SELECT 'index', i.indrelid, 'index ' || x.relname, 'pg_catalog.pg_class'::pg_catalog.regclass, x.oid, 0, 0
         FROM target t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
         JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
         UNION ALL
         SELECT 'statistics', s.stxrelid, 'statistics ' || s.stxname,
-               'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid
+               'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 0, 0
         FROM target t JOIN pg_catalog.pg_statistic_ext s ON s.stxrelid = t.oid
         UNION ALL
         SELECT 'check constraint', k.conrelid, 'check constraint ' || k.conname,
-               'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid
+               'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid, 0, 0
         FROM pg_catalog.pg_constraint k WHERE k.contype = 'c' AND k.conrelid IN (SELECT target FROM updated)
         UNION ALL
         SELECT CASE a.attgenerated WHEN '' THEN 'default' ELSE 'generated column' END, a.attrelid,
                CASE a.attgenerated WHEN '' THEN 'default of column ' ELSE 'generated column ' END || a.attname,
-               'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid
+               u.class, CASE u.class WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN a.attrelid ELSE d.oid END,
+               CASE u.class WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN a.attnum ELSE 0 END, 0
         FROM pg_catalog.pg_attribute a
         JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        JOIN (VALUES ('pg_catalog.pg_attrdef'::pg_catalog.regclass), ('pg_catalog.pg_class')) AS u (class)
+          ON u.class = 'pg_catalog.pg_attrdef'::pg_catalog.regclass OR a.attgenerated = 's'
         WHERE a.attgenerated = 's' AND a.attrelid IN (SELECT target FROM updated)
            OR a.attgenerated = '' AND (a.attrelid, a.attnum) IN (SELECT target, attnum FROM updated WHERE sets_default)
-    ), calls (class, oid, function) AS (
-        SELECT classid, objid, refobjid FROM pg_catalog.pg_depend
+    ), calls (class, oid, part, function) AS (
+        SELECT classid, objid, objsubid, refobjid FROM pg_catalog.pg_depend
         WHERE refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
         UNION ALL
-        SELECT d.classid, d.objid, o.oprcode
+        SELECT d.classid, d.objid, d.objsubid, o.oprcode
         FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_operator o ON o.oid = d.refobjid
         WHERE d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass
     ), domain (oid, base) AS (
@@ -116,35 +130,33 @@ _CODE = sql.SQL("""
     ), domain_call (domain, function) AS (
         SELECT d.oid, c.function FROM domain d JOIN pg_catalog.pg_constraint k ON k.contypid = d.base
         JOIN calls c ON c.class = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND c.oid = k.oid
-    ), code (kind, target, label, function) AS (
-        SELECT o.kind, o.target, o.label, c.function
-        FROM object o JOIN calls c ON c.class = o.class AND c.oid = o.oid
-        WHERE o.class <> 'pg_catalog.pg_trigger'::pg_catalog.regclass
-           OR NOT EXISTS (SELECT FROM fired f WHERE f.oid = o.oid AND f.tgfoid = c.function)
+    ), code (kind, target, label, function, checked) AS (
+        SELECT o.kind, o.target, o.label, c.function, true
+        FROM object o JOIN calls c ON c.class = o.class AND c.oid = o.oid AND c.part = o.part
+                                   AND c.function <> o.skipped
         UNION
-        SELECT o.kind, o.target, o.label, c.function
-        FROM object o JOIN pg_catalog.pg_depend d ON d.classid = o.class AND d.objid = o.oid
+        SELECT o.kind, o.target, o.label, c.function, true
+        FROM object o JOIN pg_catalog.pg_depend d ON d.classid = o.class AND d.objid = o.oid AND d.objsubid = o.part
                                                  AND d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass
         JOIN domain_call c ON c.domain = d.refobjid
         UNION
-        SELECT 'index', i.indrelid, 'index ' || x.relname, p.amproc
-        FROM target t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
-        JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid, pg_catalog.unnest(i.indclass::oid[]) AS u (class)
-        JOIN pg_catalog.pg_opclass c ON c.oid = u.class
-        JOIN pg_catalog.pg_amproc p ON p.amprocfamily = c.opcfamily
-        UNION
-        SELECT 'index', k.conrelid, 'exclusion constraint ' || k.conname, o.oprcode
-        FROM target t JOIN pg_catalog.pg_constraint k ON k.conrelid = t.oid AND k.contype = 'x',
-             pg_catalog.unnest(k.conexclop) AS u (operator) JOIN pg_catalog.pg_operator o ON o.oid = u.operator
-        UNION
-        SELECT 'domain', a.attrelid, 'domain of column ' || a.attname, c.function
+        SELECT 'domain', a.attrelid, 'domain of column ' || a.attname, c.function, true
         FROM updated u JOIN pg_catalog.pg_attribute a ON a.attrelid = u.target AND a.attnum = u.attnum
         JOIN domain_call c ON c.domain = a.atttypid
         UNION
-        SELECT 'foreign key', t.oid, 'foreign key ' || k.conname, o.oprcode
-        FROM target t JOIN pg_catalog.pg_constraint k ON k.contype = 'f' AND t.oid IN (k.conrelid, k.confrelid),
+        SELECT 'foreign key', t.oid, 'foreign key ' || k.conname, o.oprcode, true
+        FROM pg_catalog.pg_constraint k, pg_catalog.unnest(ARRAY[k.conrelid, k.confrelid]) AS side (oid)
+        JOIN target t ON t.oid = side.oid,
              pg_catalog.unnest(k.conpfeqop || k.conppeqop || k.conffeqop) AS u (operator)
         JOIN pg_catalog.pg_operator o ON o.oid = u.operator
+        WHERE k.contype = 'f'
+        UNION
+        SELECT 'range type', t.oid, 'range type of column ' || a.attname, r.rngsubdiff, false
+        FROM target t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+        LEFT JOIN domain d ON d.oid = a.atttypid
+        JOIN pg_catalog.pg_range r ON coalesce(d.base, a.atttypid) IN (r.rngtypid, r.rngmultitypid)
+        UNION
+        SELECT kind, target, 'trigger ' || tgname, tgfoid, false FROM fired
     ), function AS (
         SELECT p.oid, p.prosecdef, n.nspname IN ('pg_catalog', 'information_schema') AS of_system, n.nspname,
                n.oid IN (SELECT relnamespace FROM target)
@@ -156,22 +168,18 @@ _CODE = sql.SQL("""
                pg_catalog.format('%%I.%%I(%%s)', n.nspname, p.proname,
                                  pg_catalog.pg_get_function_identity_arguments(p.oid)) AS signature
         FROM who, pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-        WHERE p.oid IN (SELECT function FROM code UNION SELECT tgfoid FROM fired)
+        WHERE p.oid IN (SELECT function FROM code)
     ), reliance AS (
         SELECT c.kind, c.target, c.label, f.signature,
-               CASE WHEN NOT (f.of_system OR f.of_extension OR f.prosecdef)
+               CASE WHEN NOT (f.of_system OR f.prosecdef OR f.of_extension AND (c.checked OR c.kind = 'range type'))
                     THEN pg_catalog.format('ALTER FUNCTION %%s SECURITY DEFINER; ', f.signature) ELSE '' END
-               || CASE WHEN NOT f.may_execute
+               || CASE WHEN c.checked AND NOT f.may_execute
                        THEN pg_catalog.format('GRANT EXECUTE ON FUNCTION %%s TO %%I; ', f.signature, %(role)s::text)
                        ELSE '' END
-               || CASE WHEN f.of_extension AND NOT f.of_system AND NOT f.may_use
+               || CASE WHEN c.checked AND f.of_extension AND NOT f.of_system AND NOT f.may_use
                        THEN pg_catalog.format('GRANT USAGE ON SCHEMA %%I TO %%I; ', f.nspname, %(role)s::text)
                        ELSE '' END AS statement
         FROM code c JOIN function f ON f.oid = c.function
-        UNION
-        SELECT g.kind, g.target, 'trigger ' || g.tgname, f.signature,
-               pg_catalog.format('ALTER FUNCTION %%s SECURITY DEFINER; ', f.signature)
-        FROM fired g JOIN function f ON f.oid = g.tgfoid WHERE NOT (f.of_system OR f.prosecdef)
     )
     SELECT r.kind, t.schema, t.name, t.owner, r.label || ' of ' || t.label AS object, r.signature AS subject,
            pg_catalog.rtrim(r.statement) AS statement
@@ -180,8 +188,8 @@ _CODE = sql.SQL("""
 """)
 
 # A rule asks for rights on relations alone: its functions run with the rights of whoever fires it. A relation that
-# comes along to the fabric role, or on which that role has every right, is no obstacle; under row-level security rights
-# are not enough.
+# comes along to the fabric role, or on which that role has every right, is no obstacle; but under row-level security
+# rights are not enough, and being the owner is not where it is forced.
 _RELATIONS = sql.SQL("""
     rule AS (
         SELECT DISTINCT w.rulename, t.oid AS target, r.oid AS relation, r.relrowsecurity,
@@ -189,14 +197,14 @@ _RELATIONS = sql.SQL("""
         FROM who CROSS JOIN target t JOIN pg_catalog.pg_rewrite w ON w.ev_class = t.oid AND w.ev_enabled <> 'D'
         JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
                                    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-        JOIN pg_catalog.pg_class r ON r.oid = d.refobjid AND r.relkind <> 'S' AND r.relowner IS DISTINCT FROM who.oid
-                                  AND r.oid NOT IN (SELECT oid FROM target)
+        JOIN pg_catalog.pg_class r ON r.oid = d.refobjid AND r.oid <> t.oid AND r.relkind <> 'S'
         JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-        WHERE r.relrowsecurity OR NOT (
-            pg_catalog.has_table_privilege(who.rights, r.oid, 'SELECT')
-            AND pg_catalog.has_table_privilege(who.rights, r.oid, 'INSERT')
-            AND pg_catalog.has_table_privilege(who.rights, r.oid, 'UPDATE')
-            AND pg_catalog.has_table_privilege(who.rights, r.oid, 'DELETE'))
+        WHERE CASE WHEN r.relowner = who.oid OR r.oid IN (SELECT oid FROM target) THEN r.relforcerowsecurity
+                   ELSE r.relrowsecurity
+                        OR NOT (pg_catalog.has_table_privilege(who.rights, r.oid, 'SELECT')
+                                AND pg_catalog.has_table_privilege(who.rights, r.oid, 'INSERT')
+                                AND pg_catalog.has_table_privilege(who.rights, r.oid, 'UPDATE')
+                                AND pg_catalog.has_table_privilege(who.rights, r.oid, 'DELETE')) END
     ), linkable AS (
         SELECT t.oid AS target, s.relname, a.attname, pg_catalog.format('%%I.%%I', t.schema, s.relname) AS sequence,
                pg_catalog.format('%%I.%%I.%%I', t.schema, t.name, a.attname) AS owned_by
@@ -280,7 +288,7 @@ _OWNERS = sql.SQL("""
     ), default_statement AS (
         SELECT owner, pg_catalog.string_agg(
             pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %%I ', %(role)s::text)
-            || coalesce(pg_catalog.format('IN SCHEMA %%I ', nspname), '')
+            || coalesce('IN SCHEMA ' || pg_catalog.quote_ident(nspname) || ' ', '')
             || pg_catalog.format('GRANT %%s ON SEQUENCES TO ', privileges)
             || CASE grantee WHEN 0 THEN 'PUBLIC'
                             ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END
@@ -318,8 +326,9 @@ _OWNERS = sql.SQL("""
                 AND n.oid NOT IN (SELECT relnamespace FROM target)
         WHERE NOT pg_catalog.has_schema_privilege(who.rights, n.oid, 'USAGE')
           AND pg_catalog.has_schema_privilege(o.oid, n.oid, 'CREATE')
-          AND EXISTS (SELECT FROM target t JOIN pg_catalog.pg_constraint k
-                      ON k.contype = 'f' AND t.oid IN (k.conrelid, k.confrelid) WHERE t.relowner = o.oid)
+          AND o.oid IN (SELECT t.relowner
+                        FROM pg_catalog.pg_constraint k, pg_catalog.unnest(ARRAY[k.conrelid, k.confrelid]) AS side (oid)
+                        JOIN target t ON t.oid = side.oid WHERE k.contype = 'f')
         UNION ALL
         SELECT 'event trigger', (SELECT target FROM owner ORDER BY label LIMIT 1), 'event trigger ' || e.evtname,
                pg_catalog.format('%%I.%%I()', n.nspname, p.proname),

@@ -176,7 +176,7 @@ class TrackedPublication(msgspec.Struct, frozen=True, kw_only=True):
 
 type DependentKind = Literal[
     "trigger", "after trigger", "rule", "foreign key", "index", "statistics", "check constraint", "generated column",
-    "default", "domain", "sequence", "schema", "default privileges", "subscription", "event trigger",
+    "default", "domain", "range type", "sequence", "schema", "default privileges", "subscription", "event trigger",
     "row-level security", "other owner", "no inheritance", "set role",
 ]  # fmt: skip
 """What depends on a table's owner: objects of the table first, then those of its owner or of the database."""
