@@ -156,14 +156,14 @@ class Application:
 
     def inabilities(self) -> dict[str, str]:
         """What it can't do any more, and what PostgreSQL said. Each is tried for real and then rolled back."""
-        found: dict[str, str] = {}
+        problems: dict[str, str] = {}
         for ability, statements in ABILITIES.items():
             try:
                 with self.connect() as connection, connection.transaction(force_rollback=True):
                     connection.execute(statements)
             except psycopg.Error as error:
-                found[ability] = str(error).partition("\n")[0]
-        return found
+                problems[ability] = str(error).partition("\n")[0]
+        return problems
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ NEEDED = (
 def find() -> str | None:
     """The path of the Chromium that CHROMIUM names or that is installed; None: there is none."""
     names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    return next((found for found in map(shutil.which, filter(None, names)) if found), None)
+    return next((path for path in map(shutil.which, filter(None, names)) if path), None)
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """PostgreSQL 14 to 18 as the local servers use it: the npm package's binaries with `azure_cdc` added, and a template of
 an empty server with the roles and databases that every flexible server has.
 
-Both are made once for each version and kept beside the packages that they come from, or, where the account that runs
+Both are made once for each version and kept next to the packages that they come from, or, where the account that runs
 PostgreSQL cannot reach these, in a folder of ours in the system's temporary directory.
 """
 

@@ -87,7 +87,7 @@ class Operator:
     def create_server(self, name: str, version: int, *databases: str, **properties: Any) -> Server:
         """A General Purpose server that Azure services may reach. `properties` (as in REST) replace its own."""
         group, password = self.topology.resource_group, secrets.token_urlsafe(24)
-        wanted = {
+        settings = {
             "version": str(version),
             "administratorLogin": ADMINISTRATOR,
             "administratorLoginPassword": password,
@@ -98,7 +98,7 @@ class Operator:
         body = models.Server({
             "location": self.topology.location,
             "sku": {"name": "Standard_D2ds_v5", "tier": "GeneralPurpose"},
-            "properties": wanted,
+            "properties": settings,
         })  # fmt: skip
         made = self.management.servers.begin_create_or_update(group, name, body).result()
         rule = models.FirewallRule({"properties": {"startIpAddress": "0.0.0.0", "endIpAddress": "0.0.0.0"}})
@@ -165,7 +165,7 @@ class Operator:
         return answer.body if answer.status == 200 and answer.body else {"runs": 0, "running": "", "again": False}
 
     def quiet(self, server: Server | str, after: int = -1, seconds: float = 90) -> int:
-        """Wait until every event is delivered and no run is on, and for a later run than number `after`.
+        """Wait until every event is delivered and no run is going on, and for a later run than number `after`.
 
         The number of the last run, which counts them.
         """
@@ -216,7 +216,7 @@ class Operator:
         return self.stack.control(part, "GET", name)
 
     def restarts(self, server: Server) -> int:
-        return next(found["restarts"] for found in self.control("arm", "servers") if found["name"] == server.name)
+        return next(state["restarts"] for state in self.control("arm", "servers") if state["name"] == server.name)
 
     def writes_of_the_app(self) -> list[str]:
         """Every write that the app's identity has asked of ARM and Fabric so far: operation and path, in order."""

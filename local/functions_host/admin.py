@@ -55,11 +55,11 @@ class Admin:
         if "content-type" not in request.headers:
             return web.Response(status=415)
         try:
-            given = json.loads(text).get("input")
+            content = json.loads(text).get("input")
             if function.kind == "timerTrigger":
                 self._start(self.timers[function.name].fire_by_hand())
             elif function.kind == "eventGridTrigger":
-                self._start(self._invoke(function, TypedData(json=json.dumps(json.loads(given)))))
+                self._start(self._invoke(function, TypedData(json=json.dumps(json.loads(content)))))
             else:
                 return web.Response(status=400, text=f"A function with a {function.kind} cannot be fired by hand.")
         except (ValueError, TypeError, AttributeError):

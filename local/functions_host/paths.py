@@ -20,14 +20,14 @@ def normal(raw: str) -> str:
     if "%00" in raw:
         raise PathInvalid(raw)
     plain = re.sub(r"%([0-9A-Fa-f]{2})", _if_reserved, raw)
-    kept: list[str] = []
+    remaining: list[str] = []
     segments = plain.split("/")
     for segment in segments:
         if segment == "..":
-            del kept[max(len(kept) - 1, 1) :]
+            del remaining[max(len(remaining) - 1, 1) :]
         elif segment != ".":
-            kept.append(segment)
-    return quote("/".join(kept), safe=KEPT)
+            remaining.append(segment)
+    return quote("/".join(remaining), safe=KEPT)
 
 
 def decoded(text: str) -> str:

@@ -74,5 +74,5 @@ def _payload(status: dict[str, str] | None, past_due: bool) -> dict[str, Any]:
 
 
 async def _sleep_until(moment: datetime) -> None:
-    while (left := (moment - datetime.now(UTC)).total_seconds()) > 0:
-        await asyncio.sleep(min(left, LONGEST_SLEEP_SECONDS))
+    while (seconds := (moment - datetime.now(UTC)).total_seconds()) > 0:
+        await asyncio.sleep(min(seconds, LONGEST_SLEEP_SECONDS))

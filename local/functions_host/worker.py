@@ -156,12 +156,12 @@ async def index(directory: Path) -> App:
     if started.result.status != PROTOS.StatusResult.Success:
         failure = started.result.exception
         raise IndexingFailed(f"The app in {directory} cannot be indexed: {failure.message}\n\n{failure.stack_trace}")
-    listed = (await runtime.functions_metadata_request(request())).function_metadata_results
-    if not listed:
+    results = (await runtime.functions_metadata_request(request())).function_metadata_results
+    if not results:
         script = os.environ.get("PYTHON_SCRIPT_FILE_NAME", "function_app.py")
         problem = "declares no function" if (directory / script).exists() else "is missing"
         raise IndexingFailed(f"The app in {directory} cannot be indexed: {script} {problem}.")
-    return App([_function(metadata) for metadata in listed])
+    return App([_function(metadata) for metadata in results])
 
 
 def _function(metadata: Message) -> Function:

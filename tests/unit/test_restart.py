@@ -38,7 +38,7 @@ def test_now_is_now() -> None:
 
 def test_auto_restarts_a_young_server_and_asks_about_an_old_one() -> None:
     young = server(created_at=NOW - timedelta(hours=23))
-    old = server(created_at=NOW - timedelta(hours=25))
+    old = server(created_at=NOW - timedelta(hours=24))
     unknown = server(created_at=None)
     assert judge(young, "auto", ("wal_level",), NOW, settings()).wait_until is None
     for asked in (old, unknown):

@@ -197,12 +197,19 @@ def test_a_server_whose_subscription_is_not_allowed_any_more_is_blocked_and_noth
     decision = run.if_not_allowed(FOREIGN, row(phase, rotation=3), SETTINGS)
     assert isinstance(decision, Refuse)
     assert [reason.code for reason in decision.reasons] == ["SubscriptionNotAllowed"]
-    assert decision.asked == run.Asked()
+    asked = decision.asked
+    assert (asked.databases, asked.rotation, asked.rotate, asked.restarts) == ((), 0, False, ())
 
 
 @pytest.mark.parametrize("known", [None, row("New"), row("Released"), row("Deleted")])
 def test_a_foreign_server_on_which_nothing_is_left_needs_nothing(known: ServerRow | None) -> None:
     assert isinstance(run.if_not_allowed(FOREIGN, known, SETTINGS), Nothing)
+
+
+def test_of_what_nobody_asked_for_nothing_is_done() -> None:
+    assert after(report(), mirror()).asked == run.Asked(
+        host=server().host, databases=("crm", "shop"), rotation=0, rotate=False, restarts=()
+    )
 
 
 def test_a_server_of_an_allowed_subscription_may_be_touched() -> None:

@@ -229,11 +229,11 @@ class Mirror:
                     await self._copy(sql, table)
         await publication.snapshot_done(sql)
 
-    def _choose(self, found: list[SourceTable]) -> list[SourceTable]:
+    def _choose(self, tables: list[SourceTable]) -> list[SourceTable]:
         """The tables to mirror, in the service's order, those that were chosen and do not exist included."""
         if self.chosen is None:
-            return found[:MAX_TABLES]
-        by_key = {table.key: table for table in found}
+            return tables[:MAX_TABLES]
+        by_key = {table.key: table for table in tables}
         return [by_key.get(key) or SourceTable.missing(*key) for key in sorted(self.chosen)][:MAX_TABLES]
 
     async def _copy(self, sql: psycopg.AsyncConnection[Any], source: SourceTable) -> None:
