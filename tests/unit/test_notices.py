@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from shared.platform.reasons import Reason
-from shared.records import notices
+from shared.records import notices, topic
 from shared.records.notices import HealthChanged, Notice
 from tests.source import ROOT
 
@@ -67,3 +67,18 @@ def changed(**changes: Any) -> Notice:
 )
 def test_the_id_is_that_of_what_is_told(changes: dict[str, Any], same: bool) -> None:
     assert (changed(**changes).id == changed().id) is same
+
+
+def test_an_event_has_the_attributes_of_the_example_and_the_data_as_json() -> None:
+    notice = changed(at=datetime(2026, 3, 1, tzinfo=UTC))
+    event = topic.event_of(notice)
+    assert (event.source, event.type) == (EXAMPLE["source"], EXAMPLE["type"])
+    assert (event.subject, event.id, event.time) == (notice.subject, notice.id, notice.at)
+    assert event.datacontenttype == EXAMPLE.get("datacontenttype", "application/json")
+    assert event.data == json.loads(msgspec.json.encode(notice.data))
+    assert set(event.data) == set(EXAMPLE["data"])
+
+
+def test_an_id_is_the_same_in_every_version_of_the_app() -> None:
+    """Receivers know by it what they have had: a notice that is sent again after an upgrade is no other one."""
+    assert changed().id == "9090b01a-2706-55be-a670-dea8e27d9861"

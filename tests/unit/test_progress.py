@@ -87,6 +87,11 @@ def test_a_run_that_reached_its_goal_has_all_of_its_steps_behind_it() -> None:
     assert ended.message == "Every database is mirrored."
 
 
+def test_a_release_ends_at_a_hundred_too() -> None:
+    ended = progress.ended(progress.releasing(2, 2, ""), Outcome("Released"))
+    assert (ended.phase, ended.steps_done, ended.steps_total, ended.percent) == ("Released", 3, 3, 100)
+
+
 def test_a_run_that_did_not_stands_where_it_ended() -> None:
     last = progress.at_server("restart", ("crm", "shop"), "Restarting the server")
     ended = progress.ended(last, Outcome("Blocked", (Reason("RestartRefused", "Nobody wants it."),)))
