@@ -206,7 +206,7 @@ def _tenant(rest: Rest, name: str) -> Iterator[Finding]:
         for titles in TENANT_SETTINGS:
             why = f"Only a Fabric administrator can read it ({_said(error)})."
             yield Finding(
-                "unknown", f"Tenant setting: {titles[0]}", why, "Ask one whether it is on for the app's identity."
+                "unknown", f"Tenant setting: {titles[0]}", why, "Ask one whether it is enabled for the app's identity."
             )
         return
     for titles in TENANT_SETTINGS:
@@ -215,7 +215,7 @@ def _tenant(rest: Rest, name: str) -> Iterator[Finding]:
             remedy = f"A Fabric administrator: Admin portal, Tenant settings, Developer settings; on for {name}."
             yield Finding("missing", subject, f"But {wrong}.", remedy)
         elif limited := groups(settings, titles):
-            why = f"It is on for {', '.join(limited)}; {name} has to be in one of them."
+            why = f"It is enabled for {', '.join(limited)}; {name} has to be in one of them."
             yield Finding("unknown", subject, why)
         else:
             yield Finding("ok", subject)

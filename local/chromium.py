@@ -1,4 +1,7 @@
-"""The Chromium that the pages are looked at with. `python -m local.chromium` installs it on Debian, as root, once."""
+"""The Chromium in which tests and pictures open the pages.
+
+`python -m local.chromium` installs it on Debian, as root, once.
+"""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ CAST = (Role("pg-shop", 16, "shop", True), Role("pg-crm", 18, "crm", False))
 
 
 class Actor(msgspec.Struct):
-    """A server with its application, and what is known of them in the end. `rows`: how many there were at first."""
+    """A server with its application, and how both were in the end. `rows`: the number of rows at first."""
 
     role: Role
     server: Server
@@ -86,7 +86,7 @@ def main(folder: Path = ROOT / ".local", engine: str = IN_MEMORY) -> int:
 
 
 def play(operator: Operator) -> bool:
-    """Tell it on a running stack. Whether all of it holds."""
+    """Tell the story on a running stack. True: everything in it holds."""
     with ThreadPoolExecutor() as pool:
         actors = list(pool.map(lambda role: _cast(operator, role), CAST))
     with ExitStack() as writing:
@@ -148,7 +148,7 @@ def _record_health(operator: Operator, actors: list[Actor]) -> None:
             actor.health = rows.get((actor.server.id.lower(), actor.role.database), {})
         return actors
 
-    with suppress(TimeoutError):  # it is judged with the rest
+    with suppress(TimeoutError):  # the last check judges it
         eventually(look, lambda seen: all(actor.health.get("level") == "Healthy" for actor in seen), HEALTH_SECONDS)
 
 

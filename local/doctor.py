@@ -30,7 +30,7 @@ SERVERS = 4
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at. `remedy` is for what is not good."""
+    """The result of one check. `remedy` says what to do where the result is not good."""
 
     good: bool
     subject: str
@@ -123,7 +123,7 @@ def disk(root: Path) -> Finding:
 
 
 def main() -> int:
-    """Look, and tell."""
+    """Print every finding. The exit status is 1 where something is missing."""
     console = Console(highlight=False)
     findings = list(look(ROOT))
     for finding in findings:

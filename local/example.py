@@ -128,7 +128,7 @@ class Fleet:
         self.put("Servers", [row])
 
     def put(self, table: str, rows: Iterable[Entity]) -> None:
-        """Write rows whatever is there."""
+        """Write rows over those that are there."""
         ordered = sorted(rows, key=lambda row: row["PartitionKey"])
         with self.service.get_table_client(table) as client:
             for _, partition in groupby(ordered, key=lambda row: row["PartitionKey"]):

@@ -151,7 +151,7 @@ class Operator:
         return f"/api/servers/{self.topology.subscription}/{self.topology.resource_group}/{name}/{what}"
 
     def mirroring(self, server: Server) -> dict[str, Any]:
-        """What the app tells of a server; empty when nobody has asked for it yet. Raises `Refused`."""
+        """What the app says of a server; empty before anybody asked for the server. Raises `Refused`."""
         answer = self.call("GET", self.door(server))
         if answer.status not in (200, 404):
             raise Refused(f"GET {self.door(server)} answered {answer.status}: {answer.body}")
@@ -212,7 +212,7 @@ class Operator:
                 return []
 
     def control(self, part: str, name: str) -> Any:
-        """What a part's control tells of itself, e.g. `control("arm", "servers")`."""
+        """What a part's control answers, e.g. `control("arm", "servers")`."""
         return self.stack.control(part, "GET", name)
 
     def restarts(self, server: Server) -> int:
@@ -230,7 +230,7 @@ class Operator:
 
 
 def eventually[T](look: Callable[[], T], enough: Callable[[T], object], seconds: float = 60) -> T:
-    """What `look` sees as soon as it is `enough`. Raises `TimeoutError` with the last thing seen."""
+    """What `look` returns, as soon as it is `enough`. Raises `TimeoutError` with the last value."""
     end = time.monotonic() + seconds
     while not enough(state := look()):
         if time.monotonic() > end:

@@ -38,7 +38,7 @@ log = logging.getLogger("local")
 
 
 class Refusal(Exception):
-    """The service says no: an HTTP status, its own error code, and a message."""
+    """The service refuses a call with an HTTP status, an error code of its own, and a message."""
 
     def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None, **more: Any):
         super().__init__(message)

@@ -50,7 +50,7 @@ class Admin:
         return web.Response(status=404)
 
     async def _fire(self, request: web.Request, function: Function) -> web.Response:
-        """Starts the function and answers at once, as the real host does: 202, whatever becomes of it."""
+        """Start the function and answer 202 at once, as the real host does. Only the log says how it ends."""
         text = await request.text()
         if "content-type" not in request.headers:
             return web.Response(status=415)
@@ -76,7 +76,7 @@ class Admin:
         try:
             await self.app.invoke(function, value, REASON)
         except InvocationFailed:
-            return  # logged where it happened; nobody waits for it
+            return  # the log has it, and nobody waits for the function
 
 
 def _description(function: Function) -> dict[str, Any]:

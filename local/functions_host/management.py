@@ -226,7 +226,7 @@ def _entity_body(entity: pb.EntityMetadata) -> dict[str, Any]:
 
 
 def _accepted(request: web.Request, instance: str) -> web.Response:
-    """An orchestration was started: where to ask for it."""
+    """The answer after a start, with the address of the status."""
     address = f"{request.url.origin()}{PATH}/instances/{quote(instance, safe='')}?{request.query_string}"
     headers = {"Location": address, "Retry-After": "10"}
     return web.json_response({"id": instance, "statusQueryGetUri": address}, status=202, headers=headers)
@@ -245,7 +245,7 @@ def _filter(request: web.Request) -> dict[str, Any]:
     }
     names = [name for value in request.query.getall("runtimeStatus", []) for name in value.split(",") if name]
     numbers = {name.lower(): number for name, number in STATUSES.items()}
-    # One that there is not is left out, and so chooses nothing.
+    # A status that does not exist chooses nothing.
     return {**fields, "runtimeStatus": [numbers[name.lower()] for name in names if name.lower() in numbers]}
 
 
@@ -280,7 +280,7 @@ def _text(message: Any, field: str, value: str | None) -> None:
 
 
 def _json(value: wrappers_pb2.StringValue) -> Any:
-    """The payload, which Durable Task keeps as JSON text; an empty one is null, and other text stands for itself."""
+    """The payload, which Durable Task stores as JSON text. An empty one is null; text that is no JSON stays text."""
     try:
         return json.loads(value.value or "null")
     except ValueError:

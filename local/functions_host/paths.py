@@ -11,7 +11,7 @@ KEPT = "%/:;@!$&'()*+,=~"
 
 
 class PathInvalid(Exception):
-    """The path holds what no path may hold: the web server itself answers 400."""
+    """The path has a zero byte: the web server itself answers 400."""
 
 
 def normal(raw: str) -> str:
@@ -43,7 +43,8 @@ def decoded(text: str) -> str:
 
 
 def parameters(query: str) -> dict[str, str]:
-    """The parameters of a query, those with a value. Letter case makes no other name; values of one are joined."""
+    """The parameters of a query that have a value. Names that differ in letter case alone are one name;
+    its values are joined."""
     joined: dict[str, tuple[str, str]] = {}
     for pair in query.split("&"):
         name, _, value = (decoded(part.replace("+", " ")) for part in pair.partition("="))

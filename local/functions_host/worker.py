@@ -74,7 +74,7 @@ class Function(msgspec.Struct, frozen=True):
 
 
 class App:
-    """An indexed app. `durable_client` is what functions with a durable client binding are given."""
+    """An indexed app. Functions with a durable client binding get `durable_client`."""
 
     def __init__(self, functions: list[Function]):
         self.functions = {function.name: function for function in functions}
@@ -85,7 +85,7 @@ class App:
         return [function for function in self.functions.values() if function.kind == kind]
 
     async def invoke(self, function: Function, value: TypedData, reason: str) -> TypedData | None:
-        """Run `function` once with `value` for its trigger; what it returned. Raises `InvocationFailed`."""
+        """Run `function` once with `value` for its trigger, and return its answer. Raises `InvocationFailed`."""
         return await self._attempt(function, value, reason, 0)
 
     async def invoke_with_retries(self, function: Function, value: TypedData, reason: str) -> TypedData | None:

@@ -1,4 +1,4 @@
-"""Connections: their types, their credentials (kept here, never shown), who may use them, and gateways."""
+"""Connections: their types, their credentials (never shown), who may use them, and gateways."""
 
 from __future__ import annotations
 

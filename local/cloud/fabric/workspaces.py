@@ -45,7 +45,7 @@ class ToCapacity(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NamedWorkspace(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """What the control may say of a workspace with an id that is known beforehand."""
+    """What the control may say of a workspace whose id the caller chooses."""
 
     display_name: str
 
@@ -111,7 +111,7 @@ class Workspaces:
         self.workspaces[id] = Workspace(id, name, "", capacity, roles)
 
     def _add_capacity(self, id: str, name: str) -> None:
-        """A capacity to which the app and the operator may assign workspaces, and which they see therefore."""
+        """A capacity that the app and the operator may see, and to which they may assign workspaces."""
         both = frozenset(self.topology.principals[name].object_id for name in ("id-fabric-mirror", "operator"))
         self.capacities[id] = Capacity(id, name, REGION, both)
 
