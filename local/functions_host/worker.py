@@ -88,12 +88,13 @@ class App:
         """Run `function` once with `value` for its trigger, and return its answer. Raises `InvocationFailed`."""
         return await self._attempt(function, value, reason, 0)
 
-    async def invoke_with_retries(self, function: Function, value: TypedData, reason: str) -> TypedData | None:
-        """As `invoke`, again and again as the function's own retry policy says."""
+    async def invoke_with_retries(self, function: Function, value: TypedData, reason: str) -> None:
+        """Run `function`, and run it again after a failure as its own retry policy says. Raises `InvocationFailed`."""
         attempt = 0
         while True:
             try:
-                return await self._attempt(function, value, reason, attempt)
+                await self._attempt(function, value, reason, attempt)
+                return
             except InvocationFailed:
                 attempt += 1
                 if function.retry is None or 0 <= function.retry.limit < attempt:

@@ -43,7 +43,7 @@ def test_auto_restarts_a_young_server_and_asks_about_an_old_one() -> None:
     assert judge(young, "auto", ("wal_level",), NOW, settings()).wait_until is None
     for asked in (old, unknown):
         verdict = judge(asked, "auto", ("wal_level",), NOW, settings())
-        assert (verdict.waiting_for, verdict.restart_then) == (APPROVAL, False)
+        assert (verdict.waiting_for, bool(verdict.too_late)) == (APPROVAL, True)
 
 
 def test_approval_waits_for_a_limited_time_and_says_for_what() -> None:
@@ -70,7 +70,7 @@ def test_a_window_that_is_closed_is_waited_for() -> None:
         server(maintenance_window=SUNDAY_NOON), "window", ("wal_level",), NOW + timedelta(hours=1), settings()
     )
     assert verdict.wait_until == NOW + timedelta(days=7)
-    assert (verdict.waiting_for, verdict.restart_then) == (MAINTENANCE_WINDOW, True)
+    assert (verdict.waiting_for, verdict.too_late) == (MAINTENANCE_WINDOW, None)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_it_is_in_the_local_time_of_the_region() -> None:
 def test_where_the_region_is_not_known_a_decision_is_waited_for() -> None:
     assert next_window(MaintenanceWindow(), time_zone("atlantis"), NOW) is None
     verdict = judge(server(location="atlantis"), "window", ("wal_level",), NOW, settings())
-    assert (verdict.waiting_for, verdict.restart_then) == (APPROVAL, False)
+    assert (verdict.waiting_for, bool(verdict.too_late)) == (APPROVAL, True)
 
 
 def test_every_zone_of_a_region_exists() -> None:
