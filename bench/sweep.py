@@ -138,7 +138,7 @@ def _sweep(operator: Operator, allowed: float) -> Result:
 
 
 def _fill(operator: Operator, mirrors: int, details_at: datetime) -> None:
-    """A server that stands for a hundred, the mirrored databases in Fabric, and the rows that say they were healthy."""
+    """Fill the stack: one PostgreSQL that a hundred servers share, mirrored databases, and rows that say: healthy."""
     names = [f"db{number}" for number in range(DATABASES)]
     server = operator.create_server("pg-many", 18)
     app = operator.topology.principals[APP]
@@ -155,6 +155,8 @@ def _fill(operator: Operator, mirrors: int, details_at: datetime) -> None:
     ) as connection:
         for name in names:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    others = [_server(number) for number in range(-(-mirrors // len(names)))]
+    operator.stack.control("arm", "POST", "seed", {"server": server.name, "names": others})
     items = operator.stack.control("fabric", "POST", "seed", {"mirrors": mirrors, "tables": 3})
     assert isinstance(items, list)
     _write_rows(operator, server.address, names, items, details_at)
@@ -169,7 +171,7 @@ def _write_rows(operator: Operator, host: str, names: list[str], items: list[str
     entities: dict[str, list[dict[str, Any]]] = {"Mirrors": [], "MirrorHealth": []}
     for number, item in enumerate(items):
         place: dict[str, Any] = {
-            "server": ServerId(stack.subscription, stack.resource_group, f"pg-{number // len(names):04}"),
+            "server": ServerId(stack.subscription, stack.resource_group, _server(number // len(names))),
             "database": names[number % len(names)], "workspace": stack.workspace, "item": item, "updated_at": now,
         }  # fmt: skip
         entities["Mirrors"].append(encode(MirrorRow(**place, host=host, phase="Running", changed_at=now)))
@@ -185,6 +187,10 @@ def _write_rows(operator: Operator, host: str, names: list[str], items: list[str
         for table, found in entities.items():
             with service.create_table_if_not_exists(table) as client:
                 _insert(client, found)
+
+
+def _server(number: int) -> str:
+    return f"pg-{number:04}"
 
 
 def _insert(client: TableClient, entities: list[dict[str, Any]]) -> None:

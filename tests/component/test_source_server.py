@@ -125,7 +125,7 @@ async def test_the_app_becomes_an_administrator_and_gets_in_with_its_token(stack
         row = await (
             await found.execute("SELECT current_user AS me, current_setting('search_path') AS path")
         ).fetchone()
-        assert row == {"me": IDENTITY, "path": "pg_catalog"}
+        assert row == {"me": IDENTITY, "path": "pg_catalog,pg_temp"}
         assert await slots.tracked_publications(found) == ()
         assert found.info.dbname not in await slots.slots_by_database(found)
         assert await slots.slots_in_use(found, "fabric_user", []) == Used(0, 0)

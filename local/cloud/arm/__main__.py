@@ -5,6 +5,8 @@ Any api-version is taken and answered in the form of 2026-10-01. High availabili
 what the documents say: each server is one PostgreSQL. Its own control adds:
 
     GET    /.control/servers      name, address, version, state, restarts and folder of each server
+    POST   /.control/seed         {"server": "a", "names": ["b", "c"]}: servers that are only documents, like `a` at its
+                                  address
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class ResourceManager:
         audiences = (tokens.ARM, tokens.ARM_CLASSIC)
         self.service = Service("arm", stack, operations, audiences, _error, challenge)
         self.service.controls["GET", "servers"] = self.list_servers
+        self.service.controls["POST", "seed"] = self.seed
         self.estate.long_running.fails = self.service.fails_next
 
     async def subscriptions(self, call: Call) -> Answer:
@@ -132,6 +135,14 @@ class ResourceManager:
                 for server in self.estate.servers.values()
             ]
         )
+
+    async def seed(self, request: http.Request) -> http.Response:
+        body = await request.json()
+        document = self.estate.servers[body["server"]].document
+        for name in body["names"]:
+            id = self.estate.id_of(name)
+            self.estate.servers[name] = FlexibleServer(id, document | {"id": id, "name": name})
+        return http.json_response(body["names"], status=201)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
