@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import msgspec
 
-from shared.decisions.run import Asked, wanted
+from shared.decisions.run import Asked, intent_of
 from shared.decisions.start import is_restart_due
 from shared.desired.server_id import ServerId
 from shared.platform.errors import InvalidInput
@@ -127,7 +127,7 @@ def why_superseded(
     if restarts & set(asked.databases) - set(asked.restarts):
         return "the restart of a mirror was asked for"
     try:
-        intent = wanted(facts, row, settings)
+        intent = intent_of(facts, row, settings)
     except InvalidInput as error:
         return f"the tags can't be understood any more: {error.message}"
     if not intent.wanted:

@@ -103,12 +103,12 @@ def display_name(template: str, server: ServerId, database: str) -> str:
 async def ensure(
     workspace: str, target: Definition, *, name: str, mark: str, recorded: str = "", adopt: bool = True
 ) -> MirrorResult:
-    """Create the mirrored database with the wanted definition, or update it where its definition differs.
+    """Create the mirrored database with the definition `target`, or update it where its definition differs.
 
     `name` is the display name of a new one; it gets a number where another item has the name. `mark` goes into the
     description (`connection.name_of`). `recorded` is the id that an earlier run noted. `adopt` says that the app takes
     over a mirrored database that a person created over the app's connection; over a new connection there is none.
-    Values that the wanted definition leaves open stay, such as a retention that a person set.
+    Values that `target` leaves open stay, such as a retention that a person set.
 
     Raises `Unavailable` while Fabric can't change the mirrored database, or while its list does not show yet whether
     the app's own mirrored database has the name.
@@ -186,7 +186,7 @@ async def _over_the_connection(workspace: str, items: Sequence[_Item], target: D
 
 
 async def _is_over(workspace: str, item: _Item, target: Definition) -> bool:
-    """Whether the item mirrors the wanted database over the wanted connection.
+    """Whether the item mirrors the database of `target` over its connection.
 
     An item that is gone, or whose definition Fabric does not show, counts as somebody else's.
     """

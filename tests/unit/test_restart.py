@@ -16,7 +16,7 @@ from shared.decisions.restart import (
     waiting_reason,
     why_superseded,
 )
-from shared.decisions.run import Asked, wanted
+from shared.decisions.run import Asked, intent_of
 from shared.platform.reasons import Reason
 from shared.platform.regions import ZONES, time_zone
 from shared.records.rows import MirrorRow, ServerRow
@@ -164,7 +164,7 @@ def test_the_row_says_that_a_window_is_waited_for() -> None:
 
 TAGGED = server(tags={"fabric-mirror": "enabled"})
 ASKED = Asked(databases=("shop",))
-FINGERPRINT = wanted(TAGGED, None, settings()).fingerprint
+FINGERPRINT = intent_of(TAGGED, None, settings()).fingerprint
 
 
 def superseded(

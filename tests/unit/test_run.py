@@ -72,7 +72,7 @@ def test_a_server_that_nobody_wants_any_more_is_released(phase: str) -> None:
     decision = look(server(), row(phase), mirror("crm"), mirror("shop"))
     assert isinstance(decision, Release)
     assert decision.leaving == ("crm", "shop")
-    assert decision.fingerprint == run.wanted(server(), None, SETTINGS).fingerprint
+    assert decision.fingerprint == run.intent_of(server(), None, SETTINGS).fingerprint
 
 
 @pytest.mark.parametrize("phase", ["New", "Released", "Deleted"])
