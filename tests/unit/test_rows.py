@@ -109,3 +109,7 @@ def test_what_is_remembered_is_read_once_for_each_workspace() -> None:
     places = [("w2", "c"), ("w1", "b"), ("w2", "a"), ("w2", "b")]
     assert list(store.spans_of(places)) == [Span("w1", "b", "b"), Span("w2", "a", "c")]
     assert list(store.spans_of([])) == []
+
+
+def test_a_span_is_in_the_order_of_the_keys_not_of_the_names() -> None:
+    assert list(store.spans_of([("w", "a!"), ("w", "a-")])) == [Span("w", "a-", "a=21")]
