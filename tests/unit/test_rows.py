@@ -11,7 +11,7 @@ from shared.platform.reasons import Reason
 from shared.platform.row import EPOCH
 from shared.records import store
 from shared.records.columns import ServerNews, Swept, Watched
-from shared.records.glance import MirrorGlance
+from shared.records.glance import MirrorGlance, ServerGlance
 from shared.records.rows import LAST_TICK, HealthRow, HistoryRow, MirrorRow, ServerRow, history_of, inverted_ticks
 from shared.records.store import Range, Span
 from tests.unit.facts import SERVER
@@ -31,6 +31,7 @@ def test_nothing_is_said_of_a_new_server() -> None:
     assert (row.rotation, row.rotated, row.baseline_worker_processes, row.updated_at) == (0, 0, None, EPOCH)
     news = ServerNews(id=SERVER)
     assert (news.phase, news.reasons, news.announced, news.updated_at) == ("New", (), "", EPOCH)
+    assert ServerGlance(id=SERVER).phase == "New"
 
 
 def test_a_new_mirror_has_nothing_in_fabric_and_mirrors_everything() -> None:
