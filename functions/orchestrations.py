@@ -72,10 +72,10 @@ class Run:
 
 
 @corridor.orchestration(blueprint)
-def reconcile_server(ctx: Context, wanted: OfServer) -> Flow[Outcome]:
+def reconcile_server(ctx: Context, target: OfServer) -> Flow[Outcome]:
     """One run: look at the server, decide, do what is missing, record, and say that it is over."""
-    run = Run(ctx, wanted.server)
-    box = mailbox(wanted.server)
+    run = Run(ctx, target.server)
+    box = mailbox(target.server)
     try:
         outcome = yield from _reconcile(run)
     except (Refused, task.TaskFailedError) as error:
@@ -85,7 +85,7 @@ def reconcile_server(ctx: Context, wanted: OfServer) -> Flow[Outcome]:
         ctx.signal_entity(box, LOOK)
     try:
         if outcome.is_recorded:
-            ended = messages.RecordOutcome(server=wanted.server, outcome=outcome)
+            ended = messages.RecordOutcome(server=target.server, outcome=outcome)
             yield from run.call(activities.record_outcome, ended)
         run.show(progress.ended(run.status, outcome))
     finally:

@@ -103,7 +103,7 @@ class Database(msgspec.Struct, frozen=True):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """What the application did. `lost`: references that were acknowledged and are not there; `refused`: why, if so."""
+    """What the application did. `lost`: acknowledged references that are missing; `refused`: errors of writes."""
 
     written: int
     lost: int
@@ -191,15 +191,15 @@ class Application:
         return int(rows[0])
 
     def inabilities(self) -> dict[str, str]:
-        """What it can't do any more, and what PostgreSQL said. Each is tried for real and then rolled back."""
-        found: dict[str, str] = {}
+        """What the application can't do any more, and what PostgreSQL said. It tries each and rolls it back."""
+        problems: dict[str, str] = {}
         for ability, (name, statements) in self.abilities.items():
             try:
                 with self.connect(name) as connection, connection.transaction(force_rollback=True):
                     connection.execute(statements)
             except psycopg.Error as error:
-                found[ability] = str(error).partition("\n")[0]
-        return found
+                problems[ability] = str(error).partition("\n")[0]
+        return problems
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -213,7 +213,7 @@ class Application:
             writer.join()
 
     def account(self) -> Account:
-        """What became of its writes; to be asked when it has stopped writing."""
+        """What became of the writes. Call it when the application has stopped writing."""
         with self.connect() as connection:
             there = {str(row[0]) for row in connection.execute("SELECT reference FROM sales.orders")}
         written, lost = len(self._acknowledged), len(self._acknowledged - there)

@@ -57,9 +57,9 @@ CAST = (
 
 
 class Actor(msgspec.Struct):
-    """A server with its application, and what is known of them in the end.
+    """A server with its application, and how both were in the end.
 
-    `rows`: how many there were at first. `rights`: by database, the rights on the tables that its mirror got.
+    `rows`: the number of rows at first. `rights`: by database, the rights on the tables that its mirror got.
     """
 
     role: Role
@@ -101,7 +101,7 @@ def main(folder: Path = ROOT / ".local", engine: str = IN_MEMORY) -> int:
 
 
 def play(operator: Operator) -> bool:
-    """Tell it on a running stack. Whether all of it holds."""
+    """Tell the story on a running stack. True: everything in it holds."""
     with ThreadPoolExecutor() as pool:
         actors = list(pool.map(lambda role: _cast(operator, role), CAST))
     with ExitStack() as writing:
@@ -167,7 +167,7 @@ def _record_health(operator: Operator, actors: list[Actor]) -> None:
             actor.health = rows.get((actor.server.id.lower(), actor.role.database), {})
         return actors
 
-    with suppress(TimeoutError):  # it is judged with the rest
+    with suppress(TimeoutError):  # the last check judges it
         eventually(look, lambda seen: all(actor.health.get("level") == "Healthy" for actor in seen), HEALTH_SECONDS)
 
 

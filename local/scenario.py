@@ -89,7 +89,7 @@ class Operator:
     ) -> Server:
         """A General Purpose server that Azure services may reach. `properties` (as in REST) replace its own."""
         group, password = self.topology.resource_group, secrets.token_urlsafe(24)
-        wanted = {
+        settings = {
             "version": str(version),
             "administratorLogin": ADMINISTRATOR,
             "administratorLoginPassword": password,
@@ -101,7 +101,7 @@ class Operator:
             "location": self.topology.location,
             "tags": dict(tags or {}),
             "sku": {"name": "Standard_D2ds_v5", "tier": "GeneralPurpose"},
-            "properties": wanted,
+            "properties": settings,
         })  # fmt: skip
         made = self.management.servers.begin_create_or_update(group, name, body).result()
         rule = models.FirewallRule({"properties": {"startIpAddress": "0.0.0.0", "endIpAddress": "0.0.0.0"}})
@@ -154,7 +154,7 @@ class Operator:
         return f"/api/servers/{self.topology.subscription}/{self.topology.resource_group}/{name}/{what}"
 
     def mirroring(self, server: Server) -> dict[str, Any]:
-        """What the app tells of a server; empty when nobody has asked for it yet. Raises `Refused`."""
+        """What the app says of a server; empty before anybody asked for the server. Raises `Refused`."""
         answer = self.call("GET", self.door(server))
         if answer.status not in (200, 404):
             raise Refused(f"GET {self.door(server)} answered {answer.status}: {answer.body}")
@@ -168,7 +168,7 @@ class Operator:
         return answer.body if answer.status == 200 and answer.body else {"runs": 0, "running": "", "again": False}
 
     def quiet(self, server: Server | str, after: int = -1, seconds: float = 90) -> int:
-        """Wait until every event is delivered and no run is on, and for a later run than number `after`.
+        """Wait until every event is delivered and no run is going on, and for a later run than number `after`.
 
         The number of the last run, which counts them.
         """
@@ -215,11 +215,11 @@ class Operator:
                 return []
 
     def control(self, part: str, name: str) -> Any:
-        """What a part's control tells of itself, e.g. `control("arm", "servers")`."""
+        """What a part's control answers, e.g. `control("arm", "servers")`."""
         return self.stack.control(part, "GET", name)
 
     def restarts(self, server: Server) -> int:
-        return next(found["restarts"] for found in self.control("arm", "servers") if found["name"] == server.name)
+        return next(state["restarts"] for state in self.control("arm", "servers") if state["name"] == server.name)
 
     def writes_of_the_app(self) -> list[str]:
         """Every write that the app's identity has asked of ARM and Fabric so far: operation and path, in order."""
@@ -233,7 +233,7 @@ class Operator:
 
 
 def eventually[T](look: Callable[[], T], enough: Callable[[T], object], seconds: float = 60) -> T:
-    """What `look` sees as soon as it is `enough`. Raises `TimeoutError` with the last thing seen."""
+    """What `look` returns, as soon as it is `enough`. Raises `TimeoutError` with the last value."""
     end = time.monotonic() + seconds
     while not enough(state := look()):
         if time.monotonic() > end:

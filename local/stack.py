@@ -306,7 +306,7 @@ class Stack:
 
 
 def _gracelessly(part: str) -> list[str]:
-    """How the guard ends a part. The Durable extension would hand over its work, for which nobody is left."""
+    """How the guard ends a part. The Durable extension is killed: it would try to hand its work over to nobody."""
     return ["--signal", "SIGKILL"] if part == "engine" else []
 
 
@@ -320,7 +320,7 @@ def clean(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _forget_last(folder: Path) -> None:
-    """Remove what an earlier stack left: its identities are gone, so its data would be of no use."""
+    """Remove the files of an earlier stack, which are of no use without its identities."""
     if (folder / "topology.json").exists():
         for name in PART_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)

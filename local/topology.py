@@ -182,12 +182,11 @@ class Topology(msgspec.Struct, frozen=True):
             }
         return self.environment(APP) | settings
 
-    def save(self) -> Path:
+    def save(self) -> None:
         """Write it for the parts, readable by the owner only."""
         path = self.file("topology.json")
         path.touch(mode=0o600)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self)))
-        return path
 
 
 def port_name(part: str, service: str) -> str:

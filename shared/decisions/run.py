@@ -111,7 +111,7 @@ class Examine(msgspec.Struct, frozen=True, kw_only=True):
 type Decision = Prepare | Release | Forget | Refuse | Nothing
 
 
-def wanted(facts: ServerFacts, row: ServerRow | None, settings: Settings) -> MirrorIntent:
+def intent_of(facts: ServerFacts, row: ServerRow | None, settings: Settings) -> MirrorIntent:
     """What is wanted for the server, by its tags and by the request in its row. Raises `InvalidInput`."""
     tags = desired.read_tags(facts.tags, settings.scope.tag_prefix)
     return desired.combine(tags, row.request if row else None, settings)
@@ -144,7 +144,7 @@ def look(
             return Nothing(why="There is no such server, and nothing of it is recorded.")
         return Forget(why="The server was deleted.")
     try:
-        intent = wanted(facts, row, settings)
+        intent = intent_of(facts, row, settings)
     except InvalidInput as error:
         asked = asked_for(facts, row, mirrors, [mirror.database for mirror in mirrors], rotate, settings)
         return Refuse(reasons=(reasons.of(error),), asked=asked)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
+import msgspec
+
 from shared.desired import server_id
 from shared.desired.intent import Wish
 from shared.desired.server_id import ServerId
@@ -111,6 +113,11 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     def keys(self) -> tuple[str, str]:
         return key(self.server.key), key(self.database)
 
+    def asked_to_copy_again(self, item: str) -> MirrorRow:
+        """The row after somebody asked to copy the tables of the mirrored database `item` again. By now the database
+        may have another mirrored database, or none: then the row stays as it is."""
+        return msgspec.structs.replace(self, reseed=True) if self.item == item else self
+
 
 class LastLook(_OfServer, frozen=True, kw_only=True):
     """When a mirror was looked at last, and what counted then. A sweep is planned by these columns."""
@@ -174,6 +181,11 @@ class HistoryRow(HealthRow, frozen=True, kw_only=True):
     @property
     def keys(self) -> tuple[str, str]:
         return day(self.updated_at), f"{key(self.item)}:{inverted_ticks(self.updated_at)}"
+
+
+def history_of(row: HealthRow) -> HistoryRow:
+    """The observation as the history has it."""
+    return HistoryRow(**msgspec.structs.asdict(row) | {"failing": ()})
 
 
 def day(moment: datetime) -> str:

@@ -40,7 +40,10 @@ async def release_mirror(id: ServerId, database: str) -> None:
 
 
 async def release_database(id: ServerId, database: str) -> None:
-    """Give a database back to its owners, exactly as it was. One that was dropped meanwhile is fine."""
+    """Give a database back to its owners, exactly as it was. A database that was dropped meanwhile is fine.
+
+    Raises `NotFound` when Azure knows no such server, and keeps the row: only the row knows the owners.
+    """
     row = await store.read_mirror(id, database)
     if row is None:
         return
@@ -65,10 +68,14 @@ async def leave_workspace(row: MirrorRow) -> None:
 
 
 async def release_server(id: ServerId) -> tuple[Reason, ...]:
-    """Drop the fabric role and delete its password. Returns what is left as it is."""
-    facts, row = await flexible_server.observe(id), await store.read_server(id)
-    if facts is not None and row is not None and row.role:
-        async with connect(facts.host, MAINTENANCE_DATABASE) as connection:
+    """Drop the fabric role and delete its password. Returns what is left as it is.
+
+    Raises `NotFound` when the server is gone, so that no role is taken for dropped. The next run forgets such a server.
+    """
+    row = await store.read_server(id)
+    if row is not None and row.role:
+        host = (await flexible_server.glance(id)).host
+        async with connect(host, MAINTENANCE_DATABASE) as connection:
             await role.drop_role(connection, row.role, recorded=True)
         await store.update_server(id, role="")
     await secrets.delete(password_name(id))

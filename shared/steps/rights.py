@@ -379,7 +379,7 @@ def _require_granted(missing: tuple[Missing, ...]) -> None:
         )
 
 
-def statements(wanted: Iterable[tuple[str, tuple[str, ...]]]) -> str:
+def statements(lacking: Iterable[tuple[str, tuple[str, ...]]]) -> str:
     """What somebody else has to run, each statement once, and as whom."""
-    lines = dict.fromkeys(f"{statement} (as {' or '.join(run_as) or 'a superuser'})" for statement, run_as in wanted)
+    lines = dict.fromkeys(f"{statement} (as {' or '.join(run_as) or 'a superuser'})" for statement, run_as in lacking)
     return "Run: " + " ".join(lines)
