@@ -41,9 +41,14 @@ test-unit: $(PYTHON_READY) ## Run the pure tests only: no processes, seconds
 	@$(PYTHON) -m pytest tests/unit $(PYTEST_ARGS)
 
 .PHONY: test-all
-test-all: $(PYTHON_READY) $(NODE_READY) ## Run the tests in full: every PostgreSQL version, 14 to 18
+test-all: $(PYTHON_READY) $(NODE_READY) ## Run the tests in full: every PostgreSQL version, 14 to 18, and both engines
 	@$(PYTHON) -m local.chromium
 	@$(PYTHON) -m pytest -n $(WORKERS) -m "" $(PYTEST_ARGS)
+	@if $(PYTHON) -c 'import sys; from local import engine; sys.exit(engine.program() is None)'; then \
+		$(PYTHON) -m pytest -n $(WORKERS) -m "" --engine extension tests/e2e --ignore tests/e2e/engine $(PYTEST_ARGS); \
+	else \
+		echo "The Durable extension is not here: tests/e2e ran on the in-memory engine alone."; \
+	fi
 
 .PHONY: lint
 lint: $(PYTHON_READY) $(NODE_READY) ## Check style, format, types, which module may import which, templates and queries

@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import batched
 from pathlib import Path
@@ -23,10 +24,11 @@ from psycopg import sql
 from rich.console import Console
 from rich.table import Table
 
+from bench import _storage
 from local.application import Database
 from local.scenario import ADMINISTRATOR, Operator, acting_as, eventually
 from local.stack import PARTS, Stack
-from local.topology import APP
+from local.topology import APP, IN_MEMORY
 
 MIRRORS = 1_000
 IN_DETAIL = 250
@@ -44,8 +46,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a sweep took. `allowed`: the seconds that the quota allows for what it has to call; `written`: rows.
 
     `left_out` counts the sweeps that were due while this one was on; `levels` the mirrors that it looked at;
-    `transactions` all requests to Table Storage, `writes` those that write. `mib` is the most memory that the host
-    process ever had.
+    `transactions` all requests to Table Storage, `writes` those that write. `storage` counts the operations of the app
+    and of the task hub, where that is in storage. `mib` is the most memory that the host process ever had.
     """
 
     seconds: float
@@ -57,6 +59,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     written: int
     transactions: int
     writes: int
+    storage: Counter[str]
     mib: float
 
 
@@ -88,7 +91,7 @@ def _show(found: Result, calls: int, title: str) -> None:
     console.print(table)
 
 
-def measure(mirrors: int = MIRRORS, calls: int = 1, window: float = WINDOW) -> Result:
+def measure(mirrors: int = MIRRORS, calls: int = 1, window: float = WINDOW, engine: str = IN_MEMORY) -> Result:
     """Start a stack, fill it, and let the app sweep once. `calls`: 1 for a glance at each mirror, 2 for its details."""
     settings = {
         "FABRIC_CALLS_PER_MINUTE": str(round(60 * CALLS / window)),
@@ -98,7 +101,7 @@ def measure(mirrors: int = MIRRORS, calls: int = 1, window: float = WINDOW) -> R
     }
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         Path(folder).chmod(0o755)
-        with Stack(Path(folder), PARTS, settings) as stack, acting_as(stack, "operator"):
+        with Stack(Path(folder), PARTS, settings, engine) as stack, acting_as(stack, "operator"):
             operator = Operator(stack)
             _fill(operator, mirrors, datetime.now(UTC) - timedelta(hours=calls - 1))
             stack.control("fabric", "PUT", "quota", {"calls": CALLS, "seconds": window})
@@ -111,6 +114,7 @@ def measure(mirrors: int = MIRRORS, calls: int = 1, window: float = WINDOW) -> R
 def _sweep(operator: Operator, allowed: float) -> Result:
     log = operator.topology.log("azurite")
     quiet = len(log.read_bytes())
+    _storage.taken(operator.stack)
     begun, wall = datetime.now(UTC), time.monotonic()
     operator.fire("record_mirror_health")
     time.sleep(allowed / 10)
@@ -118,7 +122,7 @@ def _sweep(operator: Operator, allowed: float) -> Result:
     eventually(
         lambda: operator.durable("instances/sweep_health").status, lambda status: status == 200, 3 * allowed + 30
     )
-    seconds = time.monotonic() - wall
+    seconds, storage = time.monotonic() - wall, _storage.taken(operator.stack)
     requests = re.findall(r'"([A-Z]+ /\S+) HTTP', log.read_bytes()[quiet:].decode())
     rows = [row for row in operator.rows("MirrorHealth") if row["updated_at"] >= begun]
     app = operator.topology.principals[APP].object_id
@@ -133,6 +137,7 @@ def _sweep(operator: Operator, allowed: float) -> Result:
         written=len(rows) + len(operator.rows("MirrorHealthHistory")),
         transactions=len(requests),
         writes=sum("$batch" in request for request in requests),
+        storage=storage,
         mib=_peak_mib(operator.stack.processes["host"].pid),
     )
 

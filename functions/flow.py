@@ -14,6 +14,7 @@ from shared.platform.reasons import Reason
 FIRST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(minutes=1)
 PATIENCE = timedelta(minutes=30)
+NON_DETERMINISM = task.NonDeterminismError.__name__
 
 
 class Refused(Exception):
@@ -51,6 +52,12 @@ def call[Q: msgspec.Struct, A](
                     raise Refused(reason)
                 yield ctx.create_timer(wait)
                 pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def is_outdated(error: Exception) -> bool:
+    """Whether a sub-orchestration failed since an earlier version of this app began it, and this one does not replay
+    its history."""
+    return isinstance(error, task.TaskFailedError) and NON_DETERMINISM in error.details.error_type
 
 
 def reason_of(error: Exception) -> Reason:

@@ -11,7 +11,7 @@ from durabletask import task
 
 from functions import activities, corridor, messages
 from functions.corridor import Activity, Context, Event, Flow
-from functions.flow import Refused, Superseded, call, reason_of
+from functions.flow import Refused, Superseded, call, is_outdated, reason_of
 from functions.mailbox import FINISHED, LOOK, mailbox
 from functions.messages import (
     LookAgain,
@@ -44,6 +44,8 @@ blueprint = df.Blueprint()
 
 RESTART_DECISION = Event("restart-decision", RestartDecision)
 LOOK_AGAIN = Event("look-again", LookAgain)
+MOST_LOOKS = 500
+"""While one run waits. Each is some six rows in the run's history, which is read whole whenever the run goes on."""
 ASKED_PATIENCE = timedelta(minutes=10)
 """For what was asked besides the mirroring: other steps wait behind it, and it is tried again."""
 
@@ -78,11 +80,12 @@ def reconcile_server(ctx: Context, target: OfServer) -> Flow[Outcome]:
     box = mailbox(target.server)
     try:
         outcome = yield from _reconcile(run)
-    except (Refused, task.TaskFailedError) as error:
-        outcome = Outcome("Blocked", (reason_of(error),))
-    except Superseded:
-        outcome = Outcome("Superseded")
-        ctx.signal_entity(box, LOOK)
+    except (Refused, Superseded, task.TaskFailedError) as error:
+        if isinstance(error, Superseded) or is_outdated(error):
+            outcome = Outcome("Superseded")
+            ctx.signal_entity(box, LOOK)
+        else:
+            outcome = Outcome("Blocked", (reason_of(error),))
     try:
         if outcome.is_recorded:
             ended = messages.RecordOutcome(server=target.server, outcome=outcome)
@@ -232,7 +235,7 @@ def _await_restart(run: Run, decision: Prepare, verdict: Verdict, until: datetim
     """Wait for the decision, the window or the time limit; look again whenever something may have changed.
 
     A door that comes while the status does not yet say what is waited for raises no event: so the first look is
-    at once.
+    at once. After `MOST_LOOKS` the next run goes on waiting, so that no history grows without bound.
     """
     ctx = run.ctx
     run.at("restart", decision.asked.databases, verdict.message)
@@ -241,7 +244,7 @@ def _await_restart(run: Run, decision: Prepare, verdict: Verdict, until: datetim
     timer = ctx.create_timer(until.replace(tzinfo=None))
     decided = RESTART_DECISION.expect(ctx)
     waiting = messages.StillWaiting(server=run.server, fingerprint=decision.fingerprint, asked=decision.asked)
-    while True:
+    for _ in range(MOST_LOOKS):
         nudged = LOOK_AGAIN.expect(ctx)
         if not (yield from run.call(activities.is_still_waiting, waiting)):
             timer.cancel()
@@ -253,6 +256,8 @@ def _await_restart(run: Run, decision: Prepare, verdict: Verdict, until: datetim
             timer.cancel()
             refused = None if RESTART_DECISION.read(decided).restart else verdict.refused
             return (yield from _give_up(run, decision, refused))
+    timer.cancel()
+    raise Superseded
 
 
 def _give_up(run: Run, decision: Prepare, why: Reason | None) -> Flow[None]:

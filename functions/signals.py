@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import azure.durable_functions as df
 import grpc.aio
 import msgspec
-from durabletask.client import EntityQuery, OrchestrationStatus
+from durabletask.client import EntityQuery, OrchestrationState, OrchestrationStatus
 from durabletask.entities import EntityMetadata
 
 from functions.mailbox import FINISHED, LOOK, mailbox
@@ -19,6 +19,9 @@ from functions.orchestrations import LOOK_AGAIN, RESTART_DECISION
 from shared.decisions.progress import Status
 from shared.desired import server_id
 from shared.desired.server_id import ServerId
+from shared.platform import logs
+
+log = logs.logger(__name__)
 
 ALIVE = (
     OrchestrationStatus.PENDING,
@@ -35,11 +38,24 @@ TO_BE_CREATED = timedelta(minutes=5)
 
 
 async def look(client: df.DurableFunctionsClient, server: ServerId) -> None:
-    """Have the server looked at: now, or once more when the present run is over."""
+    """Have the server looked at: now, or once more when the present run is over. A run that died is over."""
     await client.signal_entity(mailbox(server), LOOK)
     run = await present_run(client, server)
-    if run and await is_waiting(client, run):
+    state = await client.get_orchestration_state(run) if run else None
+    if state and state.runtime_status in ENDED:
+        await free(client, server, run)
+    elif _waits(_status(state)):
         await _raise(client, run, LOOK_AGAIN.name, LookAgain())
+
+
+async def revive(client: df.DurableFunctionsClient) -> None:
+    """Have each server looked at whose run died: somebody ended it, or it failed, as one does that was begun by an
+    earlier version of this app and that this version does not replay."""
+    for server, run in (await dead_runs(client)).items():
+        with logs.about(server=server.key, run=run):
+            log.warning("This run died; its server is looked at again.")
+        await client.signal_entity(mailbox(server), LOOK)
+        await free(client, server, run)
 
 
 async def decide_restart(client: df.DurableFunctionsClient, server: ServerId, decision: RestartDecision) -> bool:
@@ -68,15 +84,12 @@ async def present_run(client: df.DurableFunctionsClient, server: ServerId) -> st
 
 async def is_waiting(client: df.DurableFunctionsClient, run: str) -> bool:
     """Whether a run waits for a decision or a time."""
-    status = await custom_status(client, run)
-    return status is not None and bool(status.waiting_for)
+    return _waits(await custom_status(client, run))
 
 
 async def custom_status(client: df.DurableFunctionsClient, run: str) -> Status | None:
     """How far a run is; None: it has not said so yet."""
-    state = await client.get_orchestration_state(run)
-    shown = state.get_custom_status() if state else None
-    return msgspec.convert(shown, Status) if shown else None
+    return _status(await client.get_orchestration_state(run))
 
 
 async def progress(client: df.DurableFunctionsClient, runs: Iterable[str]) -> dict[str, Status]:
@@ -84,9 +97,7 @@ async def progress(client: df.DurableFunctionsClient, runs: Iterable[str]) -> di
 
     async def of(run: str) -> Status | None:
         state = await client.get_orchestration_state(run)
-        if state is None or state.runtime_status not in ALIVE or not (shown := state.get_custom_status()):
-            return None
-        return msgspec.convert(shown, Status)
+        return _status(state) if state and state.runtime_status in ALIVE else None
 
     names = list(dict.fromkeys(runs))
     statuses = zip(names, await asyncio.gather(*map(of, names)), strict=True)
@@ -128,6 +139,15 @@ def _unless_ended() -> Iterator[None]:
     except grpc.aio.AioRpcError as error:
         if error.code() not in NOBODY_HEARS:
             raise
+
+
+def _status(state: OrchestrationState | None) -> Status | None:
+    shown = state.get_custom_status() if state else None
+    return msgspec.convert(shown, Status) if shown else None
+
+
+def _waits(status: Status | None) -> bool:
+    return status is not None and bool(status.waiting_for)
 
 
 def _box(entity: EntityMetadata | None) -> Box:

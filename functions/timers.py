@@ -24,7 +24,13 @@ TIMES_AS_LONG = 12
 @blueprint.timer_trigger(schedule="%HEALTH_SCHEDULE%", arg_name="timer")
 @blueprint.durable_client_input(client_name="client")
 async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
-    """Start a sweep, unless the last one is still running. A sweep that does not end is ended for the next one."""
+    """Start a sweep, and have the servers looked at whose runs died since the last one."""
+    await _start_sweep(client)
+    await signals.revive(client)
+
+
+async def _start_sweep(client: df.DurableFunctionsClient) -> None:
+    """Unless the last one is still running. A sweep that does not end is ended for the next one."""
     last = await client.get_orchestration_state(SWEEP, fetch_payloads=False)
     if last and last.runtime_status in signals.ALIVE:
         from shared.steps import measurements
@@ -46,15 +52,11 @@ async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunct
 @blueprint.timer_trigger(schedule="%RESYNC_SCHEDULE%", arg_name="timer")
 @blueprint.durable_client_input(client_name="client")
 async def resync_servers(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
-    """Free the mailboxes whose runs died, and have a look at every server that is not as it should be."""
+    """Have a look at every server whose run died, or that is not as it should be."""
     from shared.steps import resync
 
-    dead = await signals.dead_runs(client)
-    for server, run in dead.items():
-        with logs.about(server=server.key, run=run):
-            log.warning("This run died; its server is looked at again.")
-        await signals.free(client, server, run)
-    for server in sorted({*dead, *await resync.candidates()}):
+    await signals.revive(client)
+    for server in await resync.candidates():
         await signals.look(client, server)
 
 

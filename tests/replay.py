@@ -36,8 +36,12 @@ def orchestrators() -> dict[str, Callable[[Any], Coroutine[Any, Any, str]]]:
 def answer(path: Path) -> list[str]:
     """The actions that today's orchestrator answers with."""
     recorded = json.loads(path.read_bytes())
-    orchestrate = orchestrators()[recorded["orchestrator"]]
-    return actions(asyncio.run(orchestrate(SimpleNamespace(body=recorded["message"]))))
+    return actions(replay(recorded["orchestrator"], recorded["message"]))
+
+
+def replay(orchestrator: str, message: str) -> str:
+    """The answer of today's orchestrator to a message."""
+    return asyncio.run(orchestrators()[orchestrator](SimpleNamespace(body=message)))
 
 
 def actions(message: str) -> list[str]:

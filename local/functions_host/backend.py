@@ -68,6 +68,23 @@ class Backend(InMemoryOrchestrationBackend):
         self._work_available.set()
         return answer
 
+    def RaiseEvent(self, request: pb.RaiseEventRequest, context: Any) -> pb.RaiseEventResponse:  # noqa: N802
+        """As in the library; and refused where the orchestration has ended, as by the Durable extension."""
+        self._refuse_ended(request.instanceId, context)
+        return super().RaiseEvent(request, context)
+
+    def TerminateInstance(self, request: pb.TerminateRequest, context: Any) -> pb.TerminateResponse:  # noqa: N802
+        """Likewise."""
+        self._refuse_ended(request.instanceId, context)
+        return super().TerminateInstance(request, context)
+
+    def _refuse_ended(self, instance_id: str, context: Any) -> None:
+        with self._lock:
+            instance = self._instances.get(instance_id)
+            has_ended = instance is not None and self._is_terminal_status(instance.status)
+        if has_ended:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"The orchestration '{instance_id}' has ended.")
+
     def _enqueue_orchestration(self, instance_id: str) -> None:
         _stamp(self._instances[instance_id].pending_events)
         super()._enqueue_orchestration(instance_id)

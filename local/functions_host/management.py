@@ -172,7 +172,9 @@ class Management:
             return web.json_response(text, status=412)
         method, kind, field = OPERATIONS[operation]
         message, reason = kind(instanceId=instance), request.query.get("reason", "")
-        if field:
+        if operation == "restart":
+            message.restartWithNewInstanceId = _flag(request, "restartWithNewInstanceId", default=True)
+        elif field:
             _text(message, field, json.dumps(reason) if field == "output" else reason)
         answer = await self.engine.ask(method, message)
         return _accepted(request, answer.instanceId) if operation == "restart" else web.Response(status=202)

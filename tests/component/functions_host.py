@@ -73,7 +73,7 @@ class Host:
     def status(self, instance: str, **query: Any) -> Any:
         return self.durable("GET", f"instances/{quote(instance, safe='')}", **query).json
 
-    def ended(self, instance: str, seconds: float = 10) -> Any:
+    def ended(self, instance: str, seconds: float = 30) -> Any:
         """The status of the orchestration once it has ended."""
         return eventually(
             lambda: self.status(instance),
@@ -88,7 +88,7 @@ class Host:
         return self.stack.topology.log("host").read_text()
 
 
-def eventually(look: Callable[[], Any], enough: Callable[[Any], bool], seconds: float = 10) -> Any:
+def eventually(look: Callable[[], Any], enough: Callable[[Any], bool], seconds: float = 30) -> Any:
     """What `look` gives once it is `enough`. Fails with the last thing seen."""
     end = time.monotonic() + seconds
     while not enough(seen := look()):

@@ -46,6 +46,18 @@ def test_direct_call_is_refused_with_the_reason(backend: Backend) -> None:
     assert refused.value.code == grpc.StatusCode.NOT_FOUND
 
 
+def test_who_has_ended_hears_nothing_more(backend: Backend) -> None:
+    backend.ask("StartInstance", pb.CreateInstanceRequest(instanceId="one", name="flow"))
+    _complete(backend, pb.ORCHESTRATION_STATUS_COMPLETED)
+    for method, message in (
+        ("RaiseEvent", pb.RaiseEventRequest(instanceId="one", name="x")),
+        ("TerminateInstance", pb.TerminateRequest(instanceId="one")),
+    ):
+        with pytest.raises(Refused, match="has ended") as refused:
+            backend.ask(method, message)
+        assert refused.value.code == grpc.StatusCode.FAILED_PRECONDITION
+
+
 def _complete(backend: Backend, status: pb.OrchestrationStatus) -> None:
     """What a worker would do with the only work item there is."""
     item = next(backend.ask("GetWorkItems", pb.GetWorkItemsRequest()))

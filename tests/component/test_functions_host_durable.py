@@ -14,6 +14,11 @@ from local.topology import ENGINES, EXTENSION, IN_MEMORY
 from tests.component.functions_host import SETTINGS, Host, eventually
 from tests.conftest import StackFactory
 
+QUICK = {
+    f"AzureFunctionsJobHost__extensions__durableTask__storageProvider__{name}": value
+    for name, value in {"partitionCount": "1", "maxQueuePollingInterval": "00:00:00.3"}.items()
+}
+"""Replaces values of host.json: few queues, and short pauses between two looks into an empty one."""
 in_memory = pytest.mark.parametrize("host", [IN_MEMORY], indirect=True)
 """For what the extension does otherwise: docs/architecture.md has the table."""
 
@@ -23,7 +28,7 @@ def host(request: pytest.FixtureRequest, stack_factory: StackFactory) -> Host:
     """The sample app on each engine."""
     if request.param == EXTENSION:
         request.getfixturevalue("durable_extension")
-    return Host(stack_factory("host", settings=SETTINGS, engine=request.param))
+    return Host(stack_factory("host", settings=SETTINGS | QUICK, engine=request.param))
 
 
 def _new(name: str = "run") -> str:
@@ -130,7 +135,6 @@ def test_burst_of_signals_is_at_most_two_runs_and_at_least_one_after_the_last(ho
     assert host.durable("GET", "entities/mailbox/nobody").status == 404
 
 
-@in_memory
 def test_entity_is_called_and_keeps_its_state_when_an_operation_fails(host: Host) -> None:
     instance = _new()
     host.start("asks_counter", instance, None)
@@ -207,7 +211,12 @@ def test_purge_and_restart_by_their_links(host: Host) -> None:
     instance = _new()
     links = host.start("fan_out", instance, {"n": 2})
     host.ended(instance)
-    assert host.call("POST", links["restartPostUri"]).status == 202
+    again = host.call("POST", links["restartPostUri"])
+    assert again.status == 202
+    assert again.json["id"] != instance
+    assert host.ended(again.json["id"])["output"] == {"sum": 3}
+    same = host.call("POST", links["restartPostUri"] + "&restartWithNewInstanceId=false")
+    assert (same.status, same.json["id"]) == (202, instance)
     assert host.ended(instance)["output"] == {"sum": 3}
     purged = host.call("DELETE", links["purgeHistoryDeleteUri"])
     assert (purged.status, purged.json) == (200, {"instancesDeleted": 1})
@@ -305,10 +314,12 @@ def test_management_needs_its_own_key_or_the_master(host: Host) -> None:
     assert statuses == {None: 401, "default": 403, "_master": 200, "durabletask_extension": 200}
 
 
-def test_an_answer_of_a_megabyte_passes(host: Host) -> None:
+def test_a_report_of_5000_reasons_is_answered_handed_on_and_returned(host: Host) -> None:
     instance = _new()
-    host.start("weighs", instance, 2**20)
-    assert host.ended(instance, 30)["output"] == 2**20
+    host.start("reports", instance, 5_000)
+    reasons = host.ended(instance)["output"]
+    assert len(json.dumps(reasons)) > 2**20
+    assert [reason["message"].split()[2] for reason in reasons] == [f"sales.orders_{n}" for n in range(5_000)]
 
 
 def test_a_timer_of_ten_days_is_borne(host: Host) -> None:

@@ -203,8 +203,8 @@ class ServerRoutes:
         return server
 
 
-def _described(found: Iterable[FlexibleServer]) -> list[dict[str, Any]]:
-    return [server.describe() for server in found]
+def _described(servers: Iterable[FlexibleServer]) -> list[dict[str, Any]]:
+    return [server.describe() for server in servers]
 
 
 def _not_ready(rule: str, server: FlexibleServer) -> Refusal:

@@ -1,10 +1,12 @@
 """A Functions app that uses each thing the local host has to offer, so that its tests can look at it from outside."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import azure.durable_functions as df
 import azure.functions as func
@@ -15,6 +17,10 @@ app = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)
 plain = func.Blueprint()  # it has the retry decorator, which a durable app lacks
 seen: dict[str, list] = {"events": [], "ticks": [], "attempts": [], "startup": [], "slow": []}
 busy = {"now": 0, "most": 0}
+crowded = asyncio.Event()
+HOST_JSON = json.loads(Path(__file__).with_name("host.json").read_text())
+AT_A_TIME = HOST_JSON["extensions"]["durableTask"]["maxConcurrentActivityFunctions"]
+COMPANY_SECONDS = 5
 
 
 def _json(body: object, status: int = 200) -> func.HttpResponse:
@@ -212,9 +218,10 @@ def patient(ctx: task.OrchestrationContext, seconds: float):
 
 
 @app.orchestration_trigger(context_name="context")
-def weighs(ctx: task.OrchestrationContext, characters: int):
-    text = yield ctx.call_activity("write", input=characters)
-    return len(text)
+def reports(ctx: task.OrchestrationContext, count: int):
+    reasons = yield ctx.call_activity("judge", input=count)
+    repeated = yield ctx.call_activity("repeat", input=reasons)
+    return repeated
 
 
 @app.orchestration_trigger(context_name="context")
@@ -266,9 +273,18 @@ async def add_one(number: int) -> int:
     return number + 1
 
 
-@app.activity_trigger(input_name="characters")
-async def write(characters: int) -> str:
-    return "x" * characters
+@app.activity_trigger(input_name="count")
+async def judge(count: int) -> list:
+    message = (
+        "The table sales.orders_{} has a column of a type that Fabric does not take, which is left out of the mirror."
+    )
+    remedy = "Nothing has to be done. To have it mirrored, give it a type from the list of those that are taken."
+    return [{"code": "TypeLeftOut", "message": message.format(n), "remedy": remedy} for n in range(count)]
+
+
+@app.activity_trigger(input_name="reasons")
+async def repeat(reasons: list) -> list:
+    return reasons
 
 
 @app.activity_trigger(input_name="given")
@@ -300,8 +316,13 @@ async def fails_twice(instance: str) -> int:
 
 @app.activity_trigger(input_name="nothing")
 async def linger(nothing: str) -> None:
+    """Wait until as many run as host.json allows, and a little longer, in which one more would be seen."""
     busy["now"] += 1
     busy["most"] = max(busy.values())
+    if busy["most"] >= AT_A_TIME:
+        crowded.set()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(crowded.wait(), COMPANY_SECONDS)
     await asyncio.sleep(0.1)
     busy["now"] -= 1
 

@@ -85,10 +85,12 @@ def test_a_run_goes_on_where_somebody_dies_at_each_activity(operator: Operator, 
     life_with_kills(operator, f"pg-dies-each-{when}-{host:d}", when, host, few=False)
 
 
-def test_an_engine_that_dies_alone_is_found_again(operator: Operator) -> None:
-    server, _ = with_shop(operator, "pg-engine-dies", 16)
+@pytest.mark.exhaustive
+@pytest.mark.xfail(strict=True, reason="a restart whose answer is lost is made once more", raises=AssertionError)
+def test_a_server_is_restarted_once_though_the_worker_dies_before_it_can_tell(operator: Operator) -> None:
+    server, _ = with_shop(operator, "pg-dies-restarting", 17)
+    operator.stack.crash("decide_restart", "before")
     put(operator, server)
-    eventually(lambda: operator.mirroring(server), lambda seen: seen.get("running"), 60)
-    operator.stack.kill("engine")
-    operator.stack.start_again("engine")
+    kills(operator, ("decide_restart", "start_operation"), "after", host=False)
     ended(operator, server, "Mirrored")
+    assert operator.restarts(server) == 1
