@@ -108,10 +108,10 @@ async def ensure_workspace_access(request: messages.WorkspaceAccess) -> None:
 @corridor.activity(blueprint)
 async def prepare_database(request: messages.Target) -> None:
     from shared.steps import rights
-    from shared.steps.rights import Place, Wanted
+    from shared.steps.rights import Choice, Place
 
     place = Place(request.server, request.database, request.host)
-    await rights.ensure(place, Wanted(request.tables, request.rights, request.consent))
+    await rights.ensure(place, Choice(request.tables, request.rights, request.consent))
 
 
 @corridor.activity(blueprint)

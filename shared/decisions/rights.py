@@ -173,4 +173,4 @@ def _mixed(owners: Sequence[Owner], plan: Plan) -> Reason | None:
 def _tables(owner: Owner) -> str:
     if owner.tables == 1:
         return f"table {owner.example}"
-    return f"{owner.tables} tables, such as {owner.example},"
+    return f"{owner.tables} tables such as {owner.example}"

@@ -1,6 +1,6 @@
 """Gives the fabric role its rights on the tables of a database, in the way that `decisions.rights` chooses.
 
-What is about to be done is kept in the mirror's row before it is done, so that a release undoes it whatever happens.
+What is about to be done is written to the mirror's row before it is done, so that a release undoes it whatever happens.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Place(msgspec.Struct, frozen=True):
     host: str
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Choice(msgspec.Struct, frozen=True):
     """Which tables the role needs, and in which way somebody wants it to get its rights on them."""
 
     chosen: tuple[TableName, ...]
@@ -55,7 +55,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     owned: dict[str, tuple[TableName, ...]]
     """The tables of each owner; of a table that the fabric role owns, its former owner."""
     takeover: Takeover
-    """What was done before, as it is kept."""
+    """What was done before, as the app recorded it."""
     word: Word
     """What the service said when it was last asked."""
 
@@ -68,36 +68,36 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         return {table.schema for table in self.eligible}
 
 
-async def ensure(place: Place, wanted: Wanted) -> None:
+async def ensure(place: Place, choice: Choice) -> None:
     """Give the role its rights on the tables. Raises `Blocked`, with statements to run, before anything is changed."""
     name = settings().login.role
     async with connect(place.host, place.database) as connection:
-        seen = await look(connection, place, wanted)
-        plan = await choose(connection, name, wanted.rights, seen, seen.word)
+        seen = await look(connection, place, choice)
+        plan = await choose(connection, name, choice.rights, seen, seen.word)
         _require(plan)
-        await _ensure_rights(connection, place, wanted, seen, plan)
+        await _ensure_rights(connection, place, choice, seen, plan)
     await _verify(place, seen)
 
 
-async def look(connection: Connection, place: Place, wanted: Wanted) -> Seen:
+async def look(connection: Connection, place: Place, choice: Choice) -> Seen:
     """What there is: the tables, their owners, and what the app did before."""
     name = settings().login.role
-    report = await tables.report(connection, name, wanted.chosen or None)
+    report = await tables.report(connection, name, choice.chosen or None)
     row = await store.read_mirror(place.server, place.database)
-    kept = (row.takeover if row else None) or await keepsake.read(connection, name) or Takeover(name)
-    owned = owners_of(report, kept, name)
+    record = (row.takeover if row else None) or await keepsake.read(connection, name) or Takeover(name)
+    owned = owners_of(report, record, name)
     return Seen(
         report=report,
         owners=await owners.look(connection, name, owned),
         owned=owned,
-        takeover=kept,
-        word=row.word if row and wanted.rights == "auto" else "unasked",
+        takeover=record,
+        word=row.word if row and choice.rights == "auto" else "unasked",
     )
 
 
-def owners_of(report: TableReport, kept: Takeover, role: str) -> dict[str, tuple[TableName, ...]]:
+def owners_of(report: TableReport, record: Takeover, role: str) -> dict[str, tuple[TableName, ...]]:
     """The tables of each owner; those that the role owns count as their former owners' tables."""
-    former = {table.name: table.owner for table in kept.tables}
+    former = {table.name: table.owner for table in record.tables}
     owned: dict[str, list[TableName]] = {}
     for table in report.tables:
         name = TableName(table.schema, table.name)
@@ -107,13 +107,13 @@ def owners_of(report: TableReport, kept: Takeover, role: str) -> dict[str, tuple
     return {owner: tuple(names) for owner, names in owned.items()}
 
 
-async def choose(connection: Connection, name: str, wanted: Rights, seen: Seen, word: Word) -> Plan:
+async def choose(connection: Connection, name: str, way: Rights, seen: Seen, word: Word) -> Plan:
     """The way to the tables of each owner. What ownership would harm is looked for only where it is the way."""
     statements = {owner.name: owners.statement(connection, owner.name) for owner in seen.owners}
-    plan = rights.choose(wanted, seen.owners, word, (), statements)
-    if wanted == "ownership" or not plan.ownership:
+    plan = rights.choose(way, seen.owners, word, (), statements)
+    if way == "ownership" or not plan.ownership:
         return plan
-    return rights.choose(wanted, seen.owners, word, await harms_of(connection, name, seen, plan.ownership), statements)
+    return rights.choose(way, seen.owners, word, await harms_of(connection, name, seen, plan.ownership), statements)
 
 
 async def harms_of(connection: Connection, name: str, seen: Seen, of: Collection[str]) -> tuple[Harm, ...]:
@@ -129,98 +129,98 @@ async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
     row = await store.read_mirror(place.server, place.database)
     if row is None or not row.takeover:
         return
-    name, kept = settings().login.role, row.takeover
+    name, record = settings().login.role, row.takeover
     async with connect(place.host, place.database) as connection:
-        seen = await look(connection, place, Wanted(tuple(chosen), "auto", ""))
-        surplus = tuple(former for former in kept.tables if chosen and former.name not in chosen)
-        remaining = tuple(former for former in kept.tables if former not in surplus)
-        leaving = {membership for membership in kept.joined if membership.owner not in seen.owned}
+        seen = await look(connection, place, Choice(tuple(chosen), "auto", ""))
+        surplus = tuple(former for former in record.tables if chosen and former.name not in chosen)
+        remaining = tuple(former for former in record.tables if former not in surplus)
+        leaving = {membership for membership in record.joined if membership.owner not in seen.owned}
         if not surplus and not leaving:
             return
         still = await still_members(place.server, place.database) | {former.owner for former in remaining}
-        await ownership.give_back(connection, msgspec.structs.replace(kept, tables=surplus), still)
+        await ownership.give_back(connection, msgspec.structs.replace(record, tables=surplus), still)
         await owners.leave(connection, name, leaving - await _of_others(place))
-        joined = tuple(membership for membership in kept.joined if membership not in leaving)
-        kept = msgspec.structs.replace(kept, tables=remaining, joined=joined)
-        await keepsake.write(connection, kept)
-    await store.update_mirror(place.server, place.database, takeover=kept or None)
+        joined = tuple(membership for membership in record.joined if membership not in leaving)
+        record = msgspec.structs.replace(record, tables=remaining, joined=joined)
+        await keepsake.write(connection, record)
+    await store.update_mirror(place.server, place.database, takeover=record or None)
 
 
 async def undo(connection: Connection, row: MirrorRow) -> None:
     """Give back all tables of a database, and leave all owners. What can't be undone holds up nothing else: raises
     `Blocked` with code `FormerOwnerGone` when the rest is done."""
     name = settings().login.role
-    kept = row.takeover or await keepsake.read(connection, name)
-    if not kept:
+    record = row.takeover or await keepsake.read(connection, name)
+    if not record:
         return
     problem: Blocked | None = None
     try:
-        await ownership.give_back(connection, kept, await still_members(row.server, row.database))
+        await ownership.give_back(connection, record, await still_members(row.server, row.database))
     except Blocked as error:
         if error.code != "FormerOwnerGone":
             raise
         problem = error
-    await owners.leave(connection, name, set(kept.joined) - await still_joined(row.server, row.database))
+    await owners.leave(connection, name, set(record.joined) - await still_joined(row.server, row.database))
     if problem:
         raise problem
     await keepsake.drop(connection, name)
 
 
-async def _ensure_rights(connection: Connection, place: Place, wanted: Wanted, seen: Seen, plan: Plan) -> None:
+async def _ensure_rights(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan) -> None:
     name = settings().login.role
     before = await owners.joined(connection, name)
-    kept = await _join(connection, place, seen, plan)
+    record = await _join(connection, place, seen, plan)
     _require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
     word = await _word(place, seen, plan)
     if word in ("insists", "silent"):
-        plan = await choose(connection, name, wanted.rights, seen, word)
+        plan = await choose(connection, name, choice.rights, seen, word)
         if plan.problems:
             await _unjoin(
-                connection, place, kept, {membership for membership in kept.joined if membership not in before}
+                connection, place, record, {membership for membership in record.joined if membership not in before}
             )
             _require(plan)
         _require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
     if plan.ownership:
-        await _own(connection, place, wanted, seen, plan, kept)
+        await _own(connection, place, choice, seen, plan, record)
     await store.update_mirror(place.server, place.database, rights=plan.way, rights_why=plan.why)
 
 
 async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) -> Takeover:
-    """Make the role a member of the owners that the plan says; what is kept now.
+    """Make the role a member of the owners that the plan says; the record as it is then.
 
     Tables that the role owns by an earlier plan go back to these owners first, as no role can be a member of its
     member.
     """
     name = settings().login.role
     now = await owners.joined(connection, name)
-    known = await _of_others(place) | set(seen.takeover.joined)
-    kept = await _give_back(connection, place, seen.takeover, plan.membership)
-    joined = set(kept.joined)
+    recorded = await _of_others(place) | set(seen.takeover.joined)
+    record = await _give_back(connection, place, seen.takeover, plan.membership)
+    joined = set(record.joined)
     for owner in seen.owners:
         if owner.name not in plan.membership:
             continue
         if owner.joined:
-            joined |= {membership for membership in known & now if membership.owner == owner.name}
+            joined |= {membership for membership in recorded & now if membership.owner == owner.name}
         else:
             await _end_membership(connection, place, owner.name)
             joined.add(await owners.plan_join(connection, name, owner.name))
-    kept = msgspec.structs.replace(kept, joined=tuple(sorted(joined)))
-    await _keep(place, kept)
+    record = msgspec.structs.replace(record, joined=tuple(sorted(joined)))
+    await _keep(place, record)
     await owners.join(connection, name, (it for it in joined if it.owner in plan.membership))
-    return kept
+    return record
 
 
-async def _give_back(connection: Connection, place: Place, kept: Takeover, to: Collection[str]) -> Takeover:
-    """Give taken tables back to owners that the role is to be a member of; what is kept now."""
-    returning = tuple(table for table in kept.tables if table.owner in to)
+async def _give_back(connection: Connection, place: Place, record: Takeover, to: Collection[str]) -> Takeover:
+    """Give taken tables back to owners that the role is to be a member of; the record as it is then."""
+    returning = tuple(table for table in record.tables if table.owner in to)
     if not returning:
-        return kept
+        return record
     former = {table.owner for table in returning}
-    await ownership.give_back(connection, Takeover(kept.role, returning), former)
-    kept = msgspec.structs.replace(kept, tables=tuple(table for table in kept.tables if table not in returning))
-    await _keep(place, kept)
-    await keepsake.write(connection, kept)
-    return kept
+    await ownership.give_back(connection, Takeover(record.role, returning), former)
+    record = msgspec.structs.replace(record, tables=tuple(table for table in record.tables if table not in returning))
+    await _keep(place, record)
+    await keepsake.write(connection, record)
+    return record
 
 
 async def _end_membership(connection: Connection, place: Place, owner: str) -> None:
@@ -244,36 +244,36 @@ async def _require_free(connection: Connection, role: str, member: str) -> None:
         )
 
 
-async def _unjoin(connection: Connection, place: Place, kept: Takeover, added: Collection[Joined]) -> None:
+async def _unjoin(connection: Connection, place: Place, record: Takeover, added: Collection[Joined]) -> None:
     """Take memberships back that this call added."""
     await owners.leave(connection, settings().login.role, set(added) - await _of_others(place))
-    await _keep(place, msgspec.structs.replace(kept, joined=tuple(it for it in kept.joined if it not in added)))
+    await _keep(place, msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it not in added)))
 
 
-async def _own(connection: Connection, place: Place, wanted: Wanted, seen: Seen, plan: Plan, kept: Takeover) -> None:
+async def _own(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan, record: Takeover) -> None:
     """Make the role the owner of the tables of the owners that the plan says."""
     name = settings().login.role
     names = [table for owner in plan.ownership for table in seen.owned.get(owner, ())]
     takeover = await ownership.plan_take(connection, name, names)
     _require_takeable(takeover.not_takeable)
-    await owners.leave(connection, name, [it for it in kept.joined if it.owner in plan.ownership])
+    await owners.leave(connection, name, [it for it in record.joined if it.owner in plan.ownership])
     for owner in plan.ownership:
         await _require_free(connection, owner, name)
-    takeover = msgspec.structs.replace(takeover, consent=wanted.consent if wanted.rights == "ownership" else "")
-    kept = takeover.after(kept)
-    kept = msgspec.structs.replace(kept, joined=tuple(it for it in kept.joined if it.owner not in plan.ownership))
-    await _keep(place, kept)
-    await keepsake.write(connection, kept)
+    takeover = msgspec.structs.replace(takeover, consent=choice.consent if choice.rights == "ownership" else "")
+    record = takeover.after(record)
+    record = msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it.owner not in plan.ownership))
+    await _keep(place, record)
+    await keepsake.write(connection, record)
     await ownership.apply_take(connection, takeover)
 
 
-async def _keep(place: Place, kept: Takeover) -> None:
+async def _keep(place: Place, record: Takeover) -> None:
     """Write down what is about to be done, and what was done before."""
     row = await store.read_mirror(place.server, place.database)
     phase = row.phase if row and row.phase in ("Running", "Starting") else "Preparing"
     secret = login_of(settings()).secret_of(place.server)
     await store.update_mirror(
-        place.server, place.database, host=place.host, secret=secret, takeover=kept or None, phase=phase
+        place.server, place.database, host=place.host, secret=secret, takeover=record or None, phase=phase
     )
 
 

@@ -240,10 +240,13 @@ def test_what_the_database_tells_says_which_tables_and_what_to_do() -> None:
     unfit = owned(name="parts", status="ERROR", codes=("NOT_REGULAR_TABLE",))
     reasons = classify(look(source=in_database(OWNED, *strangers, unfit)), SETTINGS).reasons
     assert [reason.message for reason in reasons] == [
-        "Role 'fabric_user' does not own 7 tables: public.t0, public.t1, public.t2, public.t3, public.t4, and 2 more.",
+        (
+            "Role 'fabric_user' has no rights of the owner of 7 tables: "
+            "public.t0, public.t1, public.t2, public.t3, public.t4, and 2 more."
+        ),
         "The service does not mirror 1 table: public.parts (NOT_REGULAR_TABLE).",
     ]
-    assert "takes them" in reasons[0].remedy
+    assert "gets them" in reasons[0].remedy
     (gone,) = classify(look(source=in_database()), SETTINGS).reasons
     assert gone.message == "The database does not have any more: 1 table: public.orders."
 

@@ -37,14 +37,14 @@ def table_rights(database: DatabaseFacts) -> Check:
         "member of": [owner.name for owner in database.owners if owner.name in plan.membership],
         "owner of the tables of": [owner.name for owner in database.owners if owner.name in plan.ownership],
     }
-    wanted = "; ".join(f"{way} {', '.join(names)}" for way, names in ways.items() if names)
+    roles = "; ".join(f"{way} {', '.join(names)}" for way, names in ways.items() if names)
     gains = rights.gains(database.owners, plan)
     return Check(
         id="TableRights",
         subject=database.name,
         status="warn" if gains else status,
         found=plan.way,
-        wanted=wanted,
+        wanted=roles,
         message=f"{plan.why} {gains}".strip(),
         reference=TUTORIAL,
     )

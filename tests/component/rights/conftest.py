@@ -23,7 +23,7 @@ from shared.records.rows import MirrorRow
 from shared.source import connection, role
 from shared.source.connection import Connection
 from shared.steps import rights
-from shared.steps.rights import Place, Wanted
+from shared.steps.rights import Choice, Place
 from tests.component.app import app_environment
 from tests.component.application import Application, create_application, dump
 from tests.component.conftest import Postgres
@@ -43,7 +43,7 @@ class Shop(msgspec.Struct, frozen=True):
 
     async def ensure(self, rights_: Rights = "auto") -> None:
         """What a run does for the database."""
-        await rights.ensure(self.place, Wanted((), rights_, "tag fabric-mirror-rights"))
+        await rights.ensure(self.place, Choice((), rights_, "tag fabric-mirror-rights"))
 
     async def release(self) -> None:
         async with self.identity() as link:
