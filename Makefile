@@ -14,6 +14,8 @@ PYTEST_ARGS ?=
 WORKERS ?= 3
 # What runs the orchestrations of `make demo` and `make start`: in-memory, or extension (local/durable_host/README.md).
 ENGINE ?= in-memory
+# What azure_cdc asks of Fabric's role in `make start`: membership in the owners of tables, or ownership (local/topology.py).
+AZURE_CDC ?= membership
 
 ##@ Try it
 .PHONY: demo
@@ -22,7 +24,7 @@ demo: $(PYTHON_READY) $(NODE_READY) ## Watch two tagged servers become Fabric mi
 
 .PHONY: start
 start: $(PYTHON_READY) $(NODE_READY) ## Run the whole stack in the foreground until Ctrl-C
-	@$(PYTHON) -m local start --engine $(ENGINE)
+	@$(PYTHON) -m local start --engine $(ENGINE) --azure-cdc $(AZURE_CDC)
 
 .PHONY: stop
 stop: $(PYTHON_READY) ## Stop a stack that `make start` runs elsewhere

@@ -100,16 +100,18 @@ async def ensure_role(request: messages.EnsureRole) -> None:
 
 @corridor.activity(blueprint)
 async def ensure_workspace_access(request: messages.WorkspaceAccess) -> None:
-    from shared.steps import prepare
+    from shared.steps import workspace
 
-    await prepare.ensure_workspace_access(request.server, request.workspace)
+    await workspace.ensure_access(request.server, request.workspace)
 
 
 @corridor.activity(blueprint)
 async def prepare_database(request: messages.Target) -> None:
-    from shared.steps import prepare
+    from shared.steps import rights
+    from shared.steps.rights import Choice, Place
 
-    await prepare.prepare_database(request.server, request.database, request.host, request.tables)
+    place = Place(request.server, request.database, request.host)
+    await rights.ensure(place, Choice(request.tables, request.rights, request.consent))
 
 
 @corridor.activity(blueprint)
@@ -138,9 +140,10 @@ async def advance_mirror(request: messages.AdvanceMirror) -> Advance:
 
 @corridor.activity(blueprint)
 async def give_back_surplus(request: messages.Target) -> None:
-    from shared.steps import prepare
+    from shared.steps import rights
+    from shared.steps.rights import Place
 
-    await prepare.give_back_surplus(request.server, request.database, request.host, request.tables)
+    await rights.give_back_surplus(Place(request.server, request.database, request.host), request.tables)
 
 
 @corridor.activity(blueprint)

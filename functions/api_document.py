@@ -12,7 +12,7 @@ from shared.dashboard import listing
 from shared.dashboard.query import LEVELS
 from shared.decisions.progress import Status
 from shared.decisions.readiness import Report
-from shared.desired.intent import Wish
+from shared.desired.intent import RIGHTS, Wish
 from shared.platform.version import VERSION
 from shared.steps.requests import ServerState
 
@@ -135,6 +135,7 @@ DOORS = (
             Parameter("databases", "Names, with commas between them. Without it: as the tag or the request says."),
             Parameter("workspace", "The Fabric workspace to check.", {"type": "string", "format": "uuid"}),
             Parameter("gateway", "The virtual network data gateway to check.", {"type": "string", "format": "uuid"}),
+            Parameter("rights", "How the fabric role is to get its rights on tables.", {"enum": list(RIGHTS)}),
         ),
     ),
     Door(

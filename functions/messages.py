@@ -13,7 +13,7 @@ from shared.desired.changes import Change
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import TableName
 from shared.platform.reasons import Reason
-from shared.platform.settings import Limits, RestartPolicy
+from shared.platform.settings import Limits, RestartPolicy, Rights
 
 
 class OfServer(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +118,9 @@ class Target(OfDatabase, frozen=True, kw_only=True):
     workspace_name: str
     gateway: str
     rotation: int
+    rights: Rights = "auto"
+    consent: str = ""
+    """Where somebody named the rights; empty: it is the app setting's."""
 
 
 class MirrorDatabase(msgspec.Struct, frozen=True, kw_only=True):

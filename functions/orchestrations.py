@@ -74,10 +74,10 @@ class Run:
 
 
 @corridor.orchestration(blueprint)
-def reconcile_server(ctx: Context, wanted: OfServer) -> Flow[Outcome]:
+def reconcile_server(ctx: Context, target: OfServer) -> Flow[Outcome]:
     """One run: look at the server, decide, do what is missing, record, and say that it is over."""
-    run = Run(ctx, wanted.server)
-    box = mailbox(wanted.server)
+    run = Run(ctx, target.server)
+    box = mailbox(target.server)
     try:
         outcome = yield from _reconcile(run)
     except (Refused, Superseded, task.TaskFailedError) as error:
@@ -88,7 +88,7 @@ def reconcile_server(ctx: Context, wanted: OfServer) -> Flow[Outcome]:
             outcome = Outcome("Blocked", (reason_of(error),))
     try:
         if outcome.is_recorded:
-            ended = messages.RecordOutcome(server=wanted.server, outcome=outcome)
+            ended = messages.RecordOutcome(server=target.server, outcome=outcome)
             yield from run.call(activities.record_outcome, ended)
         run.show(progress.ended(run.status, outcome))
     finally:
@@ -301,6 +301,8 @@ def _mirror_input(run: Run, decision: Prepare, database: str) -> MirrorDatabase:
         workspace_name=decision.workspace_name,
         gateway=decision.gateway,
         rotation=decision.asked.rotation,
+        rights=decision.rights,
+        consent=decision.consent,
     )
     return MirrorDatabase(run=run.ctx.instance_id, target=target, limits=decision.limits)
 

@@ -39,7 +39,7 @@ async def get_readiness(req: func.HttpRequest) -> func.HttpResponse:
     """The checks and the plan for a server; nothing is changed."""
     from shared.steps import requests
 
-    asked = {name: text for name in ("workspace", "gateway") if (text := req.params.get(name, "").strip())}
+    asked = {name: text for name in ("workspace", "gateway", "rights") if (text := req.params.get(name, "").strip())}
     databases = {"databases": listed(text)} if (text := req.params.get("databases", "")) else {}
     report = await requests.readiness_of(_server(req), asked | databases)
     return answer(msgspec.to_builtins(report))

@@ -47,12 +47,12 @@ def wait_for_operation(ctx: Context, operation: OperationUntil) -> Flow[Operatio
 
 
 @corridor.orchestration(blueprint)
-def mirror_database(ctx: Context, wanted: MirrorDatabase) -> Flow[DatabaseOutcome]:
+def mirror_database(ctx: Context, request: MirrorDatabase) -> Flow[DatabaseOutcome]:
     """Mirror one database of a prepared server. Its outcome says why not, so that it does not stop the others."""
-    target = wanted.target
+    target = request.target
 
     def tell(done: int) -> None:
-        STEP_DONE.send(ctx, wanted.run, StepDone(target.database, done))
+        STEP_DONE.send(ctx, request.run, StepDone(target.database, done))
 
     try:
         yield from call(ctx, activities.prepare_database, target)
@@ -62,7 +62,7 @@ def mirror_database(ctx: Context, wanted: MirrorDatabase) -> Flow[DatabaseOutcom
         mirror = messages.EnsureMirror(**msgspec.structs.asdict(target), adopt=not is_new)
         yield from call(ctx, activities.ensure_mirror, mirror)
         tell(3)
-        yield from _until_running(ctx, target, wanted.limits)
+        yield from _until_running(ctx, target, request.limits)
         yield from call(ctx, activities.give_back_surplus, target)
         tell(4)
     except (Refused, task.TaskFailedError) as error:

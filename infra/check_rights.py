@@ -77,11 +77,11 @@ class Rest:
 
 def azure(rest: Rest, environment: Mapping[str, str]) -> Iterator[Finding]:
     """The app's roles on the subscriptions and on its own resources."""
-    known: dict[str, list[Role]] = {}
+    by_definition: dict[str, list[Role]] = {}
     for need in needs(environment):
         subject = f"{need.role} on {need.scope}"
         try:
-            roles = _roles(rest, need.scope, environment["IDENTITY_OBJECT_ID"], known)
+            roles = _roles(rest, need.scope, environment["IDENTITY_OBJECT_ID"], by_definition)
         except HttpResponseError as error:
             yield Finding("unknown", subject, f"You can't read the role assignments there: {_said(error)}")
             continue
@@ -153,8 +153,11 @@ def main() -> int:
     return 1 if "missing" in findings else 0
 
 
-def _roles(rest: Rest, scope: str, principal: str, known: dict[str, list[Role]]) -> dict[str, list[Role]]:
-    """The roles that the principal has at the scope, by a group or a scope above it too. `known`: those read before."""
+def _roles(rest: Rest, scope: str, principal: str, by_definition: dict[str, list[Role]]) -> dict[str, list[Role]]:
+    """The roles that the principal has at the scope, by a group or a scope above it too.
+
+    `by_definition`: the roles that were read before.
+    """
     assignments = rest.list(
         f"{scope}/providers/Microsoft.Authorization/roleAssignments",
         **{"api-version": AUTHORIZATION, "$filter": f"atScope() and assignedTo('{principal}')"},
@@ -163,10 +166,10 @@ def _roles(rest: Rest, scope: str, principal: str, known: dict[str, list[Role]])
     for assignment in assignments:
         definition = assignment["properties"]["roleDefinitionId"]
         name = definition.rpartition("/")[2].lower()
-        if name not in known:
+        if name not in by_definition:
             permissions = rest.get(definition, **{"api-version": AUTHORIZATION})["properties"]["permissions"]
-            known[name] = msgspec.convert(permissions, list[Role])
-        roles[name] = known[name]
+            by_definition[name] = msgspec.convert(permissions, list[Role])
+        roles[name] = by_definition[name]
     return roles
 
 
@@ -185,7 +188,9 @@ def _capacity(rest: Rest, workspace: Mapping[str, Any]) -> Finding:
     capacities = {one["id"].lower(): one["state"] for one in rest.list("/capacities")}
     assigned = str(workspace.get("capacityId") or "").lower()
     if not assigned:
-        return Finding("missing", subject, "It is on none.", "Assign the workspace to a capacity that is active.")
+        return Finding(
+            "missing", subject, "It is assigned to none.", "Assign the workspace to a capacity that is active."
+        )
     state = capacities.get(assigned, "")
     if state == "Active":
         return Finding("ok", subject)
@@ -201,7 +206,7 @@ def _tenant(rest: Rest, name: str) -> Iterator[Finding]:
         for titles in TENANT_SETTINGS:
             why = f"Only a Fabric administrator can read it ({_said(error)})."
             yield Finding(
-                "unknown", f"Tenant setting: {titles[0]}", why, "Ask one whether it is on for the app's identity."
+                "unknown", f"Tenant setting: {titles[0]}", why, "Ask one whether it is enabled for the app's identity."
             )
         return
     for titles in TENANT_SETTINGS:
@@ -210,7 +215,7 @@ def _tenant(rest: Rest, name: str) -> Iterator[Finding]:
             remedy = f"A Fabric administrator: Admin portal, Tenant settings, Developer settings; on for {name}."
             yield Finding("missing", subject, f"But {wrong}.", remedy)
         elif limited := groups(settings, titles):
-            why = f"It is on for {', '.join(limited)}; {name} has to be in one of them."
+            why = f"It is enabled for {', '.join(limited)}; {name} has to be in one of them."
             yield Finding("unknown", subject, why)
         else:
             yield Finding("ok", subject)

@@ -96,7 +96,7 @@ def missing(need: Need, roles: Mapping[str, Sequence[Role]]) -> list[str]:
     """The rights that the roles, by the id of their definition, don't give; empty when they give all."""
     if need.role_id:
         return [] if need.role_id in roles else [need.role]
-    entries = [entry for found in roles.values() for entry in found]
+    entries = [entry for definitions in roles.values() for entry in definitions]
     return [
         *(right for right in need.actions if not any(_covers(e.actions, e.not_actions, right) for e in entries)),
         *(
@@ -107,19 +107,19 @@ def missing(need: Need, roles: Mapping[str, Sequence[Role]]) -> list[str]:
     ]
 
 
-def tenant_setting(found: Iterable[Mapping[str, Any]], titles: Sequence[str]) -> str:
+def tenant_setting(settings: Iterable[Mapping[str, Any]], titles: Sequence[str]) -> str:
     """What is wrong with one tenant setting of Fabric, called by one of `titles`; empty: nothing."""
-    matching = [one for one in found if str(one.get("title", "")).lower() in {title.lower() for title in titles}]
+    matching = [one for one in settings if str(one.get("title", "")).lower() in {title.lower() for title in titles}]
     if not matching:
         return "it is not among the tenant's settings"
     return "" if any(one.get("enabled") for one in matching) else "it is disabled"
 
 
-def groups(found: Iterable[Mapping[str, Any]], titles: Sequence[str]) -> list[str]:
+def groups(settings: Iterable[Mapping[str, Any]], titles: Sequence[str]) -> list[str]:
     """The names of the groups that a tenant setting is limited to; empty: it holds for everybody."""
     return [
         str(group.get("name") or group.get("graphId"))
-        for one in found
+        for one in settings
         if str(one.get("title", "")).lower() in {title.lower() for title in titles}
         for group in one.get("enabledSecurityGroups") or ()
     ]

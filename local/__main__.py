@@ -14,7 +14,7 @@ from rich.table import Table
 
 from local import lock, stack_file
 from local.stack import ROOT, Stack, StartFailed
-from local.topology import ENGINES, IN_MEMORY
+from local.topology import CHARACTERS, ENGINES, IN_MEMORY, MEMBERSHIP
 
 STOP_SECONDS = 30.0
 console = Console(highlight=False)
@@ -26,6 +26,8 @@ def main() -> int:
     parser.add_argument("command", choices=("start", "stop", "demo"))
     parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="where the stack's files are (.local)")
     parser.add_argument("--engine", choices=ENGINES, default=IN_MEMORY, help="what runs the orchestrations (in-memory)")
+    help = "what `start` lets azure_cdc ask of a role, on servers without the tag local-azure-cdc (membership)"
+    parser.add_argument("--azure-cdc", choices=CHARACTERS, default=MEMBERSHIP, help=help)
     chosen = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -34,7 +36,9 @@ def main() -> int:
             from local import demo
 
             return demo.main(chosen.folder, chosen.engine)
-        return start(chosen.folder, chosen.engine) if chosen.command == "start" else stop(chosen.folder)
+        if chosen.command == "stop":
+            return stop(chosen.folder)
+        return start(chosen.folder, chosen.engine, chosen.azure_cdc)
     except (StartFailed, lock.Taken) as error:
         console.print(f"[red]Not started.[/] {error}", soft_wrap=True, markup=True)
         return 1
@@ -43,11 +47,11 @@ def main() -> int:
         return 0 if chosen.command == "start" else 130
 
 
-def start(folder: Path, engine: str) -> int:
+def start(folder: Path, engine: str, azure_cdc: str) -> int:
     """Run the stack in the foreground until it is interrupted, or until a part of it ends by itself."""
     console.print("Starting the stack …")
     begun = time.monotonic()
-    with Stack(folder, engine=engine) as stack:
+    with Stack(folder, engine=engine, azure_cdc=azure_cdc) as stack:
         written = stack_file.write(stack.topology)
         _introduce(stack, written, time.monotonic() - begun)
         try:

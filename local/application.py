@@ -1,7 +1,8 @@
 """An application that lives in a database: its own role, tables that it owns, and writes that never stop.
 
 It is what mirroring must not disturb. It keeps count of every write that the server acknowledged, reconnects when the
-server restarts, and can say at any time whether it may still do all that it could do in the beginning.
+server restarts, and can say at any time whether it may still do all that it could do in the beginning. A rich one has
+besides what depends on who owns its tables (`local.application_rights`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-TABLES = 4
+from local import application_rights as rights
+
+TABLES = ("sales.customers", "sales.products", "sales.orders", "sales.visits")
 PAUSE_SECONDS = 0.02
 RETRY_SECONDS = 0.05
 CONNECT_SECONDS = 3
@@ -100,7 +103,7 @@ class Database(msgspec.Struct, frozen=True):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """What the application did. `lost`: references that were acknowledged and are not there; `refused`: why, if so."""
+    """What the application did. `lost`: acknowledged references that are missing; `refused`: errors of writes."""
 
     written: int
     lost: int
@@ -109,10 +112,14 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Application:
-    """One application. Its role `<database>_app` owns schema `sales` and all in it."""
+    """One application. Its role `<database>_app` owns schema `sales` and all in it, but a table for each tenant.
 
-    def __init__(self, database: Database):
-        self.database, self.role = database, f"{database.name}_app"
+    `rich`: it has tenants, and what depends on who owns its tables. Another owner of these tables would harm it.
+    """
+
+    def __init__(self, database: Database, rich: bool = False):
+        self.database, self.rich = database, rich
+        self.role = self.role_of(rights.OWNER)
         self.password = secrets.token_urlsafe(24)
         self._stop = threading.Event()
         self._acknowledged: set[str] = set()
@@ -120,24 +127,54 @@ class Application:
         self._longest_pause = 0.0
 
     def install(self, administrator: str, password: str) -> None:
-        """Create the role, as a database administrator would, and then the tables, as the application itself.
+        """Create its roles, as a database administrator would, and then the tables, as the application itself.
 
         From PostgreSQL 16 on, an administrator may administer only roles that it was given with ADMIN OPTION: to let
         every administrator do that, the one who creates a role grants it to `azure_pg_admin`.
         """
-        role = sql.Identifier(self.role)
+        others = rights.OTHERS_SQL if self.rich else ()
         with self.database.connect(administrator, password) as connection:
-            connection.execute(
-                sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(self._verifier(connection)))
-            )
-            connection.execute(sql.SQL("GRANT {} TO azure_pg_admin WITH ADMIN OPTION").format(role))
-            name = sql.Identifier(self.database.name)
-            connection.execute(sql.SQL("GRANT CONNECT, CREATE ON DATABASE {} TO {}").format(name, role))
+            for name in (rights.OWNER, *others):
+                role, verifier = sql.Identifier(self.role_of(name)), self._verifier(connection, self.role_of(name))
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(verifier)))
+                connection.execute(sql.SQL("GRANT {} TO azure_pg_admin WITH ADMIN OPTION").format(role))
+            database, owner = sql.Identifier(self.database.name), sql.Identifier(self.role)
+            connection.execute(sql.SQL("GRANT CONNECT, CREATE ON DATABASE {} TO {}").format(database, owner))
         with self.connect() as connection:
             connection.execute(SCHEMA_SQL)
+        if self.rich:
+            self._install_rights()
 
-    def connect(self) -> psycopg.Connection[Any]:
-        return self.database.connect(self.role, self.password)
+    def _install_rights(self) -> None:
+        names = {name: self.role_of(name) for name in (rights.OWNER, *rights.OTHERS_SQL)}
+        roles = {name: sql.Identifier(role) for name, role in names.items()}
+        literals = {f"{name}_name": sql.Literal(role) for name, role in names.items()}
+        for name, statements in {rights.OWNER: rights.OWNERS_SQL, **rights.OTHERS_SQL}.items():
+            with self.connect(name) as connection:
+                connection.execute(sql.SQL(statements).format(**roles, **literals))
+
+    def role_of(self, name: str) -> str:
+        """The role of its owner (`app`), or another role of a rich one."""
+        return f"{self.database.name}_{name}"
+
+    def connect(self, name: str = rights.OWNER) -> psycopg.Connection[Any]:
+        """A connection as its owner (`app`), or in another role of a rich one."""
+        return self.database.connect(self.role_of(name), self.password)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Its tables that can be mirrored."""
+        return (*TABLES, *rights.TABLES) if self.rich else TABLES
+
+    @property
+    def abilities(self) -> dict[str, tuple[str, LiteralString]]:
+        """Everything that it can do: as whom, and with which statements."""
+        owners = ABILITIES | (rights.OWNERS_ABILITIES if self.rich else {})
+        abilities = {ability: (rights.OWNER, statements) for ability, statements in owners.items()}
+        for tenant in rights.TENANTS if self.rich else ():
+            for ability, statements in rights.TENANTS_ABILITIES.items():
+                abilities[f"{ability}, as {tenant}"] = (tenant, statements)
+        return abilities
 
     def server_version(self) -> str:
         """The version of its server, e.g. `18.4`."""
@@ -146,24 +183,23 @@ class Application:
 
     def rows(self) -> int:
         """How many rows its tables have now."""
+        tables = [sql.Identifier(*table.split(".")) for table in self.tables]
+        counts = [sql.SQL("(SELECT count(*) FROM {})").format(table) for table in tables]
         with self.connect() as connection:
-            rows = connection.execute("""
-                SELECT (SELECT count(*) FROM sales.customers) + (SELECT count(*) FROM sales.products)
-                     + (SELECT count(*) FROM sales.orders) + (SELECT count(*) FROM sales.visits)
-            """).fetchone()
+            rows = connection.execute(sql.SQL("SELECT {}").format(sql.SQL(" + ").join(counts))).fetchone()
         assert rows is not None
         return int(rows[0])
 
     def inabilities(self) -> dict[str, str]:
-        """What it can't do any more, and what PostgreSQL said. Each is tried for real and then rolled back."""
-        found: dict[str, str] = {}
-        for ability, statements in ABILITIES.items():
+        """What the application can't do any more, and what PostgreSQL said. It tries each and rolls it back."""
+        problems: dict[str, str] = {}
+        for ability, (name, statements) in self.abilities.items():
             try:
-                with self.connect() as connection, connection.transaction(force_rollback=True):
+                with self.connect(name) as connection, connection.transaction(force_rollback=True):
                     connection.execute(statements)
             except psycopg.Error as error:
-                found[ability] = str(error).partition("\n")[0]
-        return found
+                problems[ability] = str(error).partition("\n")[0]
+        return problems
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -177,7 +213,7 @@ class Application:
             writer.join()
 
     def account(self) -> Account:
-        """What became of its writes; to be asked when it has stopped writing."""
+        """What became of the writes. Call it when the application has stopped writing."""
         with self.connect() as connection:
             there = {str(row[0]) for row in connection.execute("SELECT reference FROM sales.orders")}
         written, lost = len(self._acknowledged), len(self._acknowledged - there)
@@ -207,7 +243,7 @@ class Application:
         if connection:
             connection.close()
 
-    def _verifier(self, connection: psycopg.Connection[Any]) -> str:
+    def _verifier(self, connection: psycopg.Connection[Any], role: str) -> str:
         """The password as the server keeps it, so that no log of statements ever shows it."""
-        encrypted = connection.pgconn.encrypt_password(self.password.encode(), self.role.encode(), b"scram-sha-256")
+        encrypted = connection.pgconn.encrypt_password(self.password.encode(), role.encode(), b"scram-sha-256")
         return encrypted.decode()

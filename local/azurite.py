@@ -48,7 +48,7 @@ def command(stack: Topology) -> list[str]:
 
 
 def main() -> None:
-    """Become Azurite: it takes this process's place, so that the guard and the log are its own."""
+    """Become Azurite, which takes this process's place and so has its guard and its log."""
     if not shutil.which("node"):
         sys.exit("Azurite needs Node.js 20 or later, and there is no `node` on the PATH: install it.")
     stack = topology.load()

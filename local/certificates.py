@@ -1,4 +1,4 @@
-"""The local authority and the keys of one stack: made for each stack again, and trusted by its environment alone."""
+"""The local authority and the keys of one stack: made for each stack, and trusted in its environment alone."""
 
 from __future__ import annotations
 

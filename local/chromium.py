@@ -1,4 +1,7 @@
-"""The Chromium that the pages are looked at with. `python -m local.chromium` installs it on Debian, as root, once."""
+"""The Chromium in which tests and pictures open the pages.
+
+`python -m local.chromium` installs it on Debian, as root, once.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ NEEDED = (
 def find() -> str | None:
     """The path of the Chromium that CHROMIUM names or that is installed; None: there is none."""
     names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    return next((found for found in map(shutil.which, filter(None, names)) if found), None)
+    return next((path for path in map(shutil.which, filter(None, names)) if path), None)
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
 """The story that `make demo` tells: two servers become Fabric mirrors while their applications keep writing.
 
-One is asked for by a tag, the other over HTTP. At the end everything is checked: the exit status is 0 only if both
-mirrors are healthy, each server was restarted once, no write was lost, and the applications can do all they did.
+One is asked for by a tag, the other over HTTP. The `azure_cdc` of the first accepts members of the tables' owners, and
+that of the second insists on the owner. At the end everything is checked: the exit status is 0 only if both mirrors are
+healthy, each server was restarted once, no write was lost, and the applications can do all they did.
 """
 
 from __future__ import annotations
@@ -22,31 +23,44 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from local.application import ABILITIES, TABLES, Account, Application
+from local.application import Account, Application
 from local.scenario import Operator, Refused, Server, acting_as, eventually
 from local.stack import ROOT, Stack
-from local.topology import IN_MEMORY
+from local.topology import IN_MEMORY, MEMBERSHIP, OWNERSHIP
 from local.watch import Course, follow
 
 HEALTH_SECONDS = 20.0
 PAGE = "/api/dashboard"
+CHARACTER_TAG = "local-azure-cdc"
 console = Console(highlight=False)
 
 
 class Role(msgspec.Struct, frozen=True):
-    """A server of the story. `tagged`: asked for by its tag, otherwise over HTTP."""
+    """A server of the story.
+
+    `tagged`: asked for by its tag, otherwise over HTTP. `azure_cdc`: one of `topology.CHARACTERS`. `rich`: its
+    application has what another owner of its tables would harm.
+    """
 
     server: str
     version: int
     database: str
     tagged: bool
+    azure_cdc: str
+    rich: bool
 
 
-CAST = (Role("pg-shop", 16, "shop", True), Role("pg-crm", 18, "crm", False))
+CAST = (
+    Role("pg-shop", 16, "shop", tagged=True, azure_cdc=MEMBERSHIP, rich=True),
+    Role("pg-crm", 18, "crm", tagged=False, azure_cdc=OWNERSHIP, rich=False),
+)
 
 
 class Actor(msgspec.Struct):
-    """A server with its application, and what is known of them in the end. `rows`: how many there were at first."""
+    """A server with its application, and how both were in the end.
+
+    `rows`: the number of rows at first. `rights`: by database, the rights on the tables that its mirror got.
+    """
 
     role: Role
     server: Server
@@ -55,6 +69,7 @@ class Actor(msgspec.Struct):
     restarts: int = 0
     inabilities: dict[str, str] = {}
     account: Account | None = None
+    rights: dict[str, str] = {}
     health: dict[str, Any] = {}
 
 
@@ -86,7 +101,7 @@ def main(folder: Path = ROOT / ".local", engine: str = IN_MEMORY) -> int:
 
 
 def play(operator: Operator) -> bool:
-    """Tell it on a running stack. Whether all of it holds."""
+    """Tell the story on a running stack. True: everything in it holds."""
     with ThreadPoolExecutor() as pool:
         actors = list(pool.map(lambda role: _cast(operator, role), CAST))
     with ExitStack() as writing:
@@ -106,6 +121,8 @@ def play(operator: Operator) -> bool:
     for actor in actors:
         actor.account = actor.application.account()
         actor.restarts = operator.restarts(actor.server)
+        mirrors = operator.mirroring(actor.server).get("mirrors", [])
+        actor.rights = {mirror["database"]: mirror["rights"] for mirror in mirrors if mirror.get("rights")}
     _show_mirrors(actors)
     _show_seconds(courses)
     verdicts = [*(verdict for actor in actors for verdict in _judge(actor)), _judge_page(operator, actors)]
@@ -116,20 +133,22 @@ def play(operator: Operator) -> bool:
 
 def _cast(operator: Operator, role: Role) -> Actor:
     begun = time.monotonic()
-    server = operator.create_server(role.server, role.version, role.database)
-    application = operator.install(server, role.database)
+    tags = {CHARACTER_TAG: role.azure_cdc}
+    server = operator.create_server(role.server, role.version, role.database, tags=tags)
+    application = operator.install(server, role.database, role.rich)
     rows = application.rows()
     _tell(
         True,
         f"{role.server}: PostgreSQL {role.version} at {server.address}, database {role.database}, "
-        f"{TABLES} tables of {application.role} with {rows} rows, in {time.monotonic() - begun:.1f} s.",
+        f"{len(application.tables)} tables of {application.role} with {rows} rows, "
+        f"in {time.monotonic() - begun:.1f} s.",
     )
     return Actor(role, server, application, rows)
 
 
 def _ask(operator: Operator, actor: Actor) -> None:
     if actor.role.tagged:
-        operator.tag(actor.server, fabric_mirror="enabled")
+        operator.tag(actor.server, **{"fabric-mirror": "enabled", CHARACTER_TAG: actor.role.azure_cdc})
         _tell(True, f"{actor.server.name}: tagged fabric-mirror=enabled. The rest is up to the event.")
         return
     answer = operator.call("PUT", operator.door(actor.server), {"databases": [actor.role.database]})
@@ -148,7 +167,7 @@ def _record_health(operator: Operator, actors: list[Actor]) -> None:
             actor.health = rows.get((actor.server.id.lower(), actor.role.database), {})
         return actors
 
-    with suppress(TimeoutError):  # it is judged with the rest
+    with suppress(TimeoutError):  # the last check judges it
         eventually(look, lambda seen: all(actor.health.get("level") == "Healthy" for actor in seen), HEALTH_SECONDS)
 
 
@@ -160,6 +179,11 @@ def _judge(actor: Actor) -> Iterator[tuple[bool, str]]:
     yield (status, level) == ("Running", "Healthy"), f"{name}: the mirror is {status} and {level}. {why}"
     copied = health.get("rows") or 0
     yield copied >= actor.rows, f"{name}: {copied} rows were replicated; there were {actor.rows} when it began."
+    for database, rights in actor.rights.items():
+        yield (
+            rights == actor.role.azure_cdc,
+            f"{name}: azure_cdc asks for {actor.role.azure_cdc}; the mirror of {database} got {rights}.",
+        )
     times = "once" if actor.restarts == 1 else f"{actor.restarts} times"
     yield actor.restarts == 1, f"{name}: restarted {times}."
     lost = account.lost + len(account.refused)
@@ -171,10 +195,11 @@ def _judge(actor: Actor) -> Iterator[tuple[bool, str]]:
             f"the longest write took {account.longest_pause:.1f} s. {why}"
         ),
     )
-    able = len(ABILITIES) - len(actor.inabilities)
+    abilities = len(actor.application.abilities)
+    able = abilities - len(actor.inabilities)
     yield (
         not actor.inabilities,
-        f"{name}: the application can still do {able} of the {len(ABILITIES)} things that it could do before.",
+        f"{name}: the application can still do {able} of the {abilities} things that it could do before.",
     )
     for ability, error in actor.inabilities.items():
         yield False, f"{name}: the application can't {ability}: {error}"

@@ -30,7 +30,7 @@ SERVERS = 4
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at. `remedy` is for what is not good."""
+    """The result of one check. `remedy` says what to do where the result is not good."""
 
     good: bool
     subject: str
@@ -93,17 +93,17 @@ def postgresql() -> Iterator[Finding]:
             yield Finding(version == "14", f"PostgreSQL {version}", str(error).splitlines()[0], remedy)
 
 
-def addresses(wanted: int, port: int) -> Finding:
+def addresses(count: int, port: int) -> Finding:
     """Each server listens at the same port of a loopback address of its own, the first free ones from 127.0.0.2 on."""
     subject = "Loopback addresses"
     free = [address for address in (f"127.0.0.{last}" for last in range(2, 255)) if _bindable(address, port)]
-    if len(free) >= wanted:
+    if len(free) >= count:
         return Finding(True, subject, f"{len(free)} are free at port {port}, from {free[0]} on")
     remedy = (
         "On macOS add them: sudo ifconfig lo0 alias 127.0.0.2 (and so on). Else a PostgreSQL of your own listens on "
         "all addresses: let it listen on 127.0.0.1 alone."
     )
-    return Finding(False, subject, f"{len(free)} are free at port {port}, {wanted} are needed", remedy)
+    return Finding(False, subject, f"{len(free)} are free at port {port}, {count} are needed", remedy)
 
 
 def _bindable(address: str, port: int) -> bool:
@@ -123,7 +123,7 @@ def disk(root: Path) -> Finding:
 
 
 def main() -> int:
-    """Look, and tell."""
+    """Print every finding. The exit status is 1 where something is missing."""
     console = Console(highlight=False)
     findings = list(look(ROOT))
     for finding in findings:

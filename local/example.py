@@ -128,7 +128,7 @@ class Fleet:
         self.put("Servers", [row])
 
     def put(self, table: str, rows: Iterable[Entity]) -> None:
-        """Write rows whatever is there."""
+        """Write rows over those that are there."""
         ordered = sorted(rows, key=lambda row: row["PartitionKey"])
         with self.service.get_table_client(table) as client:
             for _, partition in groupby(ordered, key=lambda row: row["PartitionKey"]):
@@ -171,7 +171,7 @@ class Fleet:
             "database": example.database, "level": example.level if bad or not hours else "Healthy",
             "reasons": _reasons(example.reasons if bad or not hours else ()), "updated_at": at,
             "since": now - timedelta(hours=example.turn), "status": example.status if bad or not hours else "Running",
-            "failing": _reasons((*found, "") for found in (example.failing if bad else ())),
+            "failing": _reasons((*failure, "") for failure in (example.failing if bad else ())),
             "latency_seconds": latency, "last_sync_at": None if latency is None else at - timedelta(seconds=latency),
             "tables_at": at, "slot": f"fabric_{example.database}", "slot_active": example.slot_active,
             "wal_status": example.wal_status,
@@ -190,8 +190,8 @@ def many(count: int) -> Iterator[Example]:
         )  # fmt: skip
 
 
-def _reasons(found: Iterable[tuple[str, str, str]]) -> str:
-    return json.dumps([{"code": code, "message": message, "remedy": remedy} for code, message, remedy in found])
+def _reasons(reasons: Iterable[tuple[str, str, str]]) -> str:
+    return json.dumps([{"code": code, "message": message, "remedy": remedy} for code, message, remedy in reasons])
 
 
 def _place(item: str, at: datetime) -> dict[str, str]:

@@ -3,7 +3,7 @@
     python -m local.histories [FOLDER]
 
 It runs some lives of servers on the real Durable extension. The host keeps the last message to the orchestrator of each
-instance, which holds its whole history, with the answer. Of each orchestrator the longest in each life is kept.
+instance, which holds its whole history, with the answer. Of each orchestrator, the longest history of each life stays.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ FOLDER = ROOT / "tests" / "histories"
 
 def main(folder: Path) -> int:
     """Replace the histories in `folder`."""
-    with tempfile.TemporaryDirectory(prefix="histories-") as made:
-        root = Path(made)
+    with tempfile.TemporaryDirectory(prefix="histories-") as temporary:
+        root = Path(temporary)
         root.chmod(0o755)  # PostgreSQL runs as another user
         recorded = root / "recorded"
         recorded.mkdir()
         settings = {RECORD_VARIABLE: str(recorded), "HEALTH_SCHEDULE": "0 0 0 1 1 *"}
         with Stack(root / "stack", settings=settings, engine=EXTENSION) as stack, acting_as(stack, "operator"):
             operator = Operator(stack)
-            kept = {}
+            recordings = {}
             for name, live in LIVES.items():
                 live(operator)
-                kept[name] = _take(recorded)
+                recordings[name] = _take(recorded)
             operator.close()
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.json"):
         old.unlink()
-    for life, histories in kept.items():
+    for life, histories in recordings.items():
         for orchestrator, history in histories.items():
             path = folder / f"{orchestrator}-{life}.json"
             path.write_text(json.dumps(history, indent=1) + "\n")
@@ -70,7 +70,7 @@ def _waits_for_approval(operator: Operator) -> None:
 
 
 def _is_prepared_after_approval(operator: Operator) -> None:
-    server = _known("pg-approval")
+    server = _servers["pg-approval"]
     _decide(operator, server, restart=True)
     _until_ended(operator, server, "Mirrored")
 
@@ -82,7 +82,7 @@ def _prepares_two_databases(operator: Operator) -> None:
 
 
 def _rotates(operator: Operator) -> None:
-    server = _known("pg-two")
+    server = _servers["pg-two"]
     runs = operator.mailbox(server)["runs"]
     operator.call("POST", operator.door(server, "mirroring/rotate-password"))
     operator.quiet(server, after=runs, seconds=SECONDS)
@@ -106,7 +106,7 @@ def _is_blocked(operator: Operator) -> None:
 
 
 def _is_released(operator: Operator) -> None:
-    server = _known("pg-two")
+    server = _servers["pg-two"]
     operator.call("DELETE", operator.door(server))
     _until_ended(operator, server, "Released")
 
@@ -120,7 +120,7 @@ LIVES: dict[str, Callable[[Operator], None]] = {
     "blocked": _is_blocked,
     "released": _is_released,
 }
-"""Told one after the other, on one stack. A name says how the runs stand at the end."""
+"""Lived one after the other, on one stack. A name says how the runs stand at the end."""
 
 
 def _server(operator: Operator, name: str, *databases: str) -> Server:
@@ -132,10 +132,6 @@ def _server(operator: Operator, name: str, *databases: str) -> Server:
 
 
 _servers: dict[str, Server] = {}
-
-
-def _known(name: str) -> Server:
-    return _servers[name]
 
 
 def _put(operator: Operator, server: Server, body: Any) -> None:

@@ -19,7 +19,7 @@ class Taken(Exception):
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold `folder`, which is made if need be. Raises `Taken`."""
+    """Hold `folder`, and make it where it is missing. Raises `Taken`."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
         try:

@@ -241,7 +241,7 @@ def _quoted(value: str) -> str:
 
 
 def _reserve(address: str | None) -> socket.socket:
-    """Take a loopback address: a UDP socket on its port 5432 holds it, also while the server is stopped."""
+    """Take a loopback address: a UDP socket on port 5432 reserves it, also while the server is stopped."""
     for candidate in [address] if address else [f"127.0.0.{last}" for last in range(2, 255)]:
         reservation = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:

@@ -1,7 +1,7 @@
 """PostgreSQL 14 to 18 as the local servers use it: the npm package's binaries with `azure_cdc` added, and a template of
 an empty server with the roles and databases that every flexible server has.
 
-Both are made once for each version and kept beside the packages that they come from, or, where the account that runs
+Both are made once for each version and kept next to the packages that they come from, or, where the account that runs
 PostgreSQL cannot reach these, in a folder of ours in the system's temporary directory.
 """
 
@@ -94,14 +94,14 @@ def _package(version: str) -> Path:
 
 
 def _fingerprint(package: Path) -> str:
-    """Changes with the package, with our extension and with how the template is made."""
+    """A text that changes with the package, with our extension and with the way the template is made."""
     parts = [package / "package.json", Path(__file__), ENTRA, *sorted(EXTENSION.iterdir())]
     return hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:12]
 
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time: the first to come builds, the others find it done."""
+    """One process at a time: the first one builds, and the others use what it built."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

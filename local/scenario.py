@@ -84,10 +84,12 @@ class Operator:
         self.management.close()
         self.credential.close()
 
-    def create_server(self, name: str, version: int, *databases: str, **properties: Any) -> Server:
+    def create_server(
+        self, name: str, version: int, *databases: str, tags: Mapping[str, str] | None = None, **properties: Any
+    ) -> Server:
         """A General Purpose server that Azure services may reach. `properties` (as in REST) replace its own."""
         group, password = self.topology.resource_group, secrets.token_urlsafe(24)
-        wanted = {
+        settings = {
             "version": str(version),
             "administratorLogin": ADMINISTRATOR,
             "administratorLoginPassword": password,
@@ -97,8 +99,9 @@ class Operator:
         } | properties  # fmt: skip
         body = models.Server({
             "location": self.topology.location,
+            "tags": dict(tags or {}),
             "sku": {"name": "Standard_D2ds_v5", "tier": "GeneralPurpose"},
-            "properties": wanted,
+            "properties": settings,
         })  # fmt: skip
         made = self.management.servers.begin_create_or_update(group, name, body).result()
         rule = models.FirewallRule({"properties": {"startIpAddress": "0.0.0.0", "endIpAddress": "0.0.0.0"}})
@@ -107,9 +110,9 @@ class Operator:
             self.management.databases.begin_create(group, name, database, models.Database({"properties": {}})).result()
         return Server(made["id"], name, made["properties"]["fullyQualifiedDomainName"], password)
 
-    def install(self, server: Server, database: str) -> Application:
-        """An application in a database of the server, with its tables and some data."""
-        application = Application(Database(server.address, database, self.topology.authority))
+    def install(self, server: Server, database: str, rich: bool = False) -> Application:
+        """An application in a database of the server, with its tables and some data. `rich`: see `Application`."""
+        application = Application(Database(server.address, database, self.topology.authority), rich)
         application.install(ADMINISTRATOR, server.password)
         return application
 
@@ -151,7 +154,7 @@ class Operator:
         return f"/api/servers/{self.topology.subscription}/{self.topology.resource_group}/{name}/{what}"
 
     def mirroring(self, server: Server) -> dict[str, Any]:
-        """What the app tells of a server; empty when nobody has asked for it yet. Raises `Refused`."""
+        """What the app says of a server; empty before anybody asked for the server. Raises `Refused`."""
         answer = self.call("GET", self.door(server))
         if answer.status not in (200, 404):
             raise Refused(f"GET {self.door(server)} answered {answer.status}: {answer.body}")
@@ -165,7 +168,7 @@ class Operator:
         return answer.body if answer.status == 200 and answer.body else {"runs": 0, "running": "", "again": False}
 
     def quiet(self, server: Server | str, after: int = -1, seconds: float = 90) -> int:
-        """Wait until every event is delivered and no run is on, and for a later run than number `after`.
+        """Wait until every event is delivered and no run is going on, and for a later run than number `after`.
 
         The number of the last run, which counts them.
         """
@@ -212,11 +215,11 @@ class Operator:
                 return []
 
     def control(self, part: str, name: str) -> Any:
-        """What a part's control tells of itself, e.g. `control("arm", "servers")`."""
+        """What a part's control answers, e.g. `control("arm", "servers")`."""
         return self.stack.control(part, "GET", name)
 
     def restarts(self, server: Server) -> int:
-        return next(found["restarts"] for found in self.control("arm", "servers") if found["name"] == server.name)
+        return next(state["restarts"] for state in self.control("arm", "servers") if state["name"] == server.name)
 
     def writes_of_the_app(self) -> list[str]:
         """Every write that the app's identity has asked of ARM and Fabric so far: operation and path, in order."""
@@ -230,7 +233,7 @@ class Operator:
 
 
 def eventually[T](look: Callable[[], T], enough: Callable[[T], object], seconds: float = 60) -> T:
-    """What `look` sees as soon as it is `enough`. Raises `TimeoutError` with the last thing seen."""
+    """What `look` returns, as soon as it is `enough`. Raises `TimeoutError` with the last value."""
     end = time.monotonic() + seconds
     while not enough(state := look()):
         if time.monotonic() > end:

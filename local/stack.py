@@ -24,12 +24,14 @@ from local import certificates, lock, stack_file
 from local.functions_host import crashes
 from local.topology import (
     APP,
+    CHARACTERS,
     ENGINES,
     EXTENSION,
     IN_MEMORY,
     INGESTION,
     INSTANCE_VARIABLE,
     LISTEN_VARIABLE,
+    MEMBERSHIP,
     SERVICE_PRINCIPAL,
     STORAGE_SERVICES,
     TOPOLOGY_VARIABLE,
@@ -91,7 +93,8 @@ class Stack:
 
     Use as a context manager: leaving it takes every part down, as does an exception while starting. `settings`
     are app settings besides, or instead of, those that the stack gives the app. `folder` holds one stack at a
-    time; what an earlier one left in it is removed. `engine` is one of `topology.ENGINES`.
+    time; what an earlier one left in it is removed. `engine` is one of `topology.ENGINES`, and
+    `azure_cdc` one of `topology.CHARACTERS`.
     """
 
     def __init__(
@@ -100,9 +103,13 @@ class Stack:
         parts: Iterable[str] = PARTS,
         settings: Mapping[str, str] | None = None,
         engine: str = IN_MEMORY,
+        azure_cdc: str = MEMBERSHIP,
     ):
         if engine not in ENGINES:
             raise StartFailed(f"The engine is '{engine}', expected one of {', '.join(ENGINES)}.")
+        if azure_cdc not in CHARACTERS:
+            raise StartFailed(f"The azure_cdc is '{azure_cdc}', expected one of {', '.join(CHARACTERS)}.")
+        self.azure_cdc = azure_cdc
         self.engine = engine if "host" in set(parts) else IN_MEMORY
         needed = {*parts, *(EXTENSION_NEEDS if self.engine == EXTENSION else ())}
         self.parts = [part for part in (*MODULES, *EXTENSION_MODULES) if part in needed]
@@ -128,7 +135,7 @@ class Stack:
                     for name in names[part]
                 }
                 ports = {name: sock.getsockname()[1] for name, sock in bound.items()}
-                self.topology = make_topology(self.folder, ports, self.engine)
+                self.topology = make_topology(self.folder, ports, self.engine, self.azure_cdc)
                 self.topology.save()
                 undo.callback(self._take_down)
                 for part in self.parts:
@@ -299,7 +306,7 @@ class Stack:
 
 
 def _gracelessly(part: str) -> list[str]:
-    """How the guard ends a part. The Durable extension would hand over its work, for which nobody is left."""
+    """How the guard ends a part. The Durable extension is killed: it would try to hand its work over to nobody."""
     return ["--signal", "SIGKILL"] if part == "engine" else []
 
 
@@ -313,7 +320,7 @@ def clean(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _forget_last(folder: Path) -> None:
-    """Remove what an earlier stack left: its identities are gone, so its data would be of no use."""
+    """Remove the files of an earlier stack, which are of no use without its identities."""
     if (folder / "topology.json").exists():
         for name in PART_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -350,8 +357,11 @@ def _principal(name: str) -> Principal:
     return Principal(name, str(uuid.uuid4()), str(uuid.uuid4()), secrets.token_urlsafe(32))
 
 
-def make_topology(folder: Path, ports: dict[str, int], engine: str = IN_MEMORY) -> Topology:
-    """A new stack: identities, keys and ids of its own, the ports given, by part, and one of `topology.ENGINES`."""
+def make_topology(
+    folder: Path, ports: dict[str, int], engine: str = IN_MEMORY, azure_cdc: str = MEMBERSHIP
+) -> Topology:
+    """A new stack: identities, keys and ids of its own, the ports given, by part, one of `topology.ENGINES`, and one of
+    `topology.CHARACTERS`."""
     keys = ("default", "_master", "eventgrid_extension", "durabletask_extension")
     return Topology(
         folder=str(folder),
@@ -371,4 +381,5 @@ def make_topology(folder: Path, ports: dict[str, int], engine: str = IN_MEMORY) 
         ports=ports,
         engine=engine,
         worker_key=secrets.token_urlsafe(32),
+        azure_cdc=azure_cdc,
     )

@@ -29,6 +29,11 @@ ENGINES = (IN_MEMORY, EXTENSION)
 """What runs the orchestrations: Durable Task's in-memory backend, or the Durable extension of Azure Functions on Azure
 Storage, which is a program of its own."""
 STORAGE_SERVICES = ("table", "blob", "queue")
+MEMBERSHIP, OWNERSHIP, SILENT = "membership", "ownership", "silent"
+CHARACTERS = (MEMBERSHIP, OWNERSHIP, SILENT)
+"""How `azure_cdc` judges whether a role may mirror a table, which Azure does not document: the rights of the owner are
+enough, or only the owner itself will do. `silent` is a preview that insists on the owner too, and lacks the functions
+that would say so."""
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -62,6 +67,8 @@ class Topology(msgspec.Struct, frozen=True):
     engine: str
     worker_key: str
     """A part of the path at which the Durable extension calls the host: nobody else can guess it."""
+    azure_cdc: str = MEMBERSHIP
+    """One of `CHARACTERS`, for the servers whose tags do not choose another one."""
 
     @property
     def path(self) -> Path:
@@ -175,12 +182,11 @@ class Topology(msgspec.Struct, frozen=True):
             }
         return self.environment(APP) | settings
 
-    def save(self) -> Path:
+    def save(self) -> None:
         """Write it for the parts, readable by the owner only."""
         path = self.file("topology.json")
         path.touch(mode=0o600)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self)))
-        return path
 
 
 def port_name(part: str, service: str) -> str:

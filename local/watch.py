@@ -43,7 +43,7 @@ class View(Protocol):
 
 
 def follow(operator: Operator, servers: Sequence[Server], console: Console) -> dict[str, Course]:
-    """Watch until every server is prepared, or is not going to be. By the servers' names."""
+    """Watch until the preparation of every server has ended, well or not. The key is the server's name."""
     courses = {server.name: Course(since=time.monotonic()) for server in servers}
     end = time.monotonic() + PATIENCE_SECONDS
     with _view(console, list(courses)) as view:

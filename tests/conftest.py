@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +118,13 @@ def stack_factory(request: pytest.FixtureRequest) -> Iterator[StackFactory]:
             if key not in running:
                 folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="stack-")))
                 folder.chmod(0o755)  # PostgreSQL runs as another user when the tests run as root
-                running[key] = undo.enter_context(Stack(folder, parts, settings, chosen))
+                running[key] = Stack(folder, parts, settings, chosen).__enter__()
                 real_parts.used_stack(running[key].parts)
             return running[key]
 
         yield get
+        with ThreadPoolExecutor(max(1, len(running))) as leaving:  # each waits for its parts
+            list(leaving.map(lambda stack: stack.__exit__(), running.values()))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The HTTPS proxy that stands before the stack: it knows the host names that are served here, and refuses all others.
+"""The HTTPS proxy that stands before the stack: it serves the host names of the stack, and refuses all others.
 
 A client asks `CONNECT management.azure.com:443` and talks TLS with the stand-in through it; so programs find
 the stack by `HTTPS_PROXY` alone, and nothing leaves the machine. On the same port, `/control/{part}/{rest}`

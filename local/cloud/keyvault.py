@@ -160,9 +160,9 @@ class Vault:
     def _find(self, call: Call) -> tuple[Secret, Version]:
         secret = self.secrets.get(_name(call).lower())
         if secret and not secret.deleted:
-            wanted = call.parameters.get("version") or secret.current.version
+            version_id = call.parameters.get("version") or secret.current.version
             for version in secret.versions:
-                if version.version == wanted:
+                if version.version == version_id:
                     return secret, version
         raise _not_found("secret", call)
 

@@ -38,7 +38,7 @@ log = logging.getLogger("local")
 
 
 class Refusal(Exception):
-    """The service says no: an HTTP status, its own error code, and a message."""
+    """The service refuses a call with an HTTP status, an error code of its own, and a message."""
 
     def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None, **more: Any):
         super().__init__(message)
@@ -192,9 +192,9 @@ class Service:
         except ValueError as error:
             raise Refusal(400, "InvalidRequestContent", f"The body is not JSON: {error}.") from None
 
-    def _take(self, operation: str, path: str, wanted: Callable[[Fault], bool]) -> Fault | None:
+    def _take(self, operation: str, path: str, matches: Callable[[Fault], bool]) -> Fault | None:
         for fault in self.faults:
-            if fault.operation in (operation, "*") and wanted(fault) and re.search(fault.path, path, re.IGNORECASE):
+            if fault.operation in (operation, "*") and matches(fault) and re.search(fault.path, path, re.IGNORECASE):
                 fault.times -= 1
                 if fault.times <= 0:
                     self.faults.remove(fault)

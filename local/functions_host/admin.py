@@ -50,16 +50,16 @@ class Admin:
         return web.Response(status=404)
 
     async def _fire(self, request: web.Request, function: Function) -> web.Response:
-        """Starts the function and answers at once, as the real host does: 202, whatever becomes of it."""
+        """Start the function and answer 202 at once, as the real host does. Only the log says how it ends."""
         text = await request.text()
         if "content-type" not in request.headers:
             return web.Response(status=415)
         try:
-            given = json.loads(text).get("input")
+            content = json.loads(text).get("input")
             if function.kind == "timerTrigger":
                 self._start(self.timers[function.name].fire_by_hand())
             elif function.kind == "eventGridTrigger":
-                self._start(self._invoke(function, TypedData(json=json.dumps(json.loads(given)))))
+                self._start(self._invoke(function, TypedData(json=json.dumps(json.loads(content)))))
             else:
                 return web.Response(status=400, text=f"A function with a {function.kind} cannot be fired by hand.")
         except (ValueError, TypeError, AttributeError):
@@ -76,7 +76,7 @@ class Admin:
         try:
             await self.app.invoke(function, value, REASON)
         except InvocationFailed:
-            return  # logged where it happened; nobody waits for it
+            return  # the log has it, and nobody waits for the function
 
 
 def _description(function: Function) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Durable Task's in-memory backend as this host runs it: on loopback only, and called directly by the host itself.
 
-On Azure the Durable extension lives in the host's process, and only the app speaks gRPC to it. So it is here.
+On Azure the Durable extension lives in the host's process, and only the app speaks gRPC to it. It is the same here.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Direct:
 
 
 class Backend(InMemoryOrchestrationBackend):
-    """Corrects what makes the library's own fit for unit tests only."""
+    """The library's backend, which is meant for unit tests, with what a host needs besides."""
 
     def __init__(self) -> None:
         super().__init__(max_history_size=LONGEST_HISTORY)
 
     def start(self) -> str:
-        """Listen on a free port of 127.0.0.1 (the library binds every interface); the address."""
+        """Listen on a free port of 127.0.0.1, and return the address. The library itself would bind every interface."""
         options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
         server = grpc.server(futures.ThreadPoolExecutor(GRPC_WORKERS), options=options)
         stubs.add_TaskHubSidecarServiceServicer_to_server(self, server)
@@ -60,7 +60,7 @@ class Backend(InMemoryOrchestrationBackend):
         return getattr(self, method)(message, Direct())
 
     def CompleteOrchestratorTask(self, request: pb.OrchestratorResponse, context: Any) -> pb.CompleteTaskResponse:
-        """As in the library; and the work queue is looked at again at once, rather than at its next tick of 0.1 s."""
+        """As in the library. Then the backend reads its queue at once; the library would wait for its tick of 0.1 s."""
         with self._lock:
             answer = super().CompleteOrchestratorTask(request, context)
             instance = self._instances.get(request.instanceId)

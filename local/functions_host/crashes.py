@@ -1,6 +1,7 @@
 """Lets the host's process die at a chosen point of a chosen function, as a machine may at any.
 
-The point is ordered by a file in the stack's folder, since the process that is to die may not run yet. It counts once.
+A file in the stack's folder orders the point, since the process that is to die may not run yet. Each order is for one
+crash.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Crashes:
         self.stack = stack
 
     def reach(self, function: str, when: Moment) -> None:
-        """This function is at this point now."""
+        """Die if a crash is ordered for this point of this function."""
         file = self.stack.file(NAME)
         if not file.exists():
             return

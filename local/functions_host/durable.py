@@ -71,11 +71,11 @@ class Dispatcher:
     async def _orchestrate(self, work: pb.OrchestratorRequest) -> pb.OrchestratorResponse:
         events = (*work.newEvents, *work.pastEvents)
         name = next(event.executionStarted.name for event in events if event.HasField("executionStarted"))
-        function = _known(self.orchestrators, name, "an orchestrator")
+        function = _function(self.orchestrators, name, "an orchestrator")
         return pb.OrchestratorResponse.FromString(await self._through_worker(function, work))
 
     async def _act(self, work: pb.ActivityRequest) -> pb.ActivityResponse:
-        function = _known(self.activities, work.name, "an activity")
+        function = _function(self.activities, work.name, "an activity")
         async with self.slots:
             returned = await self.app.invoke(function, TypedData(string=work.input.value or "null"), REASON)
         response = _activity_response(work)
@@ -87,7 +87,7 @@ class Dispatcher:
         batch, infos = convert_to_entity_batch_request(work)
         if not work.HasField("entityState"):
             batch.ClearField("entityState")
-        function = _known(self.entities, EntityInstanceId.parse(work.instanceId).entity.lower(), "an entity")
+        function = _function(self.entities, EntityInstanceId.parse(work.instanceId).entity.lower(), "an entity")
         result = pb.EntityBatchResult.FromString(await self._through_worker(function, batch))
         result.operationInfos.extend(infos)
         return result
@@ -133,11 +133,11 @@ def functions_by_kind(app: App, kind: str) -> dict[str, Function]:
     """The functions with a trigger of this kind, by the name that orchestrations know them by: an entity's is in lower
     case."""
     field = NAME_FIELDS[kind]
-    named = {function.trigger.get(field) or function.name: function for function in app.triggered_by(kind)}
-    return {name.lower(): function for name, function in named.items()} if kind == "entityTrigger" else named
+    by_name = {function.trigger.get(field) or function.name: function for function in app.triggered_by(kind)}
+    return {name.lower(): function for name, function in by_name.items()} if kind == "entityTrigger" else by_name
 
 
-def _known(functions: dict[str, Function], name: str, kind: str) -> Function:
+def _function(functions: dict[str, Function], name: str, kind: str) -> Function:
     if name not in functions:
         names = ", ".join(f"'{names}'" for names in functions) or "none"
         raise LookupError(f"The function '{name}' doesn't exist or is not {kind} function. Known ones: {names}.")

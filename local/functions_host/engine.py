@@ -10,11 +10,11 @@ import grpc  # type: ignore[import-untyped]
 from aiohttp import web
 
 type Meet = Callable[[str], None]
-"""Is told where the app's durable clients find the engine: the host and the port of its gRPC service."""
+"""Takes the address at which the app's durable clients reach the engine: host and port of its gRPC service."""
 
 
 class Refused(Exception):
-    """The engine says no to a call of the host: a gRPC status code and its reason."""
+    """The engine refused a call of the host. `code` is the gRPC status and `details` says why."""
 
     def __init__(self, code: grpc.StatusCode, details: str):
         super().__init__(details)
@@ -22,11 +22,11 @@ class Refused(Exception):
 
 
 class Engine(Protocol):
-    """Runs orchestrations and entities, and has the app's functions called for them."""
+    """Runs orchestrations and entities, and calls the app's functions for them."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is an engine to ask."""
+        """Whether the engine can answer."""
 
     @property
     def address(self) -> str:

@@ -52,7 +52,7 @@ class EventGridWebhook:
             if kind.lower() == "subscriptionvalidation":
                 return web.json_response({"validationResponse": _validation_code(events)})
         except ValueError:
-            return web.Response(status=500)  # so Event Grid tries again, also what can never be read
+            return web.Response(status=500)  # Event Grid then tries again, even where the body can never be read
         if kind.lower() != "notification":
             expected = "SubscriptionValidation, Notification or Unsubscribe"
             return web.Response(status=400, text=f"The header aeg-event-type is '{kind}', expected {expected}.")

@@ -94,15 +94,15 @@ class Extension:
         function = functions.get(name) or functions.get(name.lower())
         if function is None:
             return _failed("LookupError", f"The app has no function '{name}' among its {kind}.")
-        given = await request.text()
-        answer = await self._run(function, given)
+        message = await request.text()
+        answer = await self._run(function, message)
         if RECORD_VARIABLE in os.environ and kind == "orchestrators":
-            _record(Path(os.environ[RECORD_VARIABLE]), name, given, str(answer.text))
+            _record(Path(os.environ[RECORD_VARIABLE]), name, message, str(answer.text))
         return answer
 
-    async def _run(self, function: Function, given: str) -> web.Response:
+    async def _run(self, function: Function, message: str) -> web.Response:
         try:
-            returned = await self.app.invoke(function, TypedData(string=given), REASON)
+            returned = await self.app.invoke(function, TypedData(string=message), REASON)
         except InvocationFailed as failure:
             return _failed(failure.error_type, failure.message, failure.stack_trace)
         if returned is None:

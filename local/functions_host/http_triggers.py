@@ -1,4 +1,4 @@
-"""HTTP triggers: routes, access keys, and requests and responses in the form the worker knows them."""
+"""HTTP triggers: routes, access keys, and requests and responses in the form that the worker expects."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def _rpc_request(request: web.Request, parameters: dict[str, str]) -> Mess
 
 
 def _joined(values: MultiMapping[str]) -> dict[str, str]:
-    """Repeated values joined with commas and empty ones left out: so the host hands them to a worker."""
+    """The values by name, as the host gives them to a worker: repeated ones joined with commas, and no empty ones."""
     joined = {name: ",".join(values.getall(name)) for name in values}
     return {name: value for name, value in joined.items() if value}
 

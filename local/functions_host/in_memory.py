@@ -39,5 +39,5 @@ class InMemory:
         return [event for chunk in chunks for event in chunk.events]
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Nobody asks: the engine lives in the host's process."""
+        """This engine lives in the host's process and sends no requests."""
         return web.Response(status=404)

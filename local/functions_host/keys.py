@@ -28,7 +28,7 @@ class Keys:
         return request.headers.get("x-functions-key") or in_query
 
     def refusal(self, request: web.Request, *names: str) -> web.Response | None:
-        """The answer of the host's own interfaces to a request that `open` would not let in. None: it may come in."""
+        """The answer of the host's own interfaces to a request without a key for them. None: it may come in."""
         if self.open(request, *names):
             return None
         if self.presented(request):

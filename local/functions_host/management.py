@@ -66,8 +66,8 @@ class Management:
 
     async def _route(self, request: web.Request, parts: list[str]) -> web.Response:
         match request.method, parts:
-            case "POST", ["orchestrators", name, *given] if len(given) <= 1:
-                return await self._start(request, name, *given)
+            case "POST", ["orchestrators", name, *ids] if len(ids) <= 1:
+                return await self._start(request, name, *ids)
             case "GET", ["instances"]:
                 return await self._list_instances(request)
             case "DELETE", ["instances"]:
@@ -136,8 +136,8 @@ class Management:
     async def _purge_by_filter(self, request: web.Request) -> web.Response:
         if "createdTimeFrom" not in request.query:
             raise web.HTTPBadRequest(text="Please provide value for 'createdTimeFrom' parameter.")
-        chosen = pb.PurgeInstanceFilter(**_filter(request))
-        purged = await self.engine.ask("PurgeInstances", pb.PurgeInstancesRequest(purgeInstanceFilter=chosen))
+        criteria = pb.PurgeInstanceFilter(**_filter(request))
+        purged = await self.engine.ask("PurgeInstances", pb.PurgeInstancesRequest(purgeInstanceFilter=criteria))
         if not purged.deletedInstanceCount:
             return web.Response(status=404)
         return web.json_response({"instancesDeleted": purged.deletedInstanceCount})
@@ -228,7 +228,7 @@ def _entity_body(entity: pb.EntityMetadata) -> dict[str, Any]:
 
 
 def _accepted(request: web.Request, instance: str) -> web.Response:
-    """An orchestration was started: where to ask for it."""
+    """The answer after a start, with the address of the status."""
     address = f"{request.url.origin()}{PATH}/instances/{quote(instance, safe='')}?{request.query_string}"
     headers = {"Location": address, "Retry-After": "10"}
     return web.json_response({"id": instance, "statusQueryGetUri": address}, status=202, headers=headers)
@@ -240,15 +240,15 @@ def _page(items: list[dict[str, Any]], token: wrappers_pb2.StringValue) -> web.R
 
 def _filter(request: web.Request) -> dict[str, Any]:
     """The filters that listing and purging have in common, as fields of their messages."""
-    chosen: dict[str, Any] = {
+    fields: dict[str, Any] = {
         name: datetime_value
         for name in ("createdTimeFrom", "createdTimeTo")
         if (datetime_value := _moment(request, name))
     }
     names = [name for value in request.query.getall("runtimeStatus", []) for name in value.split(",") if name]
     numbers = {name.lower(): number for name, number in STATUSES.items()}
-    # One that there is not is left out, and so chooses nothing.
-    return {**chosen, "runtimeStatus": [numbers[name.lower()] for name in names if name.lower() in numbers]}
+    # A status that does not exist chooses nothing.
+    return {**fields, "runtimeStatus": [numbers[name.lower()] for name in names if name.lower() in numbers]}
 
 
 def _moment(request: web.Request, name: str) -> datetime | None:
@@ -282,7 +282,7 @@ def _text(message: Any, field: str, value: str | None) -> None:
 
 
 def _json(value: wrappers_pb2.StringValue) -> Any:
-    """The payload, which Durable Task keeps as JSON text; an empty one is null, and other text stands for itself."""
+    """The payload, which Durable Task stores as JSON text. An empty one is null; text that is no JSON stays text."""
     try:
         return json.loads(value.value or "null")
     except ValueError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 
 class Message:
-    """Fields by name, as given."""
+    """A message, which has the fields that its maker names."""
 
     def __init__(self, **fields: Any):
         self.__dict__.update(fields)

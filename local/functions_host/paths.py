@@ -11,7 +11,7 @@ KEPT = "%/:;@!$&'()*+,=~"
 
 
 class PathInvalid(Exception):
-    """The path holds what no path may hold: the web server itself answers 400."""
+    """The path has a zero byte: the web server itself answers 400."""
 
 
 def normal(raw: str) -> str:
@@ -20,14 +20,14 @@ def normal(raw: str) -> str:
     if "%00" in raw:
         raise PathInvalid(raw)
     plain = re.sub(r"%([0-9A-Fa-f]{2})", _if_reserved, raw)
-    kept: list[str] = []
+    remaining: list[str] = []
     segments = plain.split("/")
     for segment in segments:
         if segment == "..":
-            del kept[max(len(kept) - 1, 1) :]
+            del remaining[max(len(remaining) - 1, 1) :]
         elif segment != ".":
-            kept.append(segment)
-    return quote("/".join(kept), safe=KEPT)
+            remaining.append(segment)
+    return quote("/".join(remaining), safe=KEPT)
 
 
 def decoded(text: str) -> str:
@@ -43,7 +43,8 @@ def decoded(text: str) -> str:
 
 
 def parameters(query: str) -> dict[str, str]:
-    """The parameters of a query, those with a value. Letter case makes no other name; values of one are joined."""
+    """The parameters of a query that have a value. Names that differ in letter case alone are one name;
+    its values are joined."""
     joined: dict[str, tuple[str, str]] = {}
     for pair in query.split("&"):
         name, _, value = (decoded(part.replace("+", " ")) for part in pair.partition("="))

@@ -54,15 +54,17 @@ def compile_route(template: str) -> Route:
 
 def _segment(segment: str, template: str, names: list[str]) -> str:
     text, end = "", 0
-    for found in PARAMETER.finditer(segment):
-        rest, name, constraint, _ = found.groups()
+    for parameter in PARAMETER.finditer(segment):
+        rest, name, constraint, _ = parameter.groups()
         if constraint and constraint not in CONSTRAINTS:
-            known = ", ".join(CONSTRAINTS)
-            raise RouteInvalid(f"the route '{template}' has the constraint '{constraint}'; this host knows {known}")
+            constraints = ", ".join(CONSTRAINTS)
+            raise RouteInvalid(
+                f"the route '{template}' has the constraint '{constraint}'; this host knows {constraints}"
+            )
         names.append(name)
-        text += re.escape(segment[end : found.start()])
+        text += re.escape(segment[end : parameter.start()])
         text += f"({CONSTRAINTS[constraint] if constraint else '.*' if rest else '[^/]+?'})"
-        end = found.end()
+        end = parameter.end()
     literal = segment[end:]
     if "{" in literal or "}" in literal:
         raise RouteInvalid(f"the route '{template}' has the segment '{segment}', which is not a route parameter")

@@ -56,9 +56,9 @@ class Schedule:
 def resolve(text: str, settings: Mapping[str, str]) -> str:
     """Replace each `%NAME%` by the app setting of that name. Raises `ScheduleInvalid` for one that is not set."""
 
-    def setting(found: re.Match[str]) -> str:
-        if found[1] not in settings:
-            raise ScheduleInvalid(f"the schedule '{text}' names the app setting {found[1]}, which is not set")
-        return settings[found[1]]
+    def setting(match: re.Match[str]) -> str:
+        if match[1] not in settings:
+            raise ScheduleInvalid(f"the schedule '{text}' names the app setting {match[1]}, which is not set")
+        return settings[match[1]]
 
     return re.sub(r"%(\w+)%", setting, text)

@@ -20,7 +20,7 @@ LONGEST_SLEEP_SECONDS = 60.0  # then the clock is read again: it may have been s
 
 
 class Timer:
-    """One timer trigger. Its status is kept in memory: a host that starts again has missed nothing."""
+    """One timer trigger. Its status is in memory: a host that starts again makes up for no run."""
 
     def __init__(self, app: App, function: Function):
         self.app, self.function = app, function
@@ -48,7 +48,7 @@ class Timer:
             due, past_due = self.schedule.following(due, datetime.now(UTC))
 
     async def fire_by_hand(self) -> None:
-        """Once, now, besides the schedule, whose status it neither gets nor changes."""
+        """Fire once, now. The function does not see the status of the schedule, and the status stays as it is."""
         reason = "This function was programmatically called via the host APIs."
         await self._invoke(_payload(status=None, past_due=False), reason)
 
@@ -63,7 +63,7 @@ class Timer:
             try:
                 await self.app.invoke_with_retries(self.function, TypedData(json=json.dumps(payload)), reason)
             except InvocationFailed:
-                return  # logged where it happened; the schedule goes on
+                return  # the log has it, and the schedule goes on
 
     def _status(self, now: datetime) -> dict[str, str]:
         return {"Last": self.last, "Next": self.schedule.after(now).isoformat(), "LastUpdated": self.last}
@@ -74,5 +74,5 @@ def _payload(status: dict[str, str] | None, past_due: bool) -> dict[str, Any]:
 
 
 async def _sleep_until(moment: datetime) -> None:
-    while (left := (moment - datetime.now(UTC)).total_seconds()) > 0:
-        await asyncio.sleep(min(left, LONGEST_SLEEP_SECONDS))
+    while (seconds := (moment - datetime.now(UTC)).total_seconds()) > 0:
+        await asyncio.sleep(min(seconds, LONGEST_SLEEP_SECONDS))

@@ -74,7 +74,7 @@ class Function(msgspec.Struct, frozen=True):
 
 
 class App:
-    """An indexed app. `durable_client` is what functions with a durable client binding are given."""
+    """An indexed app. Functions with a durable client binding get `durable_client`."""
 
     def __init__(self, functions: list[Function]):
         self.functions = {function.name: function for function in functions}
@@ -85,15 +85,16 @@ class App:
         return [function for function in self.functions.values() if function.kind == kind]
 
     async def invoke(self, function: Function, value: TypedData, reason: str) -> TypedData | None:
-        """Run `function` once with `value` for its trigger; what it returned. Raises `InvocationFailed`."""
+        """Run `function` once with `value` for its trigger, and return its answer. Raises `InvocationFailed`."""
         return await self._attempt(function, value, reason, 0)
 
-    async def invoke_with_retries(self, function: Function, value: TypedData, reason: str) -> TypedData | None:
-        """As `invoke`, again and again as the function's own retry policy says."""
+    async def invoke_with_retries(self, function: Function, value: TypedData, reason: str) -> None:
+        """Run `function`, and run it again after a failure as its own retry policy says. Raises `InvocationFailed`."""
         attempt = 0
         while True:
             try:
-                return await self._attempt(function, value, reason, attempt)
+                await self._attempt(function, value, reason, attempt)
+                return
             except InvocationFailed:
                 attempt += 1
                 if function.retry is None or 0 <= function.retry.limit < attempt:
@@ -156,12 +157,12 @@ async def index(directory: Path) -> App:
     if started.result.status != PROTOS.StatusResult.Success:
         failure = started.result.exception
         raise IndexingFailed(f"The app in {directory} cannot be indexed: {failure.message}\n\n{failure.stack_trace}")
-    listed = (await runtime.functions_metadata_request(request())).function_metadata_results
-    if not listed:
+    results = (await runtime.functions_metadata_request(request())).function_metadata_results
+    if not results:
         script = os.environ.get("PYTHON_SCRIPT_FILE_NAME", "function_app.py")
         problem = "declares no function" if (directory / script).exists() else "is missing"
         raise IndexingFailed(f"The app in {directory} cannot be indexed: {script} {problem}.")
-    return App([_function(metadata) for metadata in listed])
+    return App([_function(metadata) for metadata in results])
 
 
 def _function(metadata: Message) -> Function:

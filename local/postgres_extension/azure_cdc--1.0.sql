@@ -1,6 +1,9 @@
 -- The part of Azure's azure_cdc extension that clients see: its tables, its functions and what azure_cdc_admin may do.
 -- Names, columns, status codes and the list of types are those of the "Fabric mirroring" documentation for flexible
--- server. The work itself, reading changes and shipping them, is done in Azure by the extension's own processes, and
+-- server. Azure does not say whether NOT_TABLE_OWNER means a role without the rights of the owner, or every role but the
+-- owner itself: the setting local.azure_cdc chooses (`membership`, `ownership`). With `silent` the extension is a preview
+-- that can't be asked. Azure's two lists of types differ: local.azure_cdc_types chooses (`older`, `newest`).
+-- The work itself, reading changes and shipping them, is done in Azure by the extension's own processes, and
 -- here by the Fabric stand-in, which writes the tracking tables as a member of azure_cdc_admin.
 
 DO $$
@@ -93,6 +96,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT unnest(ARRAY['bigint', 'boolean', 'bytea', 'character', 'character varying', 'date', 'double precision',
             'integer', 'numeric', 'real', 'oid', 'money', 'smallint', 'text', 'time without time zone',
             'time with time zone', 'timestamp without time zone', 'timestamp with time zone', 'uuid']::regtype[])
+        UNION ALL
+        SELECT unnest(ARRAY['xml', 'json', 'jsonb', 'inet', 'cidr', 'macaddr', 'macaddr8', 'tsvector', 'tsquery',
+            'int4range', 'int8range', 'numrange', 'tsrange', 'tstzrange', 'daterange', 'circle', 'line', 'lseg', 'box',
+            'path', 'point', 'polygon', 'interval']::regtype[])
+        WHERE current_setting('local.azure_cdc_types', true) = 'newest'
     ),
     subject AS (SELECT * FROM pg_class WHERE oid = relation),
     columns AS (
@@ -114,7 +122,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE relkind <> 'r' OR relpersistence <> 'p' OR relispartition
         UNION ALL
         SELECT 2, 'ERROR', 'NOT_TABLE_OWNER', NULL FROM subject
-        WHERE NOT pg_has_role(current_user, relowner, 'USAGE')
+        WHERE CASE WHEN current_setting('local.azure_cdc', true) IN ('ownership', 'silent')
+                   THEN pg_get_userbyid(relowner) <> current_user
+                   ELSE NOT pg_has_role(current_user, relowner, 'USAGE') END
         UNION ALL
         SELECT 3, 'ERROR', 'FORBIDDEN_CHARS_IN_TABLE_NAME', NULL FROM subject WHERE relname ~ '[ ;{}\n\t=()]'
         UNION ALL
@@ -145,7 +155,8 @@ LANGUAGE sql IMMUTABLE AS $$
                 WHEN findings @> '[{"status": "WARNING"}]' THEN 'WARNING' ELSE 'OK' END
 $$;
 
-CREATE FUNCTION get_all_tables_mirror_status(
+-- What the extension itself goes by, also where it can't be asked.
+CREATE FUNCTION all_tables_status(
     OUT table_schema text, OUT table_name text, OUT mirroring_status text, OUT mirroring_data jsonb
 ) RETURNS SETOF record
 LANGUAGE sql STABLE AS $$
@@ -160,9 +171,14 @@ LANGUAGE sql STABLE AS $$
     ORDER BY n.nspname, c.relname
 $$;
 
+CREATE FUNCTION get_all_tables_mirror_status(
+    OUT table_schema text, OUT table_name text, OUT mirroring_status text, OUT mirroring_data jsonb
+) RETURNS SETOF record
+LANGUAGE sql STABLE AS $$ SELECT * FROM @extschema@.all_tables_status() $$;
+
 CREATE FUNCTION is_table_mirrorable(schema_name text, table_name text) RETURNS boolean
 LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (SELECT FROM @extschema@.get_all_tables_mirror_status() s
+    SELECT EXISTS (SELECT FROM @extschema@.all_tables_status() s
                    WHERE s.table_schema = $1 AND s.table_name = $2 AND s.mirroring_status <> 'ERROR')
 $$;
 
@@ -189,6 +205,14 @@ LANGUAGE sql STABLE AS $$
             jsonb_build_object('status', 'ERROR', 'status_code', code, 'details', details))) AS data FROM findings
     )
     SELECT CASE WHEN data IS NULL THEN 'OK' ELSE 'ERROR' END, coalesce(data, '[]') FROM listed
+$$;
+
+DO $$
+BEGIN
+    IF current_setting('local.azure_cdc', true) = 'silent' THEN
+        DROP FUNCTION @extschema@.check_prerequisites(), @extschema@.get_all_tables_mirror_status();
+    END IF;
+END
 $$;
 
 GRANT USAGE ON SCHEMA @extschema@ TO azure_pg_admin, azure_cdc_admin;

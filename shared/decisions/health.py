@@ -208,10 +208,10 @@ def _both(observation: Observation, settings: Settings) -> Iterator[Finding]:
     in_database = {_name(table): table for table in source.tables}
     mirrored = {_name(table) for table in fabric.tables}
     concerned = [table for name, table in in_database.items() if observation.mirror.everything or name in mirrored]
-    foreign = [_name(t) for t in concerned if t.status != "ERROR" and t.owner != settings.login.role]
+    foreign = [_name(t) for t in concerned if t.status != "ERROR" and not t.reached]
     if foreign:
-        message = f"Role {settings.login.role!r} does not own {_counted(foreign)}."
-        yield "Degraded", Reason("TablesNotOwned", message, f"{LOOK_AGAIN} The role then takes them.")
+        message = f"Role {settings.login.role!r} has no rights of the owner of {_counted(foreign)}."
+        yield "Degraded", Reason("TablesNotOwned", message, f"{LOOK_AGAIN} The role then gets them.")
     gone = sorted(mirrored - in_database.keys())
     if gone:
         remedy = "If they are gone for good, restart the mirror, or choose other tables for it."

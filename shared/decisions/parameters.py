@@ -14,6 +14,8 @@ import msgspec
 from shared.platform.reasons import Reason
 from shared.source.parameters import Parameter, Used
 
+LEAST_WORKERS = 13
+"""What the service itself asks of `max_worker_processes` (`MAX_WORKER_PROCESSES_TOO_LOW`)."""
 WORKERS_PER_DATABASE = 3
 LIBRARY = "azure_cdc"
 
@@ -90,7 +92,9 @@ def _rules(databases: Sequence[str], baseline: int, used: Used) -> dict[str, _Ru
         "azure.mirror_databases": lambda parameter: _with_databases(parameter, databases),
         "shared_preload_libraries": _with_library,
         "wal_level": lambda parameter: "logical",
-        "max_worker_processes": lambda parameter: _at_least(parameter, baseline + WORKERS_PER_DATABASE * count),
+        "max_worker_processes": lambda parameter: _at_least(
+            parameter, max(LEAST_WORKERS, baseline + WORKERS_PER_DATABASE * count)
+        ),
         "max_replication_slots": lambda parameter: _at_least(parameter, used.slots + count),
         "max_wal_senders": lambda parameter: _at_least(parameter, used.senders + count),
         "azure_cdc.max_fabric_mirrors": lambda parameter: _at_least(parameter, count),

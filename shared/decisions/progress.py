@@ -101,7 +101,7 @@ def ended(last: Status, outcome: Outcome) -> Status:
 
 
 _DOING = {
-    "database": "granting rights and taking tables",
+    "database": "granting rights on tables",
     "connection": "making the connection",
     "mirror": "making the mirrored database",
     "running": "waiting until the mirror runs",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import msgspec
 
-from shared.decisions.run import Asked, wanted
+from shared.decisions.run import Asked, intent_of
 from shared.decisions.start import is_restart_due
 from shared.desired.server_id import ServerId
 from shared.platform.errors import InvalidInput
@@ -34,9 +34,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """None: restart now. Otherwise that time (UTC) is waited for, or a decision before it."""
     since: datetime | None = None
     waiting_for: str = ""
-    restart_then: bool = True
-    """What to do when the time has come: restart, or end the run because of `too_late`."""
     too_late: Reason | None = None
+    """Why the run ends when the time has come; None: the server is restarted then."""
     refused: Reason | None = None
     """Why the run ends when somebody decides against the restart."""
 
@@ -74,7 +73,6 @@ def judge(
         since=now,
         waiting_for=APPROVAL,
         message=f"Waiting for a decision to restart server {server.id.name!r} for {names}",
-        restart_then=False,
         too_late=Reason(
             "RestartNotDecided",
             f"Nobody decided in {settings.restart.decision_hours:g} hours about the restart of server "
@@ -129,7 +127,7 @@ def why_superseded(
     if restarts & set(asked.databases) - set(asked.restarts):
         return "the restart of a mirror was asked for"
     try:
-        intent = wanted(facts, row, settings)
+        intent = intent_of(facts, row, settings)
     except InvalidInput as error:
         return f"the tags can't be understood any more: {error.message}"
     if not intent.wanted:

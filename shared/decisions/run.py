@@ -20,7 +20,7 @@ from shared.desired.takeover import TableName
 from shared.platform import reasons
 from shared.platform.errors import InvalidInput
 from shared.platform.reasons import Reason
-from shared.platform.settings import Limits, RestartPolicy, Settings
+from shared.platform.settings import Limits, RestartPolicy, Rights, Settings
 from shared.records.rows import MirrorRow, ServerPhase, ServerRow
 from shared.source.facts import ServerFacts
 
@@ -60,6 +60,9 @@ class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
     gateway: str
     """GUID of the gateway by which Fabric comes in; empty: Fabric reaches the server itself."""
     restart: RestartPolicy
+    rights: Rights = "auto"
+    consent: str = ""
+    """Where somebody named the rights, as the record of a consent says it."""
     fingerprint: str
     limits: Limits
     """How long the run waits: orchestrations read no settings, so the decision brings them."""
@@ -108,7 +111,7 @@ class Examine(msgspec.Struct, frozen=True, kw_only=True):
 type Decision = Prepare | Release | Forget | Refuse | Nothing
 
 
-def wanted(facts: ServerFacts, row: ServerRow | None, settings: Settings) -> MirrorIntent:
+def intent_of(facts: ServerFacts, row: ServerRow | None, settings: Settings) -> MirrorIntent:
     """What is wanted for the server, by its tags and by the request in its row. Raises `InvalidInput`."""
     tags = desired.read_tags(facts.tags, settings.scope.tag_prefix)
     return desired.combine(tags, row.request if row else None, settings)
@@ -141,7 +144,7 @@ def look(
             return Nothing(why="There is no such server, and nothing of it is recorded.")
         return Forget(why="The server was deleted.")
     try:
-        intent = wanted(facts, row, settings)
+        intent = intent_of(facts, row, settings)
     except InvalidInput as error:
         asked = asked_for(facts, row, mirrors, [mirror.database for mirror in mirrors], rotate, settings)
         return Refuse(reasons=(reasons.of(error),), asked=asked)
@@ -186,6 +189,8 @@ def after_report(
         workspace_name=report.workspace_name,
         gateway=readiness.gateway_of(intent, facts),
         restart=intent.restart,
+        rights=intent.rights,
+        consent=_named_by(intent, settings),
         fingerprint=intent.fingerprint,
         limits=settings.limits,
     )
@@ -222,6 +227,16 @@ def asked_for(
             and not allowed.workspace_problem(mirror.workspace, settings)
         ),
     )
+
+
+def _named_by(intent: MirrorIntent, settings: Settings) -> str:
+    """Who named the rights."""
+    match intent.rights_from:
+        case "tag":
+            return f"tag {settings.scope.tag_prefix}-rights"
+        case "request":
+            return "request"
+    return "app setting TABLE_RIGHTS"
 
 
 def _not_ready(facts: ServerFacts) -> Reason:

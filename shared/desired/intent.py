@@ -14,9 +14,10 @@ from uuid import UUID
 import msgspec
 
 from shared.platform.errors import Conflict, InvalidInput
-from shared.platform.settings import RestartPolicy, Settings
+from shared.platform.settings import RestartPolicy, Rights, Settings
 
 RESTART_POLICIES: tuple[RestartPolicy, ...] = get_args(RestartPolicy)
+RIGHTS: tuple[Rights, ...] = get_args(Rights)
 type Source = Literal["tag", "request", "none"]
 
 MAX_NAME_BYTES = 63
@@ -24,8 +25,9 @@ MAX_NAME_BYTES = 63
 
 _ON = frozenset({"enabled", "true", "on", "yes"})
 _OFF = frozenset({"disabled", "false", "off", "no"})
-_TAG_OPTIONS = ("databases", "workspace", "restart")
+_TAG_OPTIONS = ("databases", "workspace", "restart", "rights")
 """The members of a wish that tags can say too: the tag `fabric-mirror-databases`, and so on."""
+_CHOICES: Mapping[str, tuple[str, ...]] = {"restart": RESTART_POLICIES, "rights": RIGHTS}
 _GUIDS = {"workspace": "a Fabric workspace", "gateway": "a virtual network data gateway"}
 
 
@@ -49,6 +51,8 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     restart: RestartPolicy | None = None
     gateway: str | None = None
     """GUID of the virtual network data gateway by which Fabric reaches the server."""
+    rights: Rights | None = None
+    """How the fabric role comes to its rights on the tables."""
 
 
 class TagWish(msgspec.Struct, frozen=True):
@@ -71,6 +75,9 @@ class MirrorIntent(msgspec.Struct, frozen=True):
     workspace: str
     gateway: str
     restart: RestartPolicy
+    rights: Rights
+    rights_from: Source = "none"
+    """Who named `rights`; none: the app setting. It is recorded as the consent where the rights are `ownership`."""
 
     @property
     def fingerprint(self) -> str:
@@ -93,7 +100,7 @@ def read_tags(tags: Mapping[str, str], prefix: str) -> TagWish:
     raw: dict[str, Any] = {}
     if names := texts.get(f"{prefix}-databases".lower()):
         raw["databases"] = listed(names)
-    for option in ("workspace", "restart"):
+    for option in ("workspace", "restart", "rights"):
         if text := texts.get(f"{prefix}-{option}".lower()):
             raw[option] = text.lower()
     try:
@@ -147,6 +154,8 @@ def combine(tags: TagWish, request: Wish | None, settings: Settings) -> MirrorIn
         workspace=tag_wish.workspace or request_wish.workspace or settings.scope.default_workspace,
         gateway=request_wish.gateway or settings.fabric.gateway,
         restart=tag_wish.restart or request_wish.restart or settings.restart.policy,
+        rights=tag_wish.rights or request_wish.rights or settings.login.rights,
+        rights_from="tag" if tag_wish.rights else "request" if request_wish.rights else "none",
     )
 
 
@@ -193,22 +202,14 @@ def _wish(raw: Mapping[str, Any], names: Mapping[str, str], code: str = "") -> W
         subject = names.get(member, member)
         return InvalidInput(f"{subject[0].upper()}{subject[1:]} is {value!r}, but {expected} expected.", code=code)
 
-    values = dict(raw)
-    for member, thing in _GUIDS.items():
-        if member in values:
-            try:
-                values[member] = str(UUID(str(values[member])))
-            except ValueError:
-                raise refusal(member, values[member], f"the GUID of {thing} was") from None
+    values = _normal(raw, refusal)
     _require_names(values, refusal)
-    if "restart" in values and values["restart"] not in RESTART_POLICIES:
-        raise refusal("restart", values["restart"], f"one of {', '.join(RESTART_POLICIES)} was")
     try:
         wish = msgspec.convert(values, Wish)
     except msgspec.ValidationError as error:
         raise InvalidInput(
             f"The wish is malformed: {error}. Expected were databases (names), tables (objects with database, schema "
-            "and table), workspace and gateway (GUIDs) and restart (a policy).",
+            "and table), workspace and gateway (GUIDs), restart (a policy) and rights.",
             code=code,
         ) from None
     for name in _names(wish):
@@ -217,6 +218,21 @@ def _wish(raw: Mapping[str, Any], names: Mapping[str, str], code: str = "") -> W
     if outside := _not_chosen(wish):
         raise refusal("tables", outside, f"tables of the chosen databases ({', '.join(wish.databases)}) were")
     return wish
+
+
+def _normal(raw: Mapping[str, Any], refusal: Callable[[str, object, str], InvalidInput]) -> dict[str, Any]:
+    """The values, with GUIDs in their usual form. Raises an error for a word that none of the choices is."""
+    values = dict(raw)
+    for member, thing in _GUIDS.items():
+        if member in values:
+            try:
+                values[member] = str(UUID(str(values[member])))
+            except ValueError:
+                raise refusal(member, values[member], f"the GUID of {thing} was") from None
+    for member, words in _CHOICES.items():
+        if member in values and values[member] not in words:
+            raise refusal(member, values[member], f"one of {', '.join(words)} was")
+    return values
 
 
 def _require_names(values: Mapping[str, Any], refusal: Callable[[str, object, str], InvalidInput]) -> None:

@@ -1,4 +1,4 @@
-"""The tables that are taken for the fabric role, and all that is needed to give them back."""
+"""How the fabric role came to its rights on the tables of a database, and all that is needed to undo it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class NotTakeable(msgspec.Struct, frozen=True):
     """A table that the app may not take: what has to be run first, and by which roles it can be.
 
     A role that somebody created can be granted to the app by its creator. Nobody can grant the server's own
-    administrators, but they can hand a table to `azure_pg_admin`, which all of them, and the app, are members of.
+    administrators, but they can hand what they own to a role that is no administrator.
     """
 
     schema: str
@@ -85,15 +85,38 @@ class NotTakeable(msgspec.Struct, frozen=True):
     run_as: tuple[str, ...]
 
 
+class Joined(msgspec.Struct, frozen=True, order=True):
+    """An owner of tables that the app made the fabric role a member of, and the `grantor` by the catalogue."""
+
+    owner: str
+    grantor: str
+
+
 class Takeover(msgspec.Struct, frozen=True):
-    """The tables to be taken, or taken, for `role`: all that is needed to give them back."""
+    """What the app did, or is about to do, for the fabric role `role` in one database."""
 
     role: str
     tables: tuple[FormerOwner, ...] = ()
+    """The tables that the role became the owner of."""
     not_takeable: tuple[NotTakeable, ...] = ()
+    joined: tuple[Joined, ...] = ()
+    """The owners that the role became a member of."""
+    consent: str = ""
+    """Where somebody named ownership as the way, although it changes the application; empty: nobody had to."""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to undo."""
+        return bool(self.tables or self.joined)
 
     def after(self, earlier: Takeover | None) -> Takeover:
-        """This plan joined with an earlier, kept one, whose tables may be taken already."""
-        tables = {former.table.oid: former for former in earlier.tables} if earlier else {}
-        tables |= {former.table.oid: former for former in self.tables}
-        return Takeover(self.role, tuple(sorted(tables.values(), key=lambda former: former.name)), self.not_takeable)
+        """This plan joined with an earlier, kept one, which may be carried out already."""
+        if earlier is None:
+            return self
+        tables = {former.table.oid: former for former in (*earlier.tables, *self.tables)}
+        return Takeover(
+            self.role,
+            tuple(sorted(tables.values(), key=lambda former: former.name)),
+            self.not_takeable,
+            tuple(sorted({*earlier.joined, *self.joined})),
+            self.consent or earlier.consent,
+        )

@@ -101,14 +101,14 @@ def display_name(template: str, server: ServerId, database: str) -> str:
 
 
 async def ensure(
-    workspace: str, wanted: Definition, *, name: str, mark: str, recorded: str = "", adopt: bool = True
+    workspace: str, target: Definition, *, name: str, mark: str, recorded: str = "", adopt: bool = True
 ) -> MirrorResult:
-    """Create the mirrored database with the wanted definition, or update it where its definition differs.
+    """Create the mirrored database with the definition `target`, or update it where its definition differs.
 
     `name` is the display name of a new one; it gets a number where another item has the name. `mark` goes into the
     description (`connection.name_of`). `recorded` is the id that an earlier run noted. `adopt` says that the app takes
     over a mirrored database that a person created over the app's connection; over a new connection there is none.
-    Values that the wanted definition leaves open stay, such as a retention that a person set.
+    Values that `target` leaves open stay, such as a retention that a person set.
 
     Raises `Unavailable` while Fabric can't change the mirrored database, or while its list does not show yet whether
     the app's own mirrored database has the name.
@@ -118,11 +118,11 @@ async def ensure(
         items = [item async for item in pages(_Item, _items(workspace))]
         item = next((item for item in items if mark in (item.description or "")), None)
         if item is None and adopt:
-            item = await _over_the_connection(workspace, items, wanted)
+            item = await _over_the_connection(workspace, items, target)
         if item is None:
-            return await _create(workspace, wanted, _free(name, items), mark)
+            return await _create(workspace, target, _free(name, items), mark)
     await _mark(workspace, item, mark)
-    return MirrorResult(item.id, item.display_name, await _define(workspace, item.id, wanted))
+    return MirrorResult(item.id, item.display_name, await _define(workspace, item.id, target))
 
 
 async def status(workspace: str, item: str) -> MirrorStatus:
@@ -175,18 +175,18 @@ async def _recorded(workspace: str, item: str) -> _Item | None:
         return None
 
 
-async def _over_the_connection(workspace: str, items: Sequence[_Item], wanted: Definition) -> _Item | None:
+async def _over_the_connection(workspace: str, items: Sequence[_Item], target: Definition) -> _Item | None:
     """The mirrored database that a person created over the app's connection, if there is one."""
     unmarked = [item for item in items if not _ANY_MARK.search(item.description or "")]
-    answers = await asyncio.gather(*(_is_over(workspace, item, wanted) for item in unmarked), return_exceptions=True)
+    answers = await asyncio.gather(*(_is_over(workspace, item, target) for item in unmarked), return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException):
             raise answer
     return next((item for item, is_over in zip(unmarked, answers, strict=True) if is_over), None)
 
 
-async def _is_over(workspace: str, item: _Item, wanted: Definition) -> bool:
-    """Whether the item mirrors the wanted database over the wanted connection.
+async def _is_over(workspace: str, item: _Item, target: Definition) -> bool:
+    """Whether the item mirrors the database of `target` over its connection.
 
     An item that is gone, or whose definition Fabric does not show, counts as somebody else's.
     """
@@ -197,12 +197,12 @@ async def _is_over(workspace: str, item: _Item, wanted: Definition) -> bool:
             raise
         log.warning("The app ignores mirrored database %r of workspace %s: %s", item.display_name, workspace, error)
         return False
-    way = (wanted.connection.lower(), wanted.database)
+    way = (target.connection.lower(), target.database)
     return existing is not None and (existing.connection.lower(), existing.database) == way
 
 
-async def _create(workspace: str, wanted: Definition, name: str, mark: str) -> MirrorResult:
-    new = msgspec.structs.replace(wanted, default_schema=wanted.default_schema or DEFAULT_SCHEMA)
+async def _create(workspace: str, target: Definition, name: str, mark: str) -> MirrorResult:
+    new = msgspec.structs.replace(target, default_schema=target.default_schema or DEFAULT_SCHEMA)
     body = {"displayName": name, "description": mark, "definition": parts(new)}
     try:
         item = await write(_Item, "POST", _items(workspace), body)
@@ -234,11 +234,11 @@ async def _mark(workspace: str, item: _Item, mark: str) -> None:
         await write(msgspec.Raw, "PATCH", _path(workspace, item.id), {"description": marked}, repeatable=True)
 
 
-async def _define(workspace: str, item: str, wanted: Definition) -> Literal["updated", "unchanged"]:
+async def _define(workspace: str, item: str, target: Definition) -> Literal["updated", "unchanged"]:
     existing = await _definition(workspace, item)
-    if existing and wanted.satisfied_by(existing):
+    if existing and target.satisfied_by(existing):
         return "unchanged"
-    changed = wanted.over(existing) if existing else wanted
+    changed = target.over(existing) if existing else target
     if not existing or not changed.leads_as(existing):
         await stop(workspace, item)
         _require_startable(item, (await status(workspace, item)).status, "changed")

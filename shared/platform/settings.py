@@ -36,6 +36,7 @@ Amount = Annotated[float, Meta(gt=0, lt=1e6, description="a number greater than 
 Count = Annotated[int, Meta(gt=0, lt=10**6, description="a whole number greater than zero")]
 Days = Annotated[int, Meta(ge=1, le=30, description="a number of 1 to 30 days")]
 RestartPolicy = Literal["auto", "now", "window", "approval"]
+Rights = Literal["auto", "membership", "ownership"]
 Cloud = Literal["AzureCloud", "AzureUSGovernment", "AzureChinaCloud"]
 Credentials = Literal["Basic", "ServicePrincipal", "WorkspaceIdentity"]
 
@@ -86,6 +87,8 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     """Object id of its service principal."""
     client_secret: SecretName | Literal[""] = field(name="FABRIC_PRINCIPAL_SECRET", default="")
     """Name of the Key Vault secret that holds its client secret."""
+    rights: Rights = field(name="TABLE_RIGHTS", default="auto")
+    """How the role comes to its rights on the tables of servers that name no way."""
 
 
 class Fabric(msgspec.Struct, frozen=True, kw_only=True):

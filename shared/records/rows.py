@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
+import msgspec
+
 from shared.desired import server_id
 from shared.desired.intent import Wish
 from shared.desired.server_id import ServerId
@@ -89,7 +91,15 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     secret: str = ""
     """Name of the Key Vault secret that Fabric logs in with."""
     takeover: Takeover | None = None
-    """Former owners and privileges of the tables that were taken; None: none was."""
+    """What the app did for the fabric role in the database, and what undoes it; None: nothing."""
+    rights: Literal["", "membership", "ownership"] = ""
+    """How the fabric role has its rights on the tables; empty: it has none yet."""
+    rights_why: str = ""
+    """Why in this way, in a sentence."""
+    word: Literal["unasked", "content", "insists", "silent"] = "unasked"
+    """What the service said of the role's membership in the tables' owners when the app last asked."""
+    prerequisites: tuple[Reason, ...] = ()
+    """What the service itself had against a mirror when the app last asked, by the service's codes."""
     reasons: tuple[Reason, ...] = ()
     everything: bool = True
     """All tables are mirrored, new ones too."""
@@ -102,6 +112,11 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     @property
     def keys(self) -> tuple[str, str]:
         return key(self.server.key), key(self.database)
+
+    def asked_to_copy_again(self, item: str) -> MirrorRow:
+        """The row after somebody asked to copy the tables of the mirrored database `item` again. By now the database
+        may have another mirrored database, or none: then the row stays as it is."""
+        return msgspec.structs.replace(self, reseed=True) if self.item == item else self
 
 
 class LastLook(_OfServer, frozen=True, kw_only=True):
@@ -166,6 +181,11 @@ class HistoryRow(HealthRow, frozen=True, kw_only=True):
     @property
     def keys(self) -> tuple[str, str]:
         return day(self.updated_at), f"{key(self.item)}:{inverted_ticks(self.updated_at)}"
+
+
+def history_of(row: HealthRow) -> HistoryRow:
+    """The observation as the history has it."""
+    return HistoryRow(**msgspec.structs.asdict(row) | {"failing": ()})
 
 
 def day(moment: datetime) -> str:

@@ -25,7 +25,17 @@ from shared.desired.server_id import ServerId
 from shared.platform.row import key
 from shared.platform.table import Table, View
 from shared.records.columns import ServerNews, Swept, Watched
-from shared.records.rows import HealthRow, HistoryRow, LastLook, MirrorRow, Remembered, ServerRow, day, inverted_ticks
+from shared.records.rows import (
+    HealthRow,
+    HistoryRow,
+    LastLook,
+    MirrorRow,
+    Remembered,
+    ServerRow,
+    day,
+    history_of,
+    inverted_ticks,
+)
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -36,6 +46,14 @@ class Range(msgspec.Struct, frozen=True):
     upto: str
 
     filter: ClassVar[str] = "PartitionKey eq @partition and RowKey gt @after and RowKey le @upto"
+
+
+class Span(msgspec.Struct, frozen=True):
+    """The rows of one partition whose keys are `first`, `last`, or between them."""
+
+    partition: str
+    first: str
+    last: str
 
 
 _servers = Table("Servers", ServerRow)
@@ -93,10 +111,8 @@ async def ask_for_restart(server: ServerId, database: str, item: str) -> bool:
     """Note that the tables of the mirrored database `item` are to be copied again. False: by now the database has no
     mirrored database, or another one."""
 
-    def ask(row: MirrorRow) -> MirrorRow:
-        return msgspec.structs.replace(row, reseed=True) if row.item == item else row
-
-    return (await _mirrors.update(MirrorRow(server=server, database=database), ask)).item == item
+    new = MirrorRow(server=server, database=database)
+    return (await _mirrors.update(new, lambda row: row.asked_to_copy_again(item))).item == item
 
 
 async def delete_mirror(server: ServerId, database: str) -> None:
@@ -117,7 +133,7 @@ def watched() -> AsyncIterator[Watched]:
 async def write_health(rows: Iterable[HealthRow]) -> None:
     """Write observations as the latest ones and to the history. Writing them again changes nothing."""
     rows = list(rows)
-    await _history.put(HistoryRow(**msgspec.structs.asdict(row) | {"failing": ()}) for row in rows)
+    await _history.put(history_of(row) for row in rows)
     await _health.put(rows)
 
 
@@ -144,13 +160,16 @@ def swept() -> AsyncIterator[Swept]:
 async def remembered(places: Iterable[tuple[str, str]]) -> list[Remembered]:
     """What the next looks at some mirrored databases (workspace and item) are judged with, and at others whose keys lie
     between theirs."""
-    remembered: list[Remembered] = []
+    within = "PartitionKey eq @partition and RowKey ge @first and RowKey le @last"
+    spans = spans_of(places)
+    return [row for span in spans async for row in _remembered.query(within, **msgspec.structs.asdict(span))]
+
+
+def spans_of(places: Iterable[tuple[str, str]]) -> Iterator[Span]:
+    """For each workspace, the keys from the first to the last of its mirrored databases."""
     for workspace, group in groupby(sorted(places), key=lambda place: place[0]):
-        items = [key(item) for _, item in group]
-        within = "PartitionKey eq @partition and RowKey ge @first and RowKey le @last"
-        rows = _remembered.query(within, partition=key(workspace), first=items[0], last=items[-1])
-        remembered += [row async for row in rows]
-    return remembered
+        items = sorted(key(item) for _, item in group)
+        yield Span(key(workspace), items[0], items[-1])
 
 
 def history_ranges(item: str, since: datetime, before: datetime | None = None) -> Iterator[Range]:

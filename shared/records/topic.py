@@ -36,7 +36,7 @@ async def publish(notices: Sequence[Notice]) -> bool:
         return True
     try:
         async with asyncio.timeout(LONGEST_SENDING):
-            await publisher().send([_event(notice) for notice in notices])
+            await publisher().send([event_of(notice) for notice in notices])
             return True
     except AzureError as error:
         why = error.message
@@ -46,7 +46,8 @@ async def publish(notices: Sequence[Notice]) -> bool:
     return False
 
 
-def _event(notice: Notice) -> CloudEvent[Any]:
+def event_of(notice: Notice) -> CloudEvent[Any]:
+    """The notice as a CloudEvent."""
     return CloudEvent(
         source=SOURCE,
         type=notice.data.type(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -86,6 +87,48 @@ class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The service's status codes of the table."""
     message: str
     owner: str
+    reached: bool = False
+    """The fabric role has the owner's rights: as the owner itself, or as a member of the owner."""
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """An owner of tables that are to be mirrored, and what the fabric role would gain as a member of it."""
+
+    name: str
+    tables: int
+    """How many of the tables to mirror it owns."""
+    example: str
+    """The first of these tables: `schema.name`."""
+    administrator: bool
+    """It is an administrator of the server, by any way."""
+    grantable: bool
+    """The app may grant it to others."""
+    grantors: tuple[str, ...]
+    """The roles that may grant it."""
+    beyond: tuple[str, ...]
+    """The roles that it is a member of, by any way, and that reach beyond its own application."""
+    joined: bool
+    """The fabric role has its rights already."""
+    other_tables: int
+    """Tables and views of the database that it reaches as an owner and that are not to be mirrored."""
+    other_databases: tuple[str, ...]
+    """The other databases of the server in which it has something."""
+
+    @property
+    def strong(self) -> bool:
+        """As a member of it, the fabric role would be more than this application's owner."""
+        return self.administrator or bool(self.beyond)
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A right that the fabric role lacks and the app may not grant."""
+
+    subject: str
+    """What is missing: `CREATE ON DATABASE shop`."""
+    statement: str
+    """The SQL statement that grants it."""
+    run_as: tuple[str, ...]
+    """The roles that may run the statement."""
 
 
 class Glance(msgspec.Struct, frozen=True):
@@ -129,3 +172,27 @@ class TrackedPublication(msgspec.Struct, frozen=True, kw_only=True):
     destination_path: str
     """The path in OneLake. It has the id of the mirrored database in it."""
     active: bool
+
+
+type DependentKind = Literal[
+    "trigger", "after trigger", "rule", "foreign key", "index", "statistics", "check constraint", "generated column",
+    "default", "domain", "range type", "sequence", "schema", "default privileges", "subscription", "event trigger",
+    "row-level security", "other owner", "no inheritance", "set role",
+]  # fmt: skip
+"""What depends on a table's owner: objects of the table first, then those of its owner or of the database."""
+
+
+class Dependent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that would behave differently if a table had another owner."""
+
+    kind: DependentKind
+    table: TableName
+    """The table; the first of many, where the object is of their owner or of the database."""
+    owner: str
+    """The owner of the table."""
+    object: str
+    """The object in words: `trigger keep of s.c`."""
+    subject: str
+    """What the object uses, or the role that it concerns: a function, a relation, a role."""
+    statement: str = ""
+    """The SQL that makes the object independent of the owner; empty where there is none."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import LiteralString
 
@@ -25,7 +25,8 @@ from shared.source import grants
 from shared.source.connection import Connection, explained
 from shared.source.membership import acting_as, borrowed, major, out_of_reach, schema_owners
 
-ADMINISTRATORS = "azure_pg_admin"
+LONGEST = 50
+"""Characters of a database's name in the name of a role that is proposed for its objects."""
 LOCK_WAIT = "500ms"
 """The longest wait for a table's lock. The application's own statements queue behind the wait."""
 PAUSES = (0.5, 1.0, 2.0, 4.0)
@@ -72,17 +73,21 @@ async def apply_take(connection: Connection, takeover: Takeover) -> None:
 async def give_back(connection: Connection, takeover: Takeover, still_members: Collection[str] = ()) -> None:
     """Return every table that the fabric role still owns to its former owner, with the privileges of before.
 
-    Tables that no longer exist, or that have another owner by now, stay as they are. Former owners leave the fabric
+    Tables that no longer exist, or that have another owner by now, stay as they are. A table whose former owner is gone
+    holds up no other: when all others are given back, `Blocked` names each. Former owners leave the fabric
     role, except `still_members`: those with tables in other databases that the fabric role owns. Raises like
     `apply_take`.
     """
     await _each(takeover.tables, lambda former: _give_back(connection, takeover.role, former), "Giving back")
     leaving = {former.owner for former in takeover.tables if not former.member} - set(still_members)
-    for owner in sorted(leaving & await _members(connection, takeover.role, granted_here=True)):
-        with explained(f"Ending the membership of role {owner!r} in {takeover.role!r}"):
-            await connection.execute(
-                sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(takeover.role), sql.Identifier(owner))
-            )
+    await leave(connection, takeover.role, leaving)
+
+
+async def leave(connection: Connection, role: str, owners: Iterable[str]) -> None:
+    """End the memberships of former owners in the fabric role that the app granted."""
+    for owner in sorted(set(owners) & await _members(connection, role, granted_here=True)):
+        with explained(f"Ending the membership of role {owner!r} in {role!r}"):
+            await connection.execute(sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(owner)))
 
 
 async def _take(connection: Connection, role: str, former: FormerOwner) -> None:
@@ -156,6 +161,7 @@ async def _lent_schema_rights(
 
 async def _each(tables: Sequence[FormerOwner], work: Callable[[FormerOwner], Awaitable[None]], doing: str) -> None:
     end = time.monotonic() + WORK_SECONDS
+    gone: dict[str, FormerOwner] = {}
     for former in tables:
         if time.monotonic() > end:
             raise Unavailable(f"{doing} table {former.name} waits for the next call: there are many.", retry_after=0)
@@ -168,12 +174,27 @@ async def _each(tables: Sequence[FormerOwner], work: Callable[[FormerOwner], Awa
                 if pause is None or time.monotonic() > end:
                     raise
                 await asyncio.sleep(pause)
-            except errors.UndefinedObject as error:
-                raise Blocked(
-                    f"{doing} table {former.name}: {error.diag.message_primary}.",
-                    code="FormerOwnerGone",
-                    remedy="Create the role again, or give the table another owner (ALTER TABLE … OWNER TO …).",
-                ) from error
+            except errors.UndefinedObject:
+                gone.setdefault(former.owner, former)
+                break
+    if gone:
+        raise _owners_gone(doing, gone)
+
+
+def _owners_gone(doing: str, gone: Mapping[str, FormerOwner]) -> Blocked:
+    """The refusal that names each role that is gone, with the statements that make it again."""
+    named = ", ".join(f"{owner!r} (table {former.name})" for owner, former in gone.items())
+    again = " ".join(
+        sql.SQL("CREATE ROLE {0} NOLOGIN; GRANT {0} TO azure_pg_admin WITH ADMIN OPTION;")
+        .format(sql.Identifier(owner))
+        .as_string()
+        for owner in gone
+    )
+    return Blocked(
+        f"{doing} tables: the roles that own them are gone: {named}. All other tables are done.",
+        code="FormerOwnerGone",
+        remedy=f"Run as an administrator: {again} Then look again. Give the tables other owners afterwards.",
+    )
 
 
 async def _relation(connection: Connection, table: Relation) -> Relation | None:
@@ -208,13 +229,20 @@ def _membership(connection: Connection, role: str, member: str) -> sql.Composed:
 def _not_takeable(
     connection: Connection, table: Relation, grantors: tuple[str, ...], is_administrator: bool
 ) -> NotTakeable:
+    owner, user = sql.Identifier(table.owner), sql.Identifier(connection.info.user)
     if is_administrator and not grantors:
-        statement, grantors = _owner_to(table, ADMINISTRATORS), (table.owner,)
+        neutral = sql.Identifier(f"{connection.info.dbname[:LONGEST]}_owner")
+        statement, grantors = _HAND_OVER.format(owner=owner, user=user, neutral=neutral), (table.owner,)
     else:
-        statement = sql.SQL("GRANT {} TO {}").format(sql.Identifier(table.owner), sql.Identifier(connection.info.user))
-    return NotTakeable(table.schema, table.name, table.owner, statement.as_string(connection) + ";", grantors)
+        statement = sql.SQL("GRANT {} TO {};").format(owner, user)
+    return NotTakeable(table.schema, table.name, table.owner, statement.as_string(connection), grantors)
 
 
+_HAND_OVER = sql.SQL(
+    "CREATE ROLE {neutral} NOLOGIN; GRANT {neutral} TO {user} WITH ADMIN OPTION; GRANT {neutral} TO {owner};"
+    " REASSIGN OWNED BY {owner} TO {neutral};"
+)
+"""Hands all that an administrator owns in a database to a role that is no administrator, and that it belongs to."""
 _SCHEMA_RIGHTS: tuple[LiteralString, ...] = ("CREATE", "USAGE")
 _IDENTITIES: dict[str, LiteralString] = {"DEFAULT": "DEFAULT", "NOTHING": "NOTHING", "FULL": "FULL"}
 

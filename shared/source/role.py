@@ -8,7 +8,7 @@ as a SCRAM verifier, so that no server log can show the password.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, LiteralString
 
@@ -19,23 +19,13 @@ from shared.desired.takeover import TableName
 from shared.platform.errors import Blocked
 from shared.source import extension
 from shared.source.connection import Connection, connect_as, explained
+from shared.source.facts import Missing
 from shared.source.membership import acting_as, borrowed, database_owner, out_of_reach, schema_owners
 from shared.source.principal import create_mapped, require_mapped
 from shared.source.slots import tracked_publications
 
 COMMENT: LiteralString = "Managed by fabric-mirror: Microsoft Fabric mirrors this server's databases with it."
 CDC_ADMIN: LiteralString = "azure_cdc_admin"
-
-
-class Missing(msgspec.Struct, frozen=True):
-    """A right that the role lacks and the app may not grant."""
-
-    subject: str
-    """What is missing: `CREATE ON DATABASE shop`."""
-    statement: str
-    """The SQL statement that grants it."""
-    run_as: tuple[str, ...]
-    """The roles that may run the statement."""
 
 
 async def ensure_role(connection: Connection, name: str, password: str, *, recorded: bool = False) -> None:
@@ -111,16 +101,56 @@ async def opens(connection: Connection, name: str, password: str) -> bool:
         return "permission denied for database" in error.message
 
 
-async def ensure_database(connection: Connection, role: str, schemas: Iterable[str]) -> tuple[Missing, ...]:
+async def plan_database(
+    connection: Connection, role: str, schemas: Iterable[str], joining: Iterable[str], owning: bool
+) -> tuple[Missing, ...]:
+    """The rights that `ensure_database` would not be able to grant. Nothing is changed.
+
+    `joining`: the owners that the role will be a member of, whose rights it then has too.
+    """
+    exists = (await _role(connection, role))["oid"] is not None
+    having = [*joining, role if exists else "public"]
+    lacking = [
+        right
+        for right in await _rights(connection, schemas, owning)
+        if not any([await _has(connection, name, right) for name in having])
+    ]
+    grantors = await out_of_reach(connection, [right.owner for right in lacking])
+    missing = [_missing(connection, role, right, grantors) for right in lacking if right.owner in grantors]
+    return tuple({it.statement: it for it in missing}.values())
+
+
+def _missing(connection: Connection, role: str, right: _Right, grantors: Mapping[str, tuple[str, ...]]) -> Missing:
+    """A right that the app may not grant: what lets the app grant it, or who can grant it.
+
+    Nobody can grant an administrator of the server, but it can hand its database to `azure_pg_admin`, which all
+    administrators and the app are members of.
+    """
+    if grantors[right.owner]:
+        names = sql.Identifier(right.owner), sql.Identifier(connection.info.user)
+        return Missing(
+            right.subject,
+            sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(*names).as_string(connection) + ";",
+            grantors[right.owner],
+        )
+    kind, name = ("SCHEMA", right.name) if right.kind == "SCHEMA" else ("DATABASE", connection.info.dbname)
+    statement = sql.SQL("ALTER {} {} OWNER TO azure_pg_admin").format(sql.SQL(kind), sql.Identifier(name))
+    return Missing(right.subject, statement.as_string(connection) + ";", (right.owner,))
+
+
+async def ensure_database(
+    connection: Connection, role: str, schemas: Iterable[str], owning: bool = True
+) -> tuple[Missing, ...]:
     """Create the extension and grant the role its rights in the connection's database.
 
-    The rights are CONNECT and CREATE on the database, and USAGE and CREATE on `schemas`. The extension is created where
-    the server offers it. Returns the rights that the app may not grant. Raises `Blocked` with code `SchemaTaken`.
+    The rights are CONNECT and CREATE on the database, and USAGE on `schemas`; CREATE on them too where the role is to
+    be the tables' owner (`owning`). The extension is created where the server offers it. Returns the rights that the
+    app may not grant. Raises `Blocked` with code `SchemaTaken`.
     """
     await extension.members(connection)
     missing: list[Missing] = []
-    for right in await _rights(connection, schemas):
-        if await _has(connection, role, right):
+    for right in await _rights(connection, schemas, owning):
+        if await _holds(connection, role, right):
             continue
         statement = right.statement(role)
         with suppress(Blocked), explained(f"Granting {right.subject}"):
@@ -139,7 +169,8 @@ async def ensure_database(connection: Connection, role: str, schemas: Iterable[s
 async def verify(connection: Connection, schemas: Iterable[str], tables: Sequence[TableName]) -> tuple[str, ...]:
     """The rights that the role of this connection lacks, as PostgreSQL shows them to the role itself.
 
-    Each right is in the form `OWNERSHIP OF TABLE public.orders`.
+    Each right is in the form `RIGHTS OF THE OWNER OF TABLE public.orders`: PostgreSQL lets a member of the owner
+    publish the table too.
     """
     names = {"schemas": [table.schema for table in tables], "names": [table.name for table in tables]}
     cursor = await connection.execute(
@@ -256,7 +287,7 @@ async def _owns_the_extension(connection: Connection) -> bool:
     return await (await connection.execute(query)).fetchone() is not None
 
 
-async def _rights(connection: Connection, schemas: Iterable[str]) -> list[_Right]:
+async def _rights(connection: Connection, schemas: Iterable[str], owning: bool) -> list[_Right]:
     owner = await database_owner(connection)
     owners = await schema_owners(connection)
     database = connection.info.dbname
@@ -267,9 +298,14 @@ async def _rights(connection: Connection, schemas: Iterable[str]) -> list[_Right
         *(
             _Right("SCHEMA", schema, privilege, owners[schema])
             for schema in sorted(set(schemas) & set(owners))
-            for privilege in ("USAGE", "CREATE")
+            for privilege in (_TO_OWN if owning else _TO_REACH)
         ),
     ]
+
+
+_TO_REACH: tuple[LiteralString, ...] = ("USAGE",)
+_TO_OWN: tuple[LiteralString, ...] = ("USAGE", "CREATE")
+"""PostgreSQL demands CREATE on the schema from a new owner."""
 
 
 async def _has(connection: Connection, role: str, right: _Right) -> bool:
@@ -280,6 +316,23 @@ async def _has(connection: Connection, role: str, right: _Right) -> bool:
     return bool(row and row["has"])
 
 
+async def _holds(connection: Connection, role: str, right: _Right) -> bool:
+    """Whether the role, or everybody, was granted the right: the role may leave the roles that it is a member of."""
+    if right.kind == "EXTENSION":
+        return await _has(connection, role, right)
+    query = _HOLDS_DATABASE if right.kind == "DATABASE" else _HOLDS_SCHEMA
+    row = await (await connection.execute(query, [right.name, right.privilege, role])).fetchone()
+    return row is not None
+
+
+_HOLDS_DATABASE = sql.SQL("""
+    SELECT FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+    WHERE d.datname = %s AND a.privilege_type = %s AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) = %s)
+""")
+_HOLDS_SCHEMA = sql.SQL("""
+    SELECT FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+    WHERE n.nspname = %s AND a.privilege_type = %s AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) = %s)
+""")
 _LACKS_EXTENSION = sql.SQL("SELECT 1 FROM pg_available_extensions WHERE name = %s AND installed_version IS NULL")
 _HAS_DATABASE = sql.SQL("SELECT has_database_privilege(%s::name, %s, %s) AS has")
 _HAS_SCHEMA = sql.SQL("SELECT has_schema_privilege(%s::name, %s, %s) AS has")
@@ -308,13 +361,13 @@ _LACKING = sql.SQL("""
         SELECT 3, 'CREATE ON DATABASE ' || current_database()
         WHERE NOT has_database_privilege(current_database(), 'CREATE')
         UNION ALL
-        SELECT 4, privilege || ' ON SCHEMA ' || nspname FROM pg_namespace, unnest(ARRAY['USAGE', 'CREATE']) privilege
-        WHERE nspname = ANY (%(usable_schemas)s::name[]) AND NOT has_schema_privilege(oid, privilege)
+        SELECT 4, 'USAGE ON SCHEMA ' || nspname FROM pg_namespace
+        WHERE nspname = ANY (%(usable_schemas)s::name[]) AND NOT has_schema_privilege(oid, 'USAGE')
         UNION ALL
-        SELECT 5, 'OWNERSHIP OF TABLE ' || n.nspname || '.' || c.relname
+        SELECT 5, 'RIGHTS OF THE OWNER OF TABLE ' || n.nspname || '.' || c.relname
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%(schemas)s::name[], %(names)s::name[]))
-          AND pg_get_userbyid(c.relowner) <> current_user
+          AND NOT pg_has_role(c.relowner, 'USAGE')
         UNION ALL
         SELECT 6, 'SELECT ON TABLE ' || n.nspname || '.' || c.relname
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -1,9 +1,9 @@
 """Which tables of a database can be mirrored, and why the others can't: one query of the catalogue.
 
 Where the server has `azure_cdc.get_all_tables_mirror_status()`, the report takes the answer of the service itself. The
-report leaves out the service's code for a missing ownership, since the app becomes the owner; it names the owner of
-each table instead. Codes, types and limits come from "Fabric mirroring" and its limitations in the docs of Azure
-Database for PostgreSQL.
+report leaves out the service's code for a missing ownership, since the service speaks of the role that asks, which is
+the app here; it names the owner of each table instead. Codes, types and limits come from "Fabric mirroring" and its
+limitations in the docs of Azure Database for PostgreSQL.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from shared.source.connection import Connection
 from shared.source.facts import TABLE_LIMIT, TABLE_LIMIT_EXCEEDED, TableReport, TableStatus
 
 
-async def report(connection: Connection, selection: Sequence[TableName] | None = None) -> TableReport:
-    """The report on the selected tables, or on all tables, of the connection's database.
+async def report(connection: Connection, role: str, selection: Sequence[TableName] | None = None) -> TableReport:
+    """The report on the selected tables, or on all tables, of the connection's database. `role`: the fabric role.
 
     A selected table that does not exist is in the report too.
     """
-    cursor = await connection.execute(_CATALOGUE, {"supported": SUPPORTED_TYPES})
+    cursor = await connection.execute(_CATALOGUE, {"supported": SUPPORTED_TYPES, "role": role})
     rows = {TableName(row["schema"], row["name"]): row for row in await cursor.fetchall()}
     cursor = await connection.execute("SELECT nspname::text AS schema FROM pg_namespace")
     schemas = {row["schema"] for row in await cursor.fetchall()}
@@ -95,12 +95,15 @@ async def _codes_of_service(connection: Connection) -> Mapping[TableName, dict[s
     }
 
 
+_NO_ROW: Mapping[str, Any] = {"forbidden": [], "unsupported": [], "owner": "", "reached": False}
+
+
 def _status(
     table: TableName, row: Mapping[str, Any] | None, of_service: dict[str, str] | None, schemas: set[str]
 ) -> TableStatus:
     if row is None:
         missing = "TABLE_DOES_NOT_EXIST" if table.schema in schemas else "SCHEMA_DOES_NOT_EXIST"
-        return _with_codes(table, {"forbidden": [], "unsupported": [], "owner": ""}, {missing: "ERROR"})
+        return _with_codes(table, _NO_ROW, {missing: "ERROR"})
     return _with_codes(table, row, of_service or {code: _LEVEL_OF[code] for code in _codes(row)})
 
 
@@ -113,6 +116,7 @@ def _with_codes(table: TableName, row: Mapping[str, Any], codes: Mapping[str, st
         codes=tuple(codes),
         message=" ".join(_MESSAGES.get(code, code).format(**columns) for code, level in codes.items() if level != "OK"),
         owner=row["owner"],
+        reached=row["reached"],
     )
 
 
@@ -162,6 +166,8 @@ _CATALOGUE = sql.SQL("""
     )
     SELECT n.nspname::text AS schema, r.relname::text AS name, r.relkind::text AS kind,
            pg_get_userbyid(r.relowner)::text AS owner,
+           coalesce((SELECT pg_has_role(f.oid, r.relowner, 'USAGE') FROM pg_roles f WHERE f.rolname = %(role)s), false)
+               AS reached,
            r.relkind = 'r' AND r.relpersistence = 'p' AND NOT r.relispartition AS regular,
            r.relname ~ E'[ ;{}\\n\\t=()]' OR n.nspname ~ ' ' AS forbidden_name,
            coalesce(c.forbidden, '{}') AS forbidden, coalesce(c.unsupported, '{}') AS unsupported,
@@ -180,6 +186,7 @@ _CATALOGUE = sql.SQL("""
     ) k ON k.indrelid = r.oid
     WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f')
       AND n.nspname NOT IN ('information_schema', 'azure_cdc') AND n.nspname !~ '^pg_'
+      AND NOT (n.nspname = 'fabric_mirror' AND r.relname ~ '^takeovers')
       AND NOT EXISTS (SELECT FROM pg_depend e
                       WHERE e.classid = 'pg_class'::regclass AND e.objid = r.oid AND e.deptype = 'e')
     ORDER BY 1, 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
+
 from shared.decisions.readiness import DatabaseFacts, is_administrator
 from shared.desired.intent import MirrorIntent
 from shared.desired.takeover import TableName
@@ -12,10 +14,12 @@ from shared.platform import reasons
 from shared.platform.errors import MirrorError
 from shared.platform.settings import settings
 from shared.records import store
-from shared.source import ownership, slots, tables
-from shared.source.connection import MAINTENANCE_DATABASE, connect
+from shared.source import ownership, role, slots
+from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
 from shared.source.facts import ServerFacts
 from shared.source.parameters import Used
+from shared.steps import rights
+from shared.steps.rights import Choice, Place
 
 
 async def slots_in_use(facts: ServerFacts) -> Used:
@@ -42,23 +46,37 @@ async def look(
         if error.retryable:
             raise
         return None, tuple(DatabaseFacts(name=database, problem=reasons.of(error)) for database in present)
-    return used, tuple(await asyncio.gather(*(_database(facts.host, database, intent) for database in present)))
+    return used, tuple(await asyncio.gather(*(_database(facts, database, intent) for database in present)))
 
 
-async def _database(host: str, database: str, intent: MirrorIntent) -> DatabaseFacts:
+async def _database(server: ServerFacts, database: str, intent: MirrorIntent) -> DatabaseFacts:
     try:
-        async with connect(host, database) as connection:
+        async with connect(server.host, database) as connection:
             tracked = await slots.tracked_publications(connection)
-            report = await tables.report(connection, chosen(intent, database))
-            takeover = await ownership.plan_take(connection, settings().login.role, report.eligible)
+            facts = await _rights(connection, server, database, intent)
     except MirrorError as error:
         if error.retryable:
             raise
         return DatabaseFacts(name=database, problem=reasons.of(error))
     others = tuple(publication.name for publication in tracked if publication.owner != settings().login.role)
-    return DatabaseFacts(name=database, tables=report, mirrored_by_others=others, not_takeable=takeover.not_takeable)
+    return msgspec.structs.replace(facts, mirrored_by_others=others)
 
 
-def chosen(intent: MirrorIntent, database: str) -> list[TableName] | None:
-    """The chosen tables of a database; None: all of them."""
-    return [TableName(table.schema, table.table) for table in intent.tables_of(database)] or None
+async def _rights(connection: Connection, server: ServerFacts, database: str, intent: MirrorIntent) -> DatabaseFacts:
+    """The tables, and how the role is to get its rights on them."""
+    name = settings().login.role
+    chosen = tuple(TableName(table.schema, table.table) for table in intent.tables_of(database))
+    seen = await rights.look(connection, Place(server.id, database, server.host), Choice(chosen, intent.rights, ""))
+    plan = await rights.choose(connection, name, intent.rights, seen, seen.word)
+    taken = [table for owner in plan.ownership for table in seen.owned[owner]]
+    takeover = await ownership.plan_take(connection, name, taken)
+    owning = bool(plan.ownership)
+    return DatabaseFacts(
+        name=database,
+        tables=seen.report,
+        owners=seen.owners,
+        rights=plan,
+        harms=await rights.harms_of(connection, name, seen, plan.ownership) if owning else (),
+        not_takeable=takeover.not_takeable,
+        missing=await role.plan_database(connection, name, seen.schemas, plan.membership, owning),
+    )

@@ -17,10 +17,10 @@ from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow
-from shared.source import ownership, role, slots
+from shared.source import role, slots
 from shared.source import server as flexible_server
 from shared.source.connection import MAINTENANCE_DATABASE, connect
-from shared.steps.prepare import still_members
+from shared.steps import rights
 
 PARAMETERS_LEFT = Reason(
     "ParametersLeft",
@@ -40,7 +40,10 @@ async def release_mirror(id: ServerId, database: str) -> None:
 
 
 async def release_database(id: ServerId, database: str) -> None:
-    """Give a database back to its owners, exactly as it was. One that was dropped meanwhile is fine."""
+    """Give a database back to its owners, exactly as it was. A database that was dropped meanwhile is fine.
+
+    Raises `NotFound` when Azure knows no such server, and keeps the row: only the row knows the owners.
+    """
     row = await store.read_mirror(id, database)
     if row is None:
         return
@@ -49,8 +52,7 @@ async def release_database(id: ServerId, database: str) -> None:
     try:
         async with connect(host, database) as connection:
             await slots.stop_publications(connection, name)
-            if row.takeover:
-                await ownership.give_back(connection, row.takeover, await still_members(id, database))
+            await rights.undo(connection, row)
             await role.release_database(connection, name)
     except NotFound:
         pass
@@ -66,10 +68,14 @@ async def leave_workspace(row: MirrorRow) -> None:
 
 
 async def release_server(id: ServerId) -> tuple[Reason, ...]:
-    """Drop the fabric role and delete its password. Returns what is left as it is."""
-    facts, row = await flexible_server.observe(id), await store.read_server(id)
-    if facts is not None and row is not None and row.role:
-        async with connect(facts.host, MAINTENANCE_DATABASE) as connection:
+    """Drop the fabric role and delete its password. Returns what is left as it is.
+
+    Raises `NotFound` when the server is gone, so that no role is taken for dropped. The next run forgets such a server.
+    """
+    row = await store.read_server(id)
+    if row is not None and row.role:
+        host = (await flexible_server.glance(id)).host
+        async with connect(host, MAINTENANCE_DATABASE) as connection:
             await role.drop_role(connection, row.role, recorded=True)
         await store.update_server(id, role="")
     await secrets.delete(password_name(id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -30,6 +30,11 @@ class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
     workspace: str
     mirrored_database: str
     name: str
+    rights: Literal["", "membership", "ownership"]
+    """How the fabric role has its rights on the tables; empty: it has none yet."""
+    rights_why: str
+    prerequisites: tuple[Reason, ...]
+    """What the service itself had against the mirror when the app last asked, by the service's codes."""
     reasons: tuple[Reason, ...]
 
 
@@ -149,6 +154,9 @@ async def describe(id: ServerId, running: bool) -> ServerState:
                 workspace=mirror.workspace,
                 mirrored_database=mirror.item,
                 name=mirror.item_name,
+                rights=mirror.rights,
+                rights_why=mirror.rights_why,
+                prerequisites=mirror.prerequisites,
                 reasons=mirror.reasons,
             )
             for mirror in await store.list_mirrors_of(id)

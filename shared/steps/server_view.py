@@ -17,6 +17,7 @@ from shared.desired.server_id import ServerId
 from shared.platform import reasons
 from shared.platform.errors import MirrorError
 from shared.platform.reasons import Reason
+from shared.platform.settings import settings
 from shared.source import server as flexible_server
 from shared.source import slots, tables
 from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
@@ -64,7 +65,7 @@ class ServerView:
 
         async def look(connection: Connection) -> Details:
             tracked = await slots.tracked_publications(connection)
-            return Details(tracked, (await tables.report(connection)).tables)
+            return Details(tracked, (await tables.report(connection, settings().login.role)).tables)
 
         return await self._ask(database, look)
 

@@ -33,8 +33,9 @@ def test_the_list_shows_mirrors_worst_first(app: Seeded, tab: Watched):
     page = tab.open(workspace=app.operator.topology.workspace)
     assert databases(page)[:4] == ["invoices", "products", "shipments", "tickets_2024"]
     row = page.locator("tbody tr").first
-    for said in ("Unhealthy", "for 2 h 24 min", "on pg-billing", "retains 27.0 GiB of WAL", "31 of 31", "48,210,334"):
+    for said in ("Unhealthy", "on pg-billing", "retains 27.0 GiB of WAL", "31 of 31", "48,210,334"):
         expect(row).to_contain_text(said)
+    expect(row).to_contain_text(re.compile("for 2 h 2[4-9] min"))
     expect(row.locator("svg.spark polyline").first).to_be_attached()
     tiles = page.locator("#levels a").all_inner_texts()
     assert [re.sub(r"\s+", " ", tile).strip() for tile in tiles] == [

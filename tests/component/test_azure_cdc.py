@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from local.postgres import PostgresServer
 from tests.component.conftest import Postgres
@@ -115,6 +116,59 @@ def test_a_role_that_owns_nothing_is_told_so(postgres: Postgres, database: str) 
         status, data = connection.execute("SELECT * FROM azure_cdc.check_prerequisites()").fetchone() or ("", [])
     assert status == "ERROR"
     assert {entry["status_code"] for entry in data} >= {"IDENTITY_NOT_CONFIGURED", "NO_CREATE_PRIVILEGE_ON_DATABASE"}
+
+
+@pytest.fixture
+def character(postgres: Postgres) -> Iterator[Callable[[str], None]]:
+    """`character("ownership")` gives the extension that character; in the end it has its own again."""
+    yield lambda chosen: postgres.server.set_parameters({"local.azure_cdc": chosen})
+    postgres.server.set_parameters({"local.azure_cdc": None, "local.azure_cdc_types": None})
+
+
+def test_membership_in_the_owner_counts_unless_it_insists_on_the_owner(
+    postgres: Postgres, database: str, character: Callable[[str], None]
+) -> None:
+    role, owner = f"fabric_{database}", f"owner_{database}"
+    with postgres.connect(database) as administrator:
+        administrator.execute(f"CREATE ROLE {owner}")
+        administrator.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'other' IN ROLE azure_cdc_admin, {owner}")
+        administrator.execute("CREATE TABLE theirs (id integer PRIMARY KEY); CREATE TABLE own (id integer PRIMARY KEY)")
+    for table, new in (("theirs", owner), ("own", role)):
+        postgres.server.execute(
+            sql.SQL("ALTER TABLE {} OWNER TO {}").format(sql.Identifier(table), sql.Identifier(new)), database=database
+        )
+    good = ("OK", ["HAS_PRIMARY_KEY"])
+    for chosen, theirs in (
+        ("membership", good),
+        ("ownership", ("ERROR", ["NOT_TABLE_OWNER", "HAS_PRIMARY_KEY"])),
+        ("membership", good),
+    ):
+        character(chosen)
+        with postgres.connect(database, role, "other") as connection:
+            assert statuses(connection) == {"own": good, "theirs": theirs}, chosen
+
+
+def test_a_silent_preview_cannot_be_asked(postgres: Postgres, character: Callable[[str], None]) -> None:
+    prepare(postgres.server)
+    character("silent")
+    with postgres.connect(postgres.fresh_database()) as connection:
+        connection.execute("CREATE EXTENSION azure_cdc; CREATE TABLE t (id integer PRIMARY KEY)")
+        for function in ("check_prerequisites", "get_all_tables_mirror_status"):
+            with pytest.raises(psycopg.errors.UndefinedFunction, match=function):
+                connection.execute(f"SELECT azure_cdc.{function}()")
+        mirrorable = connection.execute("SELECT azure_cdc.is_table_mirrorable('public', 't')").fetchone()
+    assert mirrorable == (True,)
+
+
+def test_the_newest_list_of_types_has_more(postgres: Postgres, database: str, character: object) -> None:
+    with postgres.connect(database) as connection:
+        connection.execute("CREATE TABLE t (id inet PRIMARY KEY, document jsonb, unknown bit)")
+        older = statuses(connection)["t"]
+    postgres.server.set_parameters({"local.azure_cdc_types": "newest"})
+    with postgres.connect(database) as connection:
+        newest = statuses(connection)["t"]
+    assert older == ("ERROR", ["UNSUPPORTED_DATA_TYPE", "UNSUPPORTED_TYPE_IN_REPLICA_IDENTITY"])
+    assert newest == ("WARNING", ["UNSUPPORTED_DATA_TYPE", "HAS_PRIMARY_KEY"])
 
 
 def test_stopping_a_publication_ends_its_slot(postgres: Postgres, database: str) -> None:

@@ -106,6 +106,7 @@ def test_functions_indexes_what_was_unpacked(unpacked: Path) -> None:
     assert own_functions(found) == source.functions()
 
 
+@pytest.mark.exhaustive  # it installs 60 packages: minutes
 @pytest.mark.timeout(450)
 def test_requirements_txt_alone_is_enough(unpacked: Path, tmp_path: Path) -> None:
     """In a new environment with nothing else; the worker's library comes from the platform, so from outside of it."""

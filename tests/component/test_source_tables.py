@@ -43,7 +43,7 @@ async def test_gives_the_services_codes_with_and_without_the_extension(found: Co
     await create(found, TABLES)
     if extension:
         await found.execute("CREATE EXTENSION azure_cdc")
-    report = await tables.report(found)
+    report = await tables.report(found, "fabric_user")
     expected = {name: status for name, (status, _) in EXPECTED.items() if name != "view"}
     assert {name: status for name, (status, _) in codes(report).items()} == expected
     for name, (_, found_codes) in codes(report).items():
@@ -69,14 +69,14 @@ async def test_a_level_that_the_service_has_only_since_counts_as_a_warning(
                SELECT 'app', 'good', 'INFO', '[{"status": "INFO", "status_code": "NEWS"}]'::jsonb $$""",
         database=found.info.dbname,
     )
-    report = await tables.report(found)
+    report = await tables.report(found, "fabric_user")
     assert codes(report) == {"good": ("WARNING", {"NEWS"})}
     assert report.eligible == (TableName("app", "good"),)
 
 
 async def test_messages_name_the_columns(found: Connection) -> None:
     await create(found, TABLES)
-    messages = {table.name: table.message for table in (await tables.report(found)).tables}
+    messages = {table.name: table.message for table in (await tables.report(found, "fabric_user")).tables}
     assert "document" in messages["partly"]
     assert "a;b, c d" in messages["odd_column"]
 
@@ -89,7 +89,7 @@ async def test_a_selection_tells_what_is_missing_and_leaves_out_the_rest(found: 
         TableName("app", "good"),
         TableName("app", "view"),
     ]
-    report = await tables.report(found, wanted)
+    report = await tables.report(found, "fabric_user", wanted)
     assert {(table.schema, table.name): table.codes for table in report.tables} == {
         ("app", "Good"): ("TABLE_DOES_NOT_EXIST",),
         ("app", "good"): ("HAS_PRIMARY_KEY",),
@@ -105,7 +105,7 @@ async def test_of_more_than_500_tables_the_first_by_schema_and_name_are_mirrored
         " EXECUTE format('CREATE TABLE app.t%s (id int PRIMARY KEY)', lpad(i::text, 3, '0')); END LOOP; END$$"
     )
     await found.execute("CREATE TABLE app.t000 (a json)")
-    report = await tables.report(found)
+    report = await tables.report(found, "fabric_user")
     assert len(report.eligible) == TABLE_LIMIT
     exceeded = [table for table in report.tables if "TABLE_LIMIT_EXCEEDED" in table.codes]
     assert [table.name for table in exceeded] == ["t501", "t502"]

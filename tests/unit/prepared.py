@@ -39,7 +39,7 @@ def workspace(**changes: Any) -> WorkspaceFacts:
 def intent(**changes: Any) -> MirrorIntent:
     wanted: dict[str, Any] = {
         "wanted": True, "source": "tag", "databases": ("shop",), "tables": (), "workspace": WORKSPACE, "gateway": "",
-        "restart": "auto",
+        "restart": "auto", "rights": "auto",
     }  # fmt: skip
     return MirrorIntent(**{**wanted, **changes})
 

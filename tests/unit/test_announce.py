@@ -35,6 +35,7 @@ def server(phase: str, *reasons: Reason, **changes: Any) -> ServerNews:
 def test_nothing_is_told_of_what_is_under_way(phase: str) -> None:
     assert change_of(server(phase)) == ""
     assert not is_due(server(phase))
+    assert not is_due(server(phase, announced="Mirrored f"))
     assert not is_overdue(server(phase), NOW + timedelta(days=1))
 
 

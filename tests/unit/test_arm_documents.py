@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from local.cloud.arm import tags
 from local.cloud.arm.parameters import Parameter
-from local.cloud.arm.servers import identity, merged
+from local.cloud.arm.servers import FlexibleServer, identity, merged
 from local.cloud.web import Refusal
+from local.topology import OWNERSHIP
 
 TENANT = str(uuid.uuid4())
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=6)
@@ -76,3 +77,25 @@ def test_a_parameter_takes_what_its_allowed_values_say(
     parameter = Parameter(name="p", data_type=kind, default_value="", allowed_values=allowed)
     assert [value for value in good if parameter.problem(value)] == []
     assert [value for value in bad if not parameter.problem(value)] == []
+
+
+@pytest.mark.parametrize(
+    ("written", "character", "types"),
+    [
+        ({}, "ownership", None),
+        ({"Local-Azure-CDC": "membership"}, "membership", None),
+        ({"local-azure-cdc": "silent", "local-azure-cdc-types": "newest"}, "silent", "newest"),
+    ],
+)
+def test_tags_choose_the_character_of_azure_cdc_and_the_stack_where_there_are_none(
+    written: dict[str, str], character: str, types: str | None
+) -> None:
+    server = FlexibleServer("/servers/pg", {"name": "pg", "tags": {}}, OWNERSHIP)
+    server.set_tags(tags.checked(written))
+    assert server.local_settings() == {"local.azure_cdc": character, "local.azure_cdc_types": types}
+    assert server.document["tags"] == written
+
+
+def test_refuses_a_character_that_azure_cdc_does_not_have() -> None:
+    with pytest.raises(Refusal, match="'Local-Azure-CDC' is 'owner', expected one of membership, ownership, silent"):
+        tags.checked({"Local-Azure-CDC": "owner"})

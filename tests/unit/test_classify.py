@@ -39,7 +39,7 @@ TABLE = TableStatus(
     schema="public", name="orders", status="Replicating", rows=7, bytes=70, last_sync_at=NOW, latency_seconds=2
 )
 OWNED = SourceTable(
-    schema="public", name="orders", status="OK", codes=("HAS_PRIMARY_KEY",), message="", owner="fabric_user",
+    schema="public", name="orders", status="OK", codes=("HAS_PRIMARY_KEY",), message="", owner="app", reached=True,
 )  # fmt: skip
 DOWN = Reason("Unavailable", "down", "wait")
 FAILED = TableStatus(schema="public", name="bad", status="Failed", error=Reason("X", "no key"))
@@ -130,16 +130,16 @@ RULES: list[tuple[Observation, str, str]] = [
     (look(slot=slot(active=False)), "Degraded", "SlotInactive"),
     (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=30)), "Degraded", "WalRetained"),
     (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=10)), "Unhealthy", "WalRetained"),
-    (look(source=in_database(owned(owner="app"))), "Degraded", "TablesNotOwned"),
-    (look(source=in_database(OWNED, owned(name="new", owner="app"))), "Degraded", "TablesNotOwned"),
+    (look(source=in_database(owned(reached=False))), "Degraded", "TablesNotOwned"),
+    (look(source=in_database(OWNED, owned(name="new", reached=False))), "Degraded", "TablesNotOwned"),
     (look(source=in_database()), "Degraded", "TablesGone"),
     (look(source=in_database(OWNED, owned(name="v", status="ERROR"))), "Healthy", "TablesNotEligible"),
-    (look(source=in_database(OWNED, owned(name="v", status="ERROR", owner="app"))), "Healthy", "TablesNotEligible"),
+    (look(source=in_database(OWNED, owned(name="v", status="ERROR", reached=False))), "Healthy", "TablesNotEligible"),
     (look("Running", TABLE, msgspec.structs.replace(FAILED, latency_seconds=9999)), "Degraded", "TablesFailing"),
     (look(slot=None, mirror=AT_GRACE), "Unhealthy", "SlotMissing"),
-    (look("Stopped", source=in_database(OWNED, owned(owner="app"))), "Stopped", "MirrorStopped"),
+    (look("Stopped", source=in_database(OWNED, owned(reached=False))), "Stopped", "MirrorStopped"),
     (
-        look(fabric=FabricSide(MirrorStatus("Running")), source=in_database(OWNED, owned(owner="app"))),
+        look(fabric=FabricSide(MirrorStatus("Running")), source=in_database(OWNED, owned(reached=False))),
         "Degraded",
         "NoTables",
     ),
@@ -196,7 +196,7 @@ def test_a_glance_that_shows_nothing_wrong_is_enough() -> None:
         look(publication=None),
         look(fabric=FabricSide(None, (TABLE,))),  # its status was not asked for: nothing spoke against it
         look(source=in_database(OWNED)),
-        look(source=in_database(OWNED, owned(name="other", owner="app")), mirror=CHOSEN),  # it is not chosen
+        look(source=in_database(OWNED, owned(name="other", reached=False)), mirror=CHOSEN),  # it is not chosen
         look(source=SourceSide(slot(retained_bytes=GIB), storage_gib=11)),
         look("Running", table(last_sync_at=NOW - timedelta(minutes=15)), slot=slot(lag_bytes=2**40)),
         look("Running", table(last_sync_at=NOW - timedelta(hours=1)), TABLE, slot=slot(lag_bytes=2**40)),
@@ -236,14 +236,17 @@ def test_but_for_everything_else_it_is(observation: Observation, level: str) -> 
 
 
 def test_what_the_database_tells_says_which_tables_and_what_to_do() -> None:
-    strangers = [owned(name=f"t{n}", owner="app") for n in range(7)]
+    strangers = [owned(name=f"t{n}", reached=False) for n in range(7)]
     unfit = owned(name="parts", status="ERROR", codes=("NOT_REGULAR_TABLE",))
     reasons = classify(look(source=in_database(OWNED, *strangers, unfit)), SETTINGS).reasons
     assert [reason.message for reason in reasons] == [
-        "Role 'fabric_user' does not own 7 tables: public.t0, public.t1, public.t2, public.t3, public.t4, and 2 more.",
+        (
+            "Role 'fabric_user' has no rights of the owner of 7 tables: "
+            "public.t0, public.t1, public.t2, public.t3, public.t4, and 2 more."
+        ),
         "The service does not mirror 1 table: public.parts (NOT_REGULAR_TABLE).",
     ]
-    assert "takes them" in reasons[0].remedy
+    assert "gets them" in reasons[0].remedy
     (gone,) = classify(look(source=in_database()), SETTINGS).reasons
     assert gone.message == "The database does not have any more: 1 table: public.orders."
 

@@ -11,6 +11,7 @@ from shared.desired.server_id import ServerId
 from shared.platform import errors
 from shared.platform.row import Columns, Row
 from shared.platform.table import View, decode, encode
+from shared.records import glance, store
 from shared.records.columns import ServerNews, Swept, Watched
 from shared.records.glance import Latency, MirrorGlance, Observation, ServerGlance
 from shared.records.rows import HealthRow, HistoryRow, LastLook, MirrorRow, Remembered, ServerRow
@@ -40,6 +41,21 @@ def test_a_view_asks_for_its_columns_alone(selection: type[Columns], row: type[R
     """And for the pieces of long reasons: with one piece alone the JSON ends in the middle."""
     pieces = {"reasons_1", "reasons_2", "reasons_3"} if "reasons" in columns(selection) else set()
     assert set(View("T", selection)._select or ()) == columns(selection).keys() | pieces
+
+
+TABLES = {
+    "Servers": {ServerRow, ServerNews, ServerGlance},
+    "Mirrors": {MirrorRow, Watched},
+    "MirrorHealth": {HealthRow, LastLook, Remembered, Swept, MirrorGlance},
+    "MirrorHealthHistory": {HistoryRow, Latency, Observation},
+}
+
+
+def test_each_selection_is_read_from_the_table_of_its_row() -> None:
+    """Operators find the tables by these names, and an upgrade finds its rows."""
+    views = [view for module in (store, glance) for view in vars(module).values() if isinstance(view, View)]
+    assert {name: {view.kind for view in views if view.name == name} for name in TABLES} == TABLES
+    assert {view.name for view in views} == set(TABLES)
 
 
 def test_what_is_selected_comes_back() -> None:

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from shared.decisions.health import SEVERITY
-from shared.desired.intent import RESTART_POLICIES
+from shared.desired.intent import _TAG_OPTIONS, RESTART_POLICIES, RIGHTS
 from shared.platform.settings import variables
-from shared.source import tables
+from shared.source import service, tables
 from tests import source, templates
 from tests.source import ROOT
 
@@ -130,6 +130,11 @@ def test_an_explanation_says_what_it_means_and_what_to_do() -> None:
         assert all(len(cell) > 3 for cell in cells[1:]), code
 
 
+def test_the_codes_of_the_service_are_explained() -> None:
+    told = {code for cells in rows(section(OPERATIONS, "Codes of the service")) for code in quoted(cells[0])}
+    assert told == set(service._REMEDIES)
+
+
 def test_the_codes_of_tables_are_explained() -> None:
     known = set(tables._LEVEL_OF) | set(tables._MESSAGES)
     told = {code for cells in rows(section(OPERATIONS, "Tables")) for code in quoted(cells[0])}
@@ -147,8 +152,9 @@ def test_the_levels_of_health_are_explained_and_each_finding_has_its_own() -> No
 def test_the_tags_and_their_values_are_explained() -> None:
     told = {cells[0].strip("`"): cells for cells in rows(section(OPERATIONS, "Tags"))}
     prefix = defaults()["TAG_PREFIX"]
-    assert set(told) == {prefix, *(f"{prefix}-{option}" for option in ("databases", "workspace", "restart"))}
+    assert set(told) == {prefix, *(f"{prefix}-{option}" for option in _TAG_OPTIONS)}
     assert set(quoted(told[f"{prefix}-restart"][1])) == set(RESTART_POLICIES)
+    assert set(quoted(told[f"{prefix}-rights"][1])) == set(RIGHTS)
 
 
 def test_every_alert_is_explained() -> None:

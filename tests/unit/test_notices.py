@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime
@@ -10,11 +11,14 @@ from typing import Any, get_args
 import jsonschema
 import msgspec
 import pytest
+from azure.core.exceptions import AzureError
+from azure.core.messaging import CloudEvent
 
 from shared.platform.reasons import Reason
-from shared.records import notices
+from shared.records import notices, topic
 from shared.records.notices import HealthChanged, Notice
 from tests.source import ROOT
+from tests.unit.facts import SERVER, settings
 
 DOCUMENT = (ROOT / "docs/notices.md").read_text()
 EXAMPLE, SCHEMA = (
@@ -67,3 +71,66 @@ def changed(**changes: Any) -> Notice:
 )
 def test_the_id_is_that_of_what_is_told(changes: dict[str, Any], same: bool) -> None:
     assert (changed(**changes).id == changed().id) is same
+
+
+def test_an_event_has_the_attributes_of_the_example_and_the_data_as_json() -> None:
+    notice = changed(at=datetime(2026, 3, 1, tzinfo=UTC))
+    event = topic.event_of(notice)
+    assert (event.source, event.type) == (EXAMPLE["source"], EXAMPLE["type"])
+    assert (event.subject, event.id, event.time) == (notice.subject, notice.id, notice.at)
+    assert event.datacontenttype == EXAMPLE.get("datacontenttype", "application/json")
+    assert event.data == json.loads(msgspec.json.encode(notice.data))
+    assert set(event.data) == set(EXAMPLE["data"])
+
+
+def test_an_id_is_the_same_in_every_version_of_the_app() -> None:
+    """Receivers know by it what they have had: a notice that is sent again after an upgrade is no other one."""
+    assert changed().id == "9090b01a-2706-55be-a670-dea8e27d9861"
+
+
+class Topic:
+    """In the place of Event Grid: takes events, or answers as it is told to."""
+
+    def __init__(self, error: Exception | None = None, seconds: float = 0):
+        self.error, self.seconds = error, seconds
+        self.ids: list[str] = []
+
+    async def send(self, events: list[CloudEvent[Any]]) -> None:
+        await asyncio.sleep(self.seconds)
+        if self.error:
+            raise self.error
+        self.ids += [event.id for event in events]
+
+
+def publish(
+    monkeypatch: pytest.MonkeyPatch, receiver: Topic, *sent: Notice, address: str = "https://t.example"
+) -> bool:
+    monkeypatch.setattr(topic, "publisher", lambda: receiver)
+    monkeypatch.setattr(topic, "settings", lambda: settings(NOTICE_TOPIC_ENDPOINT=address))
+    monkeypatch.setattr(topic, "LONGEST_SENDING", 0.05)
+    return asyncio.run(topic.publish(sent))
+
+
+def about_a_server(database: str) -> Notice:
+    data = msgspec.structs.replace(changed().data, server=str(SERVER))
+    return msgspec.structs.replace(changed(subject=f"{SERVER}/databases/{database}"), data=data)
+
+
+def test_notices_are_sent_to_the_topic_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    notices, receiver = [about_a_server("crm"), about_a_server("shop")], Topic()
+    assert publish(monkeypatch, receiver, *notices, address="")
+    assert publish(monkeypatch, receiver)
+    assert receiver.ids == []
+    assert publish(monkeypatch, receiver, *notices)
+    assert receiver.ids == [notice.id for notice in notices]
+
+
+def test_the_topic_is_not_asked_to_take_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert publish(monkeypatch, Topic(AzureError("Nothing was sent.")))
+
+
+@pytest.mark.parametrize("receiver", [Topic(AzureError("Too busy.")), Topic(seconds=5)], ids=["refuses", "hangs"])
+def test_notices_that_the_topic_did_not_take_are_to_be_sent_again(
+    monkeypatch: pytest.MonkeyPatch, receiver: Topic
+) -> None:
+    assert not publish(monkeypatch, receiver, about_a_server("shop"))

@@ -17,6 +17,13 @@ from shared.decisions.restart import Verdict
 from shared.platform.reasons import Reason
 
 
+def test_the_steps_are_called_as_portals_read_them() -> None:
+    assert SERVER_STEPS == (
+        "observe", "identity", "administrator", "parameters", "restart", "role", "workspace",
+    )  # fmt: skip
+    assert DATABASE_STEPS == ("database", "connection", "mirror", "running")
+
+
 def test_the_steps_of_the_server_come_first() -> None:
     seen = progress.at_server("parameters", ("crm", "shop"), "Setting wal_level")
     assert (seen.phase, seen.step, seen.steps_done, seen.steps_total) == ("Preparing", "parameters", 3, 15)
@@ -26,8 +33,11 @@ def test_the_steps_of_the_server_come_first() -> None:
 def test_the_slowest_database_says_what_is_being_done() -> None:
     seen = progress.at_databases({"crm": 4, "shop": 1, "hr": 2})
     assert (seen.step, seen.steps_done, seen.steps_total) == ("connection", 7 + 7, 7 + 12)
-    assert seen.message == "1 of 3 databases are done; shop: making the connection"
-    assert progress.at_databases({"crm": 4}).message == "1 of 1 databases are done"
+    assert (seen.phase, seen.message) == (
+        "Preparing", "1 of 3 databases are done; shop: making the connection",
+    )  # fmt: skip
+    done = progress.at_databases({"crm": 4})
+    assert (done.step, done.percent, done.message) == ("running", 100, "1 of 1 databases are done")
 
 
 @given(st.dictionaries(st.text(min_size=1), st.integers(0, len(DATABASE_STEPS)), min_size=1, max_size=9), st.data())
@@ -66,7 +76,9 @@ def test_a_release_counts_its_databases_and_the_role() -> None:
     percents = [progress.releasing(done, 2, "").percent for done in range(3)]
     assert percents == [0, 33, 66]
     assert progress.releasing(0, 0, "").percent == 0
-    assert progress.releasing(1, 2, "Releasing database 'shop'").phase == "Releasing"
+    seen = progress.releasing(1, 2, "Releasing database 'shop'")
+    assert (seen.phase, seen.step, seen.message) == ("Releasing", "release", "Releasing database 'shop'")
+    assert (seen.steps_done, seen.steps_total) == (1, 3)
 
 
 def test_a_run_that_reached_its_goal_has_all_of_its_steps_behind_it() -> None:
@@ -74,6 +86,11 @@ def test_a_run_that_reached_its_goal_has_all_of_its_steps_behind_it() -> None:
     assert (ended.phase, ended.step, ended.percent) == ("Mirrored", "done", 100)
     assert (ended.steps_done, ended.steps_total) == (15, 15)
     assert ended.message == "Every database is mirrored."
+
+
+def test_a_release_ends_at_a_hundred_too() -> None:
+    ended = progress.ended(progress.releasing(2, 2, ""), Outcome("Released"))
+    assert (ended.phase, ended.steps_done, ended.steps_total, ended.percent) == ("Released", 3, 3, 100)
 
 
 def test_a_run_that_did_not_stands_where_it_ended() -> None:
@@ -98,6 +115,10 @@ def test_a_status_fits_into_a_custom_status(message: str) -> None:
     assert message.startswith(status.message[:-1])
 
 
-def test_a_status_that_fits_stays_as_it_is() -> None:
-    status = progress.at_server("observe", ["shop"], "x" * 7_000)
-    assert progress.fitting(status) == status
+def test_a_status_that_just_fits_stays_as_it_is_and_a_longer_one_is_cut() -> None:
+    empty = progress.at_server("observe", ["shop"], "")
+    room = 8_000 - len(json.dumps(msgspec.to_builtins(empty)))
+    full = progress.at_server("observe", ["shop"], "x" * (room - 2))  # the quotation marks are counted twice
+    assert progress.fitting(full) == full
+    longer = progress.fitting(progress.at_server("observe", ["shop"], "x" * (room - 1)))
+    assert longer.message.endswith("…")

@@ -23,7 +23,7 @@ def table(name: str, schema: str = "public", status: str = "OK", code: str = "HA
 
 def checks(tables: Iterable[TableStatus], chosen: tuple[TableName, ...] = ()) -> list[Check]:
     """The checks of the database `shop` with these tables, without those that pass."""
-    intent = MirrorIntent(True, "tag", ("shop",), chosen, facts.WORKSPACE, "", "auto")
+    intent = MirrorIntent(True, "tag", ("shop",), chosen, facts.WORKSPACE, "", "auto", "auto")
     database = DatabaseFacts(
         name="shop", tables=TableReport(_limited(sorted(tables, key=lambda t: (t.schema, t.name))))
     )

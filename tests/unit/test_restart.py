@@ -16,7 +16,7 @@ from shared.decisions.restart import (
     waiting_reason,
     why_superseded,
 )
-from shared.decisions.run import Asked, wanted
+from shared.decisions.run import Asked, intent_of
 from shared.platform.reasons import Reason
 from shared.platform.regions import ZONES, time_zone
 from shared.records.rows import MirrorRow, ServerRow
@@ -38,12 +38,12 @@ def test_now_is_now() -> None:
 
 def test_auto_restarts_a_young_server_and_asks_about_an_old_one() -> None:
     young = server(created_at=NOW - timedelta(hours=23))
-    old = server(created_at=NOW - timedelta(hours=25))
+    old = server(created_at=NOW - timedelta(hours=24))
     unknown = server(created_at=None)
     assert judge(young, "auto", ("wal_level",), NOW, settings()).wait_until is None
     for asked in (old, unknown):
         verdict = judge(asked, "auto", ("wal_level",), NOW, settings())
-        assert (verdict.waiting_for, verdict.restart_then) == (APPROVAL, False)
+        assert (verdict.waiting_for, bool(verdict.too_late)) == (APPROVAL, True)
 
 
 def test_approval_waits_for_a_limited_time_and_says_for_what() -> None:
@@ -70,7 +70,7 @@ def test_a_window_that_is_closed_is_waited_for() -> None:
         server(maintenance_window=SUNDAY_NOON), "window", ("wal_level",), NOW + timedelta(hours=1), settings()
     )
     assert verdict.wait_until == NOW + timedelta(days=7)
-    assert (verdict.waiting_for, verdict.restart_then) == (MAINTENANCE_WINDOW, True)
+    assert (verdict.waiting_for, verdict.too_late) == (MAINTENANCE_WINDOW, None)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_it_is_in_the_local_time_of_the_region() -> None:
 def test_where_the_region_is_not_known_a_decision_is_waited_for() -> None:
     assert next_window(MaintenanceWindow(), time_zone("atlantis"), NOW) is None
     verdict = judge(server(location="atlantis"), "window", ("wal_level",), NOW, settings())
-    assert (verdict.waiting_for, verdict.restart_then) == (APPROVAL, False)
+    assert (verdict.waiting_for, bool(verdict.too_late)) == (APPROVAL, True)
 
 
 def test_every_zone_of_a_region_exists() -> None:
@@ -164,7 +164,7 @@ def test_the_row_says_that_a_window_is_waited_for() -> None:
 
 TAGGED = server(tags={"fabric-mirror": "enabled"})
 ASKED = Asked(databases=("shop",))
-FINGERPRINT = wanted(TAGGED, None, settings()).fingerprint
+FINGERPRINT = intent_of(TAGGED, None, settings()).fingerprint
 
 
 def superseded(

@@ -72,7 +72,7 @@ def test_a_server_that_nobody_wants_any_more_is_released(phase: str) -> None:
     decision = look(server(), row(phase), mirror("crm"), mirror("shop"))
     assert isinstance(decision, Release)
     assert decision.leaving == ("crm", "shop")
-    assert decision.fingerprint == run.wanted(server(), None, SETTINGS).fingerprint
+    assert decision.fingerprint == run.intent_of(server(), None, SETTINGS).fingerprint
 
 
 @pytest.mark.parametrize("phase", ["New", "Released", "Deleted"])
@@ -112,7 +112,7 @@ def report(*changes: Any, checks: tuple[Check, ...] = (), databases: tuple[str, 
 def intent(**changes: Any) -> MirrorIntent:
     fields: dict[str, Any] = {
         "wanted": True, "source": "tag", "databases": (), "tables": (), "workspace": WORKSPACE, "gateway": "",
-        "restart": "window",
+        "restart": "window", "rights": "auto",
     }  # fmt: skip
     return MirrorIntent(**fields | changes)
 
@@ -163,9 +163,10 @@ def test_a_gateway_is_used_only_where_fabric_does_not_reach_the_server_itself() 
 
 
 def test_databases_that_are_not_wanted_any_more_leave() -> None:
-    decision = after(report(databases=("shop",)), mirror("shop"), mirror("hr"), mirror("crm"))
+    leaving = ("a", "b", "crm", "hr", "z")
+    decision = after(report(databases=("shop",)), mirror("shop"), *map(mirror, reversed(leaving)))
     assert isinstance(decision, Prepare)
-    assert decision.leaving == ("crm", "hr")
+    assert decision.leaving == leaving
 
 
 def test_what_was_asked_for_concerns_the_databases_that_stay() -> None:
@@ -197,12 +198,19 @@ def test_a_server_whose_subscription_is_not_allowed_any_more_is_blocked_and_noth
     decision = run.if_not_allowed(FOREIGN, row(phase, rotation=3), SETTINGS)
     assert isinstance(decision, Refuse)
     assert [reason.code for reason in decision.reasons] == ["SubscriptionNotAllowed"]
-    assert decision.asked == run.Asked()
+    asked = decision.asked
+    assert (asked.databases, asked.rotation, asked.rotate, asked.restarts) == ((), 0, False, ())
 
 
 @pytest.mark.parametrize("known", [None, row("New"), row("Released"), row("Deleted")])
 def test_a_foreign_server_on_which_nothing_is_left_needs_nothing(known: ServerRow | None) -> None:
     assert isinstance(run.if_not_allowed(FOREIGN, known, SETTINGS), Nothing)
+
+
+def test_of_what_nobody_asked_for_nothing_is_done() -> None:
+    assert after(report(), mirror()).asked == run.Asked(
+        host=server().host, databases=("crm", "shop"), rotation=0, rotate=False, restarts=()
+    )
 
 
 def test_a_server_of_an_allowed_subscription_may_be_touched() -> None:

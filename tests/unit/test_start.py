@@ -123,6 +123,7 @@ def failing(number: int) -> tuple[TableStatus, ...]:
 
 
 def test_tables_that_fail_are_named_with_what_to_do_and_counted_beyond() -> None:
+    assert MOST_NAMED == 20
     assert start.table_reasons((TableStatus(schema="s", name="t", status="Replicating"),)) == ()
     named = start.table_reasons(failing(MOST_NAMED))
     assert [reason.code for reason in named] == ["Failed"] * MOST_NAMED

@@ -107,7 +107,7 @@ class ResourceManager:
     def _set_tags(self, call: Call, operation: str, change: object) -> Answer:
         """Tags are ARM's own: they can be changed at once, also while the server is busy."""
         server = self.estate.find(call)
-        server.document["tags"] = tags.patched(server.document["tags"], operation, tags.checked(change or {}))
+        server.set_tags(tags.patched(server.document["tags"], operation, tags.checked(change or {})))
         kind = "delete" if call.method == "DELETE" else "write"
         self.estate.events.publish(call, f"Microsoft.Resources/tags/{kind}", server.id)
         return self._tags(server)

@@ -79,7 +79,7 @@ class ServerRoutes:
             return await self.update(call)
         body = self._checked(call)
         document = servers.new_document(self.estate.id_of(name), name, body, call.claims["oid"])
-        server = FlexibleServer(self.estate.id_of(name), document)
+        server = FlexibleServer(self.estate.id_of(name), document, self.estate.topology.azure_cdc)
         server.document["identity"] = servers.identity({}, body.get("identity") or {}, self.estate.topology.tenant)
         self.estate.servers[name] = server
         password = server.properties.pop("administratorLoginPassword")
@@ -146,7 +146,7 @@ class ServerRoutes:
             if password := change.pop("administratorLoginPassword", None):
                 server.engine.set_password(server.properties["administratorLogin"], password)
             if new_tags is not None:
-                server.document["tags"] = new_tags
+                server.set_tags(new_tags)
             if body.get("identity"):
                 before = server.document.get("identity", {})
                 server.document["identity"] = servers.identity(before, body["identity"], self.estate.topology.tenant)
@@ -203,8 +203,8 @@ class ServerRoutes:
         return server
 
 
-def _described(found: Iterable[FlexibleServer]) -> list[dict[str, Any]]:
-    return [server.describe() for server in found]
+def _described(servers: Iterable[FlexibleServer]) -> list[dict[str, Any]]:
+    return [server.describe() for server in servers]
 
 
 def _not_ready(rule: str, server: FlexibleServer) -> Refusal:

@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
+from local.cloud.arm import tags
 from local.cloud.arm.parameters import CUSTOM, QUERY, Parameter, catalogue
 from local.cloud.web import Refusal
 from local.postgres import PostgresServer
+from local.topology import MEMBERSHIP
 
 RESOURCE_TYPE = "Microsoft.DBforPostgreSQL/flexibleServers"
 NO_IDENTITY = "None"
@@ -32,10 +34,13 @@ DEFAULTS: dict[str, Any] = {
 
 
 class FlexibleServer:
-    """One server. `document` is the resource as ARM shows it; everything else is its PostgreSQL and its children."""
+    """One server. `document` is the resource as ARM shows it; everything else is its PostgreSQL and its children.
 
-    def __init__(self, resource_id: str, document: dict[str, Any]):
-        self.id, self.document = resource_id, document
+    `azure_cdc`: one of `topology.CHARACTERS`, where the server's tags do not choose another one.
+    """
+
+    def __init__(self, resource_id: str, document: dict[str, Any], azure_cdc: str = MEMBERSHIP):
+        self.id, self.document, self.azure_cdc = resource_id, document, azure_cdc
         self.postgres: PostgresServer | None = None
         self.catalogue: dict[str, Parameter] = {}
         self.firewall_rules: dict[str, dict[str, str]] = {}
@@ -69,7 +74,8 @@ class FlexibleServer:
             "fullyQualifiedDomainName": postgres.address,
             "minorVersion": version.partition(".")[2].partition(" ")[0],
         }
-        postgres.set_parameters({name: self.catalogue[name].default_value for name in CUSTOM})
+        defaults = {name: self.catalogue[name].default_value for name in CUSTOM}
+        postgres.set_parameters(defaults | self.local_settings())
         self.show_identity()
 
     @property
@@ -131,6 +137,18 @@ class FlexibleServer:
         principal = self.document.get("identity", {}).get("principalId", "")
         if self.postgres:
             self.postgres.set_parameters({"azure.service_principal_id": principal})
+
+    def set_tags(self, new: Mapping[str, str]) -> None:
+        """Replace its tags. Those that mean something to the stack count at once."""
+        before = self.local_settings()
+        self.document["tags"] = dict(new)
+        if self.postgres and self.local_settings() != before:
+            self.postgres.set_parameters(self.local_settings())
+
+    def local_settings(self) -> dict[str, str | None]:
+        """Settings that Azure does not have, and that are no server parameters: they make the stand-in's character."""
+        chosen = tags.local_settings(self.document.get("tags", {}))
+        return chosen | {"local.azure_cdc": chosen["local.azure_cdc"] or self.azure_cdc}
 
     def describe(self) -> dict[str, Any]:
         """The resource as it is answered to a caller."""

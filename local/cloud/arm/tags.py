@@ -1,4 +1,7 @@
-"""Tags of a resource, as ARM keeps them: names without regard to case, at most 50, values of at most 256 characters."""
+"""Tags of a resource, as ARM keeps them: names without regard to case, at most 50, values of at most 256 characters.
+
+The tags of `LOCAL` mean something to this stack alone: each chooses a setting of a server's stand-in for `azure_cdc`.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.cloud.web import Refusal
+from local.topology import CHARACTERS
 
 LIMIT = 50
 NAME_LENGTH = 512
 VALUE_LENGTH = 256
+LOCAL = {
+    "local-azure-cdc": ("local.azure_cdc", CHARACTERS),
+    "local-azure-cdc-types": ("local.azure_cdc_types", ("older", "newest")),
+}
+"""By the name of a tag: the setting in PostgreSQL, and the values that the tag may have."""
 
 
 def checked(tags: Any) -> dict[str, str]:
@@ -30,8 +39,17 @@ def checked(tags: Any) -> dict[str, str]:
             raise Refusal(
                 400, "DuplicateTagName", f"The tag name {name!r} is given twice; letter case makes no difference."
             )
+        if name.lower() in LOCAL and value not in (choices := LOCAL[name.lower()][1]):
+            expected = ", ".join(choices)
+            raise Refusal(400, "InvalidTagValue", f"The tag {name!r} is {value!r}, expected one of {expected}.")
         seen.add(name.lower())
     return dict(tags)
+
+
+def local_settings(tags: Mapping[str, str]) -> dict[str, str | None]:
+    """What the tags of `LOCAL` choose, by setting; None where there is no such tag."""
+    values = {name.lower(): value for name, value in tags.items()}
+    return {setting: values.get(name) for name, (setting, _) in LOCAL.items()}
 
 
 def patched(tags: Mapping[str, str], operation: str, change: Mapping[str, str]) -> dict[str, str]:

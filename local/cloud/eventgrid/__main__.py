@@ -39,7 +39,7 @@ from local.topology import Topology
 
 
 class Topics:
-    """The doors that events come in by."""
+    """The routes for events that come in."""
 
     def __init__(self, stack: Topology, delivery: Delivery):
         self.stack, self.delivery = stack, delivery
@@ -164,7 +164,7 @@ def _error(refusal: Refusal) -> dict[str, Any]:
 
 
 async def main() -> None:
-    """Serve until asked to stop; what is under way then is lost, as everything else in memory."""
+    """Serve until asked to stop. Deliveries that are under way then are lost, as is everything else in memory."""
     stack = topology.load()
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(stack.authority)))
     client = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS))

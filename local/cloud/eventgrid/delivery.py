@@ -81,17 +81,17 @@ class Delivery:
         self.under_way: set[asyncio.Task[None]] = set()
         self._turn = count()
 
-    async def subscribe(self, name: str, wanted: Subscription) -> None:
+    async def subscribe(self, name: str, subscription: Subscription) -> None:
         """Create or replace a subscription, after the handshake. Raises `HandshakeFailed`."""
-        if not urlsplit(wanted.endpoint).netloc:
-            raise HandshakeFailed(f"endpoint {wanted.endpoint!r} is not an address")
-        if wanted.source != SYSTEM_TOPIC and wanted.schema != "CloudEventSchemaV1_0":
+        if not urlsplit(subscription.endpoint).netloc:
+            raise HandshakeFailed(f"endpoint {subscription.endpoint!r} is not an address")
+        if subscription.source != SYSTEM_TOPIC and subscription.schema != "CloudEventSchemaV1_0":
             raise HandshakeFailed("events of a custom topic are delivered in CloudEventSchemaV1_0 only")
         try:
-            await (self._offer if wanted.schema == "CloudEventSchemaV1_0" else self._validate)(name, wanted)
+            await (self._offer if subscription.schema == "CloudEventSchemaV1_0" else self._validate)(name, subscription)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise HandshakeFailed(f"{_shown(wanted)} did not answer: {error or type(error).__name__}") from None
-        self.subscriptions[name] = wanted
+            raise HandshakeFailed(f"{_shown(subscription)} did not answer: {error or type(error).__name__}") from None
+        self.subscriptions[name] = subscription
 
     def accept(self, source: str, events: list[Event]) -> None:
         """Take events that were published; delivery goes on in the background."""
@@ -138,12 +138,12 @@ class Delivery:
         except (aiohttp.ClientError, TimeoutError) as error:
             return 0, f"no answer: {type(error).__name__}"
 
-    async def _validate(self, name: str, wanted: Subscription) -> None:
+    async def _validate(self, name: str, subscription: Subscription) -> None:
         """The Event Grid schema's handshake: an event with a code that the webhook has to send back."""
         code = str(uuid.uuid4())
         event = {
             "id": str(uuid.uuid4()),
-            "topic": wanted.source,
+            "topic": subscription.source,
             "subject": "",
             "data": {"validationCode": code},
             "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
@@ -152,31 +152,31 @@ class Delivery:
             "metadataVersion": "1",
         }
         headers = {"aeg-event-type": "SubscriptionValidation", "aeg-subscription-name": name.upper()}
-        async with self.client.post(wanted.endpoint, json=[event], headers=headers) as answer:
+        async with self.client.post(subscription.endpoint, json=[event], headers=headers) as answer:
             try:
                 returned = msgspec.json.decode(await answer.read())
             except msgspec.DecodeError:
                 returned = None
             if answer.status != 200 or not isinstance(returned, dict) or returned.get("validationResponse") != code:
                 raise HandshakeFailed(
-                    f"{_shown(wanted)} answered the validation event with {answer.status}, "
+                    f"{_shown(subscription)} answered the validation event with {answer.status}, "
                     "where 200 with the code as `validationResponse` was expected"
                 )
 
-    async def _offer(self, name: str, wanted: Subscription) -> None:
+    async def _offer(self, name: str, subscription: Subscription) -> None:
         """CloudEvents' handshake: the webhook names who may send to it."""
         headers = {"WebHook-Request-Origin": ORIGIN, "aeg-subscription-name": name.upper()}
-        async with self.client.options(wanted.endpoint, headers=headers) as answer:
+        async with self.client.options(subscription.endpoint, headers=headers) as answer:
             allowed = answer.headers.get("WebHook-Allowed-Origin", "")
             if answer.status != 200 or allowed not in (ORIGIN, "*"):
                 raise HandshakeFailed(
-                    f"{_shown(wanted)} answered OPTIONS with {answer.status} and WebHook-Allowed-Origin {allowed!r}, "
-                    f"where 200 and {ORIGIN!r} or '*' was expected"
+                    f"{_shown(subscription)} answered OPTIONS with {answer.status} and WebHook-Allowed-Origin "
+                    f"{allowed!r}, where 200 and {ORIGIN!r} or '*' was expected"
                 )
 
 
-def _among(value: str, wanted: tuple[str, ...]) -> bool:
-    return not wanted or value.lower() in {one.lower() for one in wanted}
+def _among(value: str, values: tuple[str, ...]) -> bool:
+    return not values or value.lower() in {one.lower() for one in values}
 
 
 def _shown(subscription: Subscription) -> str:

@@ -1,4 +1,4 @@
-"""Connections: their types, their credentials (kept here, never shown), who may use them, and gateways."""
+"""Connections: their types, their credentials (never shown), who may use them, and gateways."""
 
 from __future__ import annotations
 
@@ -156,9 +156,9 @@ class Connections:
             Operation("GET", "/v1/gateways/{gateway}", "Gateways_GetGateway", self._get_gateway),
         ]
 
-    def usable(self, wanted: str, caller: str) -> Connection | None:
+    def usable(self, id: str, caller: str) -> Connection | None:
         """The connection, if there is one and the caller may use it."""
-        connection = self.connections.get(wanted.lower())
+        connection = self.connections.get(id.lower())
         return connection if connection and caller in connection.roles else None
 
     def add_gateway(self, gateway: NewGateway, capacity: str) -> dict[str, Any]:
@@ -286,10 +286,10 @@ class Connections:
     async def _get_gateway(self, call: Call) -> Answer:
         return Answer(body=self._gateway(call.parameters["gateway"]))
 
-    def _gateway(self, wanted: str) -> dict[str, Any]:
-        if wanted.lower() not in self.gateways:
-            raise Refusal(404, "EntityNotFound", f"The gateway {wanted} could not be found.")
-        return self.gateways[wanted.lower()]
+    def _gateway(self, id: str) -> dict[str, Any]:
+        if id.lower() not in self.gateways:
+            raise Refusal(404, "EntityNotFound", f"The gateway {id} could not be found.")
+        return self.gateways[id.lower()]
 
     def _require(self, call: Call, minimum: Role) -> Connection:
         id = call.parameters["connection"]

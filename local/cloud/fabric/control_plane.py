@@ -46,10 +46,10 @@ class ControlPlane:
             yield
 
     async def find(self, host: str) -> FlexibleServer | None:
-        """The server with this domain name. Where it was seen once, it is looked for first."""
-        known = await self._get(self._ids.get(host.lower(), ""))
-        if known and _host(known) == host.lower():
-            return _server(known)
+        """The server with this domain name. A server that was seen before is asked for by its id."""
+        by_id = await self._get(self._ids.get(host.lower(), ""))
+        if by_id and _host(by_id) == host.lower():
+            return _server(by_id)
         path = f"/subscriptions/{self.topology.subscription}/providers/Microsoft.DBforPostgreSQL/flexibleServers"
         servers = {_host(server): server for server in await self._list(path)}
         self._ids = {name: server["id"] for name, server in servers.items()}

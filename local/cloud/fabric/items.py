@@ -58,7 +58,7 @@ class Item:
         self.mirror: Mirror
 
     def initializing(self, seconds: float) -> bool:
-        """Its SQL endpoint is being provisioned for that long."""
+        """For so long, Fabric provisions the SQL endpoint."""
         return time.monotonic() < self.created + seconds
 
     def body(self, initializing: bool) -> dict[str, Any]:
@@ -152,9 +152,9 @@ class Items:
                 await item.mirror.pause()
 
     def seed(self, workspace: str, seed: Seed) -> list[str]:
-        """Make mirrored databases that say they run, and have no source: for measuring those who watch many.
+        """Make mirrored databases that say they run and have no source, to measure a watch over many. Returns the ids.
 
-        Their ids. Starting one fails as it does without a connection.
+        A start of one fails as it does without a connection.
         """
         made = []
         for _ in range(seed.mirrors):

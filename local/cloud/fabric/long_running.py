@@ -57,7 +57,7 @@ class LongRunning:
         ]
 
     async def answer(self, call: Call, work: Callable[[], Awaitable[Any]]) -> Answer:
-        """`work`'s result; or 202, when the operation is ordered to be long-running or to fail."""
+        """The result of `work`; or 202, when the operation is ordered to be long-running or to fail."""
         fails = self.service is not None and self.service.fails_next(call)
         if not fails and call.operation not in self.behaviour.long_running:
             return Answer(body=await work())

@@ -37,7 +37,7 @@ class Link(Protocol):
         """Raise `SourceProblem` unless the source may write into the workspace."""
 
     def opened(self, replication: bool = False) -> contextlib.AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
-        """A connection to the source database with the credentials of now; raises `SourceProblem`."""
+        """A connection to the source database with the present credentials. Raises `SourceProblem`."""
 
 
 class Table(msgspec.Struct):
@@ -104,7 +104,7 @@ class Counter:
                 self._commit(end, committed)
 
     def written_since(self) -> int:
-        """The WAL position of the last commit that changed a table; 0 if there was none since the last question."""
+        """The WAL position of the last commit that changed a table; 0 if there was none since the last call."""
         written, self._written = self._written, 0
         return written
 
@@ -118,7 +118,7 @@ class Counter:
 
 
 class Mirror:
-    """The state that the status calls show, and the task that keeps it true."""
+    """The state that the status calls show, and the task that updates it."""
 
     def __init__(self, publication: Publication, link: Link, tables: set[tuple[str, str]] | None):
         self.publication, self.link, self.chosen = publication, link, tables
@@ -142,7 +142,7 @@ class Mirror:
             self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop, and leave nothing on the source, if that can be reached."""
+        """Stop, and remove everything from the source, if that can be reached."""
         async with self._changing:
             await self._halt()
             self.status = "Stopping"
@@ -199,7 +199,8 @@ class Mirror:
         self.error = error(problem.code, problem.message, [(problem.code, problem.cause)] if problem.cause else ())
         self.status = "Stopped"
         for table in self.tables.values():
-            table.fail(problem.code, problem.message)
+            if table.error is None:
+                table.fail(problem.code, problem.message)
 
     async def _begin(self) -> None:
         """Everything from the first login to the end of the snapshot. Raises `SourceProblem`."""
@@ -221,6 +222,8 @@ class Mirror:
         chosen = self._choose(await publication.tables(sql))
         for table in chosen:
             self.tables[table.key] = Table(table.schema, table.name)
+            if table.error and not table.can_be_published:
+                self.tables[table.key].fail(*table.error)
         await publication.create(sql, [table for table in chosen if table.can_be_published], self.generation)
         async with self.link.opened(replication=True) as wire:
             snapshot = await publication.create_slot(wire, sql)
@@ -229,11 +232,11 @@ class Mirror:
                     await self._copy(sql, table)
         await publication.snapshot_done(sql)
 
-    def _choose(self, found: list[SourceTable]) -> list[SourceTable]:
-        """The tables to mirror, in the service's order, those that were chosen and do not exist included."""
+    def _choose(self, tables: list[SourceTable]) -> list[SourceTable]:
+        """The tables to mirror, in the service's order. Chosen tables that do not exist are among them."""
         if self.chosen is None:
-            return found[:MAX_TABLES]
-        by_key = {table.key: table for table in found}
+            return tables[:MAX_TABLES]
+        by_key = {table.key: table for table in tables}
         return [by_key.get(key) or SourceTable.missing(*key) for key in sorted(self.chosen)][:MAX_TABLES]
 
     async def _copy(self, sql: psycopg.AsyncConnection[Any], source: SourceTable) -> None:
@@ -277,7 +280,7 @@ class Mirror:
                         look_at = time.monotonic() + LOOK_SECONDS
 
     async def _look(self, sql: psycopg.AsyncConnection[Any]) -> None:
-        """Compare the publication with the tables that are wanted now: new, gone, spoilt, mended."""
+        """Compare the publication with the tables to mirror now, and add, remove or mend what differs."""
         await self.publication.require(sql)
         chosen = self._choose(await self.publication.tables(sql))
         published = await self.publication.members(sql)

@@ -40,20 +40,25 @@ UNIQUE_INDEX = """
 
 
 class SourceTable(msgspec.Struct, frozen=True):
-    """A table as `azure_cdc` sees it. `codes`: its status codes; `error`: code and message, if it can't be mirrored."""
+    """A table as `azure_cdc` sees it.
+
+    `codes`: its status codes; `error`: code and message, if it can't be mirrored. `insists`: `azure_cdc` takes nobody
+    but the owner.
+    """
 
     schema: str
     name: str
     codes: frozenset[str]
     error: tuple[str, str] | None
+    insists: bool = False
 
     @classmethod
-    def found(cls, schema: str, name: str, findings: list[dict[str, Any]]) -> SourceTable:
+    def found(cls, schema: str, name: str, findings: list[dict[str, Any]], insists: bool) -> SourceTable:
         errors = [finding for finding in findings if finding["status"] == "ERROR"]
         errors.sort(key=lambda finding: finding["status_code"] == "NOT_TABLE_OWNER")
         codes = frozenset(finding["status_code"] for finding in findings)
         worst = _message(errors[0]["status_code"], schema, name, errors[0].get("details")) if errors else None
-        return cls(schema, name, codes, worst)
+        return cls(schema, name, codes, worst, insists)
 
     @classmethod
     def missing(cls, schema: str, name: str) -> SourceTable:
@@ -70,8 +75,11 @@ class SourceTable(msgspec.Struct, frozen=True):
 
     @property
     def can_be_published(self) -> bool:
-        """Fabric finds out that it does not own a table by trying to publish it."""
-        return self.error is None or self.error[0] == "NOT_TABLE_OWNER"
+        """Fabric finds out that it has no rights on a table by trying to publish it.
+
+        PostgreSQL lets a member of the owner do that. Where `azure_cdc` insists on the owner, Fabric does not try.
+        """
+        return self.error is None or (self.error[0] == "NOT_TABLE_OWNER" and not self.insists)
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -110,7 +118,9 @@ class Publication(msgspec.Struct, frozen=True):
     async def tables(self, connection: psycopg.AsyncConnection[Any]) -> list[SourceTable]:
         """Every table of the database, by schema and name; views and other relations are left out."""
         rows = await connection.execute(
-            "SELECT table_schema, table_name, mirroring_data FROM azure_cdc.get_all_tables_mirror_status()"
+            "SELECT table_schema, table_name, mirroring_data,"
+            " coalesce(current_setting('local.azure_cdc', true) IN ('ownership', 'silent'), false)"
+            " FROM azure_cdc.all_tables_status()"
             ' ORDER BY table_schema COLLATE "C", table_name COLLATE "C"'
         )
         tables = [SourceTable.found(*row) for row in await rows.fetchall()]

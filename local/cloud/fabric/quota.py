@@ -30,7 +30,7 @@ class Quota:
         self._refused: defaultdict[str, int] = defaultdict(int)
 
     def guard(self, handler: Handler) -> Handler:
-        """`handler`, behind the quota."""
+        """The `handler`, which is called while the quota allows it."""
 
         async def guarded(call: Call) -> Answer:
             self.take(call.claims["oid"])

@@ -1,4 +1,4 @@
-"""How Fabric gets into a source database: with the connection's own credentials, if the network lets it.
+"""How Fabric logs in to a source database: with the connection's own credentials, if the network allows it.
 
 A principal logs in with its token, to the role that is called as it is itself.
 """

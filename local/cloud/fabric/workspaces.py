@@ -45,7 +45,7 @@ class ToCapacity(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NamedWorkspace(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """What the control may say of a workspace with an id that is known beforehand."""
+    """What the control may say of a workspace whose id the caller chooses."""
 
     display_name: str
 
@@ -111,7 +111,7 @@ class Workspaces:
         self.workspaces[id] = Workspace(id, name, "", capacity, roles)
 
     def _add_capacity(self, id: str, name: str) -> None:
-        """A capacity to which the app and the operator may assign workspaces, and which they see therefore."""
+        """A capacity that the app and the operator may see, and to which they may assign workspaces."""
         both = frozenset(self.topology.principals[name].object_id for name in ("id-fabric-mirror", "operator"))
         self.capacities[id] = Capacity(id, name, REGION, both)
 
@@ -167,12 +167,12 @@ class Workspaces:
     def role(self, workspace: str, object_id: str) -> Role | None:
         return self.workspaces[workspace].roles.get(object_id, (None, ""))[0]
 
-    def set_capacity(self, id: str, wanted: CapacityState) -> dict[str, Any]:
+    def set_capacity(self, id: str, change: CapacityState) -> dict[str, Any]:
         """Pause or resume a capacity, or let others see it."""
         capacity = self.capacities[id]
-        capacity.state = wanted.state
-        if wanted.contributors is not None:
-            capacity.contributors = wanted.contributors
+        capacity.state = change.state
+        if change.contributors is not None:
+            capacity.contributors = change.contributors
         return capacity.body
 
     def on_capacity(self, capacity: str) -> list[str]:
@@ -189,10 +189,10 @@ class Workspaces:
             raise Refusal(403, "InsufficientPrivileges", "The caller is no contributor of the capacity.")
         return Answer(body=capacity.body)
 
-    def _capacity(self, wanted: str) -> Capacity:
-        if wanted.lower() not in self.capacities:
-            raise Refusal(404, "CapacityNotFound", f"The capacity {wanted} was not found.")
-        return self.capacities[wanted.lower()]
+    def _capacity(self, id: str) -> Capacity:
+        if id.lower() not in self.capacities:
+            raise Refusal(404, "CapacityNotFound", f"The capacity {id} was not found.")
+        return self.capacities[id.lower()]
 
     async def _list(self, call: Call) -> Answer:
         mine = [w for w in self.workspaces.values() if call.claims["oid"] in w.roles]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shared.decisions.readiness.facts import DatabaseFacts
-from shared.decisions.readiness.report import TUTORIAL, Check, pass_or_fail
+from shared.decisions.readiness.report import Check, pass_or_fail
+from shared.decisions.readiness.rights import rights_checks
 from shared.decisions.readiness.tables import table_checks
 from shared.desired.intent import MirrorIntent
-from shared.desired.takeover import NotTakeable
 from shared.platform.reasons import Reason
 from shared.source.facts import TAKEN, ServerFacts
 
@@ -28,8 +28,7 @@ def database_checks(
             yield database_connectable(database.name, database.problem)
         if database.mirrored_by_others:
             yield mirrored_elsewhere(database)
-        for table in database.not_takeable:
-            yield table_not_takeable(database.name, table)
+        yield from rights_checks(database)
         if database.tables is not None:
             chosen = bool(intent.tables_of(database.name))
             yield from table_checks(database.name, database.tables, chosen)
@@ -82,19 +81,4 @@ def mirrored_elsewhere(database: DatabaseFacts) -> Check:
         found=", ".join(database.mirrored_by_others),
         message=f"Database {database.name!r} is mirrored already, by something that this app did not make.",
         remedy="Remove that mirror first, or leave the database to it.",
-    )
-
-
-def table_not_takeable(database: str, table: NotTakeable) -> Check:
-    """The app may act for the owner of each table, so that it can make the table the fabric role's."""
-    run_as = " or ".join(table.run_as) or "a superuser"
-    return Check(
-        id="TableNotTakeable",
-        subject=f"{database}: {table.schema}.{table.table}",
-        status="fail",
-        found=table.owner,
-        message=f"Table {table.schema}.{table.table} of database {database!r} belongs to {table.owner!r}, for whom the "
-        "app may not act.",
-        remedy=f"Run as {run_as}: {table.statement}",
-        reference=TUTORIAL,
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from shared.decisions import rights
+from shared.decisions.harm import Harm
 from shared.desired.intent import MirrorIntent
 from shared.desired.takeover import NotTakeable
 from shared.fabric.facts import WorkspaceFacts
 from shared.platform.reasons import Reason
-from shared.source.facts import ServerFacts, TableReport
+from shared.source.facts import Missing, Owner, ServerFacts, TableReport
 from shared.source.parameters import Parameter, Used
 
 
@@ -20,8 +22,16 @@ class DatabaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     """None where the app could not look at the tables."""
     mirrored_by_others: tuple[str, ...] = ()
     """The publications of mirrors that this app did not make."""
+    owners: tuple[Owner, ...] = ()
+    """The owners of the tables to mirror."""
+    rights: rights.Plan = rights.Plan(owners=())
+    """How the fabric role is to get its rights on the tables."""
+    harms: tuple[Harm, ...] = ()
+    """What the application would do otherwise, if the role owned the tables that the plan takes."""
     not_takeable: tuple[NotTakeable, ...] = ()
-    """The tables whose owners the app may not act for."""
+    """The tables that the plan takes and whose owners the app may not act for."""
+    missing: tuple[Missing, ...] = ()
+    """What the role needs in the database, and the app may not grant."""
     problem: Reason | None = None
     """Why the app could not look into the database."""
 

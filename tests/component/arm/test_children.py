@@ -9,7 +9,7 @@ from azure.mgmt.postgresqlflexibleservers.aio import PostgreSQLManagementClient
 
 from local.cloud import tokens
 from local.stack import Stack
-from tests.component.arm.shared_server import GROUP, NAME, connect, events
+from tests.component.arm.shared_server import GROUP, NAME, connect, events, show
 from tests.component.azure_resource_manager import ask, change, server_path
 
 
@@ -83,6 +83,26 @@ async def test_entra_administrators_need_entra_authentication(stack: Stack) -> N
     assert (status, answer["error"]["code"]) == (400, "AadAuthOperationCannotBePerformedWhenAADAuthIsDisabled")
     _, _, document = ask(stack, "GET", path)
     assert document["properties"]["authConfig"] == {"activeDirectoryAuth": "Enabled", "passwordAuth": "Enabled"}
+
+
+async def test_a_tag_chooses_the_character_of_azure_cdc_at_once(stack: Stack, arm: PostgreSQLManagementClient) -> None:
+    path = server_path(stack, NAME)
+    tags = f"{path}/providers/Microsoft.Resources/tags/default"
+    server = await arm.servers.get(GROUP, NAME)
+    assert show(stack, server, "local.azure_cdc") == "membership"
+    for operation, value, character in (
+        ("Merge", "ownership", "ownership"),
+        ("Merge", "silent", "silent"),
+        ("Delete", "silent", "membership"),
+    ):
+        body = {"operation": operation, "properties": {"tags": {"Local-Azure-CDC": value}}}
+        assert ask(stack, "PATCH", tags, body)[0] == 200
+        assert show(stack, server, "local.azure_cdc") == character
+    assert not [c.name async for c in arm.configurations.list_by_server(GROUP, NAME) if c.name.startswith("local.")]
+    body = {"operation": "Merge", "properties": {"tags": {"local-azure-cdc": "owner"}}}
+    status, _, answer = ask(stack, "PATCH", tags, body)
+    assert (status, answer["error"]["code"]) == (400, "InvalidTagValue")
+    assert "'owner', expected one of membership, ownership, silent" in answer["error"]["message"]
 
 
 async def test_tags_are_the_servers_own_and_can_be_set_while_it_is_busy(

@@ -11,7 +11,7 @@ from local.postgres import PostgresServer
 from local.stack import Stack
 from local.topology import Topology
 from tests.component.fabric.callers import Caller, Control
-from tests.component.fabric.source import ADMINISTRATOR, ADMINISTRATORS_PASSWORD, Source
+from tests.component.fabric.source import ADMINISTRATOR, ADMINISTRATORS_PASSWORD, Mirror, Source
 from tests.real_parts import used
 
 PLENTY = {"calls": 1_000_000, "seconds": 60}
@@ -82,3 +82,17 @@ def source_of(topology: Topology) -> Iterator[Callable[[int], Source]]:
 def source(source_of: Callable[[int], Source]) -> Source:
     """Where the administrator is not a superuser."""
     return source_of(18)
+
+
+@pytest.fixture
+def mirror_of(app: Caller) -> Iterator[Callable[..., Mirror]]:
+    """`mirror_of(source, database, tables)`: a mirrored database that is deleted at the end."""
+    made: list[Mirror] = []
+
+    def make(source: Source, database: str, tables: list[tuple[str, str]] | None = None) -> Mirror:
+        made.append(Mirror(app, source, database, tables))
+        return made[-1]
+
+    yield make
+    for mirror in made:
+        app.call("DELETE", mirror.path)

@@ -19,6 +19,11 @@ ROLE, PASSWORD = "fabric_user", "fabric's password"
 ADMINISTRATOR, ADMINISTRATORS_PASSWORD = "pgadmin", "the administrator's password"
 PARAMETERS = {"azure.extensions": "azure_cdc", "shared_preload_libraries": "azure_cdc", "wal_level": "logical"}
 
+ORDERS = """
+    CREATE TABLE orders (id int PRIMARY KEY, note text);
+    INSERT INTO orders SELECT n, 'note ' || n FROM generate_series(1, 100) n;
+"""
+
 
 class Source(msgspec.Struct, frozen=True):
     """A running server with the role that Fabric uses."""

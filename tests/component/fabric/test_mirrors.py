@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from psycopg import sql
 
 from tests.component.fabric.callers import Caller, Control, definition, eventually
-from tests.component.fabric.source import PASSWORD, ROLE, Mirror, Source
+from tests.component.fabric.source import ORDERS, PASSWORD, ROLE, Mirror, Source
 from tests.component.fabric.test_api import refused
-
-
-@pytest.fixture
-def mirror_of(app: Caller) -> Iterator[Callable[..., Mirror]]:
-    """`mirror_of(source, database, tables)`: a mirrored database that is deleted at the end."""
-    made: list[Mirror] = []
-
-    def make(source: Source, database: str, tables: list[tuple[str, str]] | None = None) -> Mirror:
-        made.append(Mirror(app, source, database, tables))
-        return made[-1]
-
-    yield make
-    for mirror in made:
-        app.call("DELETE", mirror.path)
-
-
-ORDERS = """
-    CREATE TABLE orders (id int PRIMARY KEY, note text);
-    INSERT INTO orders SELECT n, 'note ' || n FROM generate_series(1, 100) n;
-"""
 
 
 @pytest.mark.parametrize("version", [14, 18])

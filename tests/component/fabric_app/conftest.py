@@ -20,6 +20,7 @@ from shared.fabric import connection, mirror
 from shared.fabric.credentials import Basic
 from shared.fabric.definition import definition
 from shared.platform import clients
+from shared.platform.errors import NotFound
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow
@@ -125,10 +126,12 @@ async def admitted(source: Source) -> None:
 
 @pytest.fixture
 def hosts(server: ServerId, source: Source, monkeypatch: pytest.MonkeyPatch) -> dict[ServerId, str]:
-    """What Azure Resource Manager tells of servers, which these tests run without."""
+    """What Azure Resource Manager tells of servers, which these tests run without. It answers 404 for all others."""
     hosts = {server: source.server.address}
 
     async def glance(id: ServerId) -> Glance:
+        if id not in hosts:
+            raise NotFound(f"Reading server {id.name!r} failed: there is no such server.")
         return Glance("Ready", 0, hosts[id])
 
     monkeypatch.setattr(server_view.flexible_server, "glance", glance)

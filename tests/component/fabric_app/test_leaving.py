@@ -1,12 +1,14 @@
-"""Connections that nothing uses any more: with the mirror that is led to another one, and with the release."""
+"""The release: which connections go with it, and what stays recorded when Azure does not know the server."""
 
 from __future__ import annotations
 
 import pytest
 
 from shared.desired.server_id import ServerId
+from shared.desired.takeover import Takeover
 from shared.fabric import connection
 from shared.fabric.credentials import Basic
+from shared.platform.errors import NotFound
 from shared.records import store
 from shared.records.rows import MirrorRow
 from shared.steps import mirror, release
@@ -72,3 +74,30 @@ async def test_a_release_is_not_kept_up_by_a_connection_of_somebody_elses(
     await store.update_mirror(row.server, row.database, connection="")
     await release.release_mirror(row.server, row.database)
     assert there(operator, held) == [True]
+
+
+async def test_a_404_during_a_release_keeps_what_only_the_record_of_the_database_knows(
+    row: MirrorRow, hosts: dict[ServerId, str]
+) -> None:
+    takeover = Takeover(ROLE)
+    await store.update_mirror(row.server, row.database, takeover=takeover)
+    hosts.clear()
+    with pytest.raises(NotFound):
+        await release.release_database(row.server, row.database)
+    kept = await store.read_mirror(row.server, row.database)
+    assert kept is not None
+    assert kept.takeover == takeover
+
+
+async def test_a_404_at_the_end_of_a_release_takes_no_role_for_dropped(
+    server: ServerId, hosts: dict[ServerId, str]
+) -> None:
+    """Neither the record of the role nor its password goes before the role has gone."""
+    await store.update_server(server, role=ROLE)
+    hosts.clear()
+    with pytest.raises(NotFound):
+        await release.release_server(server)
+    kept = await store.read_server(server)
+    assert kept is not None
+    assert kept.role == ROLE
+    await store.delete_server(server)

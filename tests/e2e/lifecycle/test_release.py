@@ -53,7 +53,7 @@ def a_disabled_tag_gives_everything_back(operator: Operator) -> None:
     kept = row(operator, "Mirrors", server)
     assert kept is not None
     assert password(operator, kept["secret"])
-    assert set(owners(operator, server).values()) == {ROLE}
+    assert (set(owners(operator, server).values()), kept["rights"]) == ({application.role}, "membership")
     restarts = operator.restarts(server)
     seen = released(operator, server, lambda: operator.tag(server, fabric_mirror="disabled"))
     assert "restart" in seen["reasons"][0]["message"]
@@ -77,7 +77,9 @@ def a_removed_tag_gives_everything_back(operator: Operator) -> None:
     server, application = with_shop(operator, "pg-untagged", 18)
     admit_the_app(operator, server)
     before = dump(operator, server)
-    tagged(operator, server)
+    operator.tag(server, fabric_mirror="enabled", fabric_mirror_rights="ownership")
+    eventually(lambda: operator.mirroring(server), lambda seen: seen.get("phase") == "Mirrored", 90)
+    assert set(owners(operator, server).values()) == {ROLE}
     released(operator, server, lambda: operator.tag(server, team="sales"))
     assert dump(operator, server) == before
     assert application.inabilities() == {}
@@ -142,7 +144,7 @@ def a_schema_that_nobody_here_wrote_comes_back_as_it_was(operator: Operator) -> 
         musicbrainz.install(connection)
     admit_the_app(operator, server)
     before = dump(operator, server, ["music"])
-    seen = mirrored(operator, server)
+    seen = mirrored(operator, server, {"rights": "ownership"})
     [mirror] = seen["mirrors"]
     tables = query(
         operator, server, "SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'musicbrainz'",
@@ -155,6 +157,10 @@ def a_schema_that_nobody_here_wrote_comes_back_as_it_was(operator: Operator) -> 
     assert len(left) < 10
     path = f"/workspaces/{WORKSPACE}/mirroredDatabases/{mirror['mirrored_database']}/getTablesMirroringStatus"
     assert fabric(operator, "POST", path)["data"]
+    member = mirrored(operator, server, {"rights": "membership"})
+    assert (member["mirrors"][0]["rights"], member["mirrors"][0]["mirrored_database"]) == (
+        "membership", mirror["mirrored_database"],
+    )  # fmt: skip
     released(operator, server, lambda: delete(operator, server), "music")
     assert dump(operator, server, ["music"]) == before
 

@@ -1,0 +1,176 @@
+"""How the fabric role comes to its rights on the tables of a database: the way that harms the application least. Pure.
+
+As a *member* of the tables' owner the role may publish them, and nothing of the application changes. As the *owner* it
+is what the tutorial wants, but PostgreSQL does much as a relation's owner. So ownership is the way only where the
+service insists on it, or where the membership would make the role strong; and only if nothing of the application would
+behave differently, or if somebody named ownership as the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from shared.decisions.harm import Harm
+from shared.platform.reasons import Reason
+from shared.platform.settings import Rights
+from shared.source.facts import Owner
+
+type Way = Literal["membership", "ownership"]
+type Word = Literal["unasked", "content", "insists", "silent"]
+"""What the service says of the role's rights. `unasked`: nobody has asked it yet. `silent`: it can't be asked."""
+
+MOST_NAMED = 5
+
+
+class OfOwner(msgspec.Struct, frozen=True):
+    """The way to the tables of one owner, and why it is this one."""
+
+    owner: str
+    way: Way
+    why: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The way to the tables of each owner."""
+
+    owners: tuple[OfOwner, ...]
+    problems: tuple[Reason, ...] = ()
+    """Why there is no way that may be gone; then nothing is changed."""
+
+    @property
+    def membership(self) -> tuple[str, ...]:
+        """The owners that the role is to be a member of."""
+        return tuple(it.owner for it in self.owners if it.way == "membership")
+
+    @property
+    def ownership(self) -> tuple[str, ...]:
+        """The owners whose tables the role is to own."""
+        return tuple(it.owner for it in self.owners if it.way == "ownership")
+
+    @property
+    def way(self) -> Way:
+        """What the rights of the database are called: ownership, where it is the way to any table."""
+        return "ownership" if self.ownership else "membership"
+
+    @property
+    def why(self) -> str:
+        """Why the ways are these, each sentence once."""
+        return " ".join(dict.fromkeys(it.why for it in self.owners))
+
+
+def choose(
+    rights: Rights, owners: Sequence[Owner], word: Word, harms: Sequence[Harm], statements: Mapping[str, str]
+) -> Plan:
+    """The way to the tables of each owner.
+
+    `harms`: what would change for the application if the role owned the tables that the plan takes. `statements`: for
+    each owner, the one that lets the app grant it.
+    """
+    ways = tuple(_way(rights, owner, word) for owner in owners)
+    problems = [problem for owner in owners if (problem := _problem(rights, owner, word, statements[owner.name]))]
+    plan = Plan(owners=ways)
+    if rights != "ownership":
+        if harms:
+            problems.append(would_harm(harms, plan))
+        elif mixed := _mixed(owners, plan):
+            problems.append(mixed)
+    return msgspec.structs.replace(plan, problems=tuple(problems))
+
+
+def would_harm(harms: Sequence[Harm], plan: Plan) -> Reason:
+    """The reason for which ownership is not taken. It names the first findings; the report has all of them."""
+    named = " ".join(f"{harm.object}: {harm.consequence}" for harm in harms[:MOST_NAMED])
+    more = f" And {len(harms) - MOST_NAMED} more." if len(harms) > MOST_NAMED else ""
+    cures = " ".join(dict.fromkeys(harm.cure for harm in harms[:MOST_NAMED] if harm.cure))
+    return Reason(
+        "OwnershipWouldHarm",
+        f"{plan.why} As the owner, the fabric role would change what the application does. {named}{more}",
+        f"{cures} Or name the tables to mirror without these. Or accept it: set rights to ownership.".strip(),
+    )
+
+
+def gains(owners: Sequence[Owner], plan: Plan) -> str:
+    """What the role reaches as a member besides the tables to mirror, in a sentence; empty: nothing."""
+    parts = []
+    for owner in owners:
+        if owner.name not in plan.membership:
+            continue
+        if owner.other_tables:
+            parts.append(f"{owner.other_tables} other tables and views of {owner.name!r}")
+        if owner.other_databases:
+            parts.append(f"what {owner.name!r} has in {', '.join(owner.other_databases)}")
+    if not parts:
+        return ""
+    return f"As a member the fabric role also reaches {', '.join(parts)}. Who wants less sets rights to ownership."
+
+
+def _way(rights: Rights, owner: Owner, word: Word) -> OfOwner:
+    if rights == "ownership":
+        return OfOwner(owner.name, "ownership", "The rights are set to ownership.")
+    if rights == "membership":
+        return OfOwner(owner.name, "membership", "The rights are set to membership.")
+    if owner.strong:
+        return OfOwner(owner.name, "ownership", f"{_strength(owner)} The fabric role must not become a member of it.")
+    match word:
+        case "insists":
+            why = "The service insists that the fabric role owns the tables."
+        case "silent":
+            why = "The service can't be asked whether membership in the tables' owner is enough."
+        case _:
+            return OfOwner(owner.name, "membership", "Membership changes nothing of the application.")
+    return OfOwner(owner.name, "ownership", why)
+
+
+def _strength(owner: Owner) -> str:
+    if owner.administrator:
+        return f"Role {owner.name!r} is an administrator of the server."
+    beyond = ", ".join(map(repr, owner.beyond[:MOST_NAMED]))
+    return f"Role {owner.name!r} is a member of {beyond}, which reach beyond its application."
+
+
+def _problem(rights: Rights, owner: Owner, word: Word, statement: str) -> Reason | None:
+    """Why the tables of this owner can't be reached in the way that the rights allow."""
+    subject = f"{_tables(owner)} of {owner.name!r}"
+    if rights == "membership" and owner.strong:
+        return Reason(
+            "OwnerTooStrong",
+            f"{_strength(owner)} As a member of it, the fabric role would have its rights too, so it can't get its "
+            f"rights on {subject} by membership.",
+            f"Hand all that {owner.name!r} owns in this database to a role that can't log in and is no administrator: "
+            f"CREATE ROLE …; REASSIGN OWNED BY … TO …; Or set rights to auto or ownership.",
+        )
+    if rights == "membership" and word == "insists":
+        return Reason(
+            "ServiceWantsOwnership",
+            f"The service refuses {subject}: it insists that the fabric role owns them (NOT_TABLE_OWNER).",
+            "Set rights to auto or ownership.",
+        )
+    if _way(rights, owner, word).way == "membership" and not (owner.grantable or owner.joined):
+        return Reason(
+            "OwnerNotGrantable",
+            f"The app may not make the fabric role a member of {owner.name!r}, the owner of {_tables(owner)}.",
+            f"Run as {' or '.join(owner.grantors) or 'a superuser'}: {statement}",
+        )
+    return None
+
+
+def _mixed(owners: Sequence[Owner], plan: Plan) -> Reason | None:
+    """Owners of taken tables join the fabric role, and so get the rights of the owners that the role is a member of."""
+    gaining = [o.name for o in owners if o.name in plan.ownership and not o.administrator]
+    if not gaining or not plan.membership:
+        return None
+    return Reason(
+        "OwnershipWouldHarm",
+        f"{plan.why} Roles {', '.join(map(repr, gaining))} would join the fabric role, and so get the rights of "
+        f"{', '.join(map(repr, plan.membership))}.",
+        "Name tables of one of these owners only. Or accept it: set rights to ownership.",
+    )
+
+
+def _tables(owner: Owner) -> str:
+    if owner.tables == 1:
+        return f"table {owner.example}"
+    return f"{owner.tables} tables such as {owner.example}"

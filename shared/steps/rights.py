@@ -1,0 +1,385 @@
+"""Gives the fabric role its rights on the tables of a database, in the way that `decisions.rights` chooses.
+
+What is about to be done is written to the mirror's row before it is done, so that a release undoes it whatever happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from shared.decisions import harm, rights
+from shared.decisions.harm import Harm
+from shared.decisions.login import PasswordLogin, login_of
+from shared.decisions.rights import Plan, Word
+from shared.desired.server_id import ServerId
+from shared.desired.takeover import Joined, NotTakeable, TableName, Takeover
+from shared.platform.errors import Blocked, Unavailable
+from shared.platform.settings import Rights, settings
+from shared.records import store
+from shared.records.rows import MirrorRow
+from shared.source import dependents, keepsake, owners, ownership, role, service, tables
+from shared.source.connection import Connection, connect, connect_as, explained
+from shared.source.facts import Missing, Owner, TableReport
+from shared.source.membership import acting_as, borrowed, major
+from shared.steps import credentials
+
+MOST_NAMED = 5
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A database that is being prepared."""
+
+    server: ServerId
+    database: str
+    host: str
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """Which tables the role needs, and in which way somebody wants it to get its rights on them."""
+
+    chosen: tuple[TableName, ...]
+    """Empty: all tables."""
+    rights: Rights
+    consent: str
+    """Where somebody named the rights: a tag, a request or the app setting."""
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is before anything is done."""
+
+    report: TableReport
+    owners: tuple[Owner, ...]
+    owned: dict[str, tuple[TableName, ...]]
+    """The tables of each owner; of a table that the fabric role owns, its former owner."""
+    takeover: Takeover
+    """What was done before, as the app recorded it."""
+    word: Word
+    """What the service said when it was last asked."""
+
+    @property
+    def eligible(self) -> tuple[TableName, ...]:
+        return self.report.eligible
+
+    @property
+    def schemas(self) -> set[str]:
+        return {table.schema for table in self.eligible}
+
+
+async def ensure(place: Place, choice: Choice) -> None:
+    """Give the role its rights on the tables. Raises `Blocked`, with statements to run, before anything is changed."""
+    name = settings().login.role
+    async with connect(place.host, place.database) as connection:
+        seen = await look(connection, place, choice)
+        plan = await choose(connection, name, choice.rights, seen, seen.word)
+        _require(plan)
+        await _ensure_rights(connection, place, choice, seen, plan)
+    await _verify(place, seen)
+
+
+async def look(connection: Connection, place: Place, choice: Choice) -> Seen:
+    """What there is: the tables, their owners, and what the app did before."""
+    name = settings().login.role
+    report = await tables.report(connection, name, choice.chosen or None)
+    row = await store.read_mirror(place.server, place.database)
+    record = (row.takeover if row else None) or await keepsake.read(connection, name) or Takeover(name)
+    owned = owners_of(report, record, name)
+    return Seen(
+        report=report,
+        owners=await owners.look(connection, name, owned),
+        owned=owned,
+        takeover=record,
+        word=row.word if row and choice.rights == "auto" else "unasked",
+    )
+
+
+def owners_of(report: TableReport, record: Takeover, role: str) -> dict[str, tuple[TableName, ...]]:
+    """The tables of each owner; those that the role owns count as their former owners' tables."""
+    former = {table.name: table.owner for table in record.tables}
+    owned: dict[str, list[TableName]] = {}
+    for table in report.tables:
+        name = TableName(table.schema, table.name)
+        owner = former.get(name, "") if table.owner == role else table.owner
+        if owner and table.status != "ERROR":
+            owned.setdefault(owner, []).append(name)
+    return {owner: tuple(names) for owner, names in owned.items()}
+
+
+async def choose(connection: Connection, name: str, way: Rights, seen: Seen, word: Word) -> Plan:
+    """The way to the tables of each owner. What ownership would harm is looked for only where it is the way."""
+    statements = {owner.name: owners.statement(connection, owner.name) for owner in seen.owners}
+    plan = rights.choose(way, seen.owners, word, (), statements)
+    if way == "ownership" or not plan.ownership:
+        return plan
+    return rights.choose(way, seen.owners, word, await harms_of(connection, name, seen, plan.ownership), statements)
+
+
+async def harms_of(connection: Connection, name: str, seen: Seen, of: Collection[str]) -> tuple[Harm, ...]:
+    """What would change for the application if the role owned the tables of these owners."""
+    names = [table for owner in of for table in seen.owned.get(owner, ())]
+    facts = await dependents.dependents(connection, name, names)
+    return harm.harms(facts, major(connection))
+
+
+async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
+    """Undo what was done for an earlier choice of tables: give back tables, and leave owners that have no table to
+    mirror any more."""
+    row = await store.read_mirror(place.server, place.database)
+    if row is None or not row.takeover:
+        return
+    name, record = settings().login.role, row.takeover
+    async with connect(place.host, place.database) as connection:
+        seen = await look(connection, place, Choice(tuple(chosen), "auto", ""))
+        surplus = tuple(former for former in record.tables if chosen and former.name not in chosen)
+        remaining = tuple(former for former in record.tables if former not in surplus)
+        leaving = {membership for membership in record.joined if membership.owner not in seen.owned}
+        if not surplus and not leaving:
+            return
+        still = await still_members(place.server, place.database) | {former.owner for former in remaining}
+        await ownership.give_back(connection, msgspec.structs.replace(record, tables=surplus), still)
+        await owners.leave(connection, name, leaving - await _of_others(place))
+        joined = tuple(membership for membership in record.joined if membership not in leaving)
+        record = msgspec.structs.replace(record, tables=remaining, joined=joined)
+        await keepsake.write(connection, record)
+    await store.update_mirror(place.server, place.database, takeover=record or None)
+
+
+async def undo(connection: Connection, row: MirrorRow) -> None:
+    """Give back all tables of a database, and leave all owners. What can't be undone holds up nothing else: raises
+    `Blocked` with code `FormerOwnerGone` when the rest is done."""
+    name = settings().login.role
+    record = row.takeover or await keepsake.read(connection, name)
+    if not record:
+        return
+    problem: Blocked | None = None
+    try:
+        await ownership.give_back(connection, record, await still_members(row.server, row.database))
+    except Blocked as error:
+        if error.code != "FormerOwnerGone":
+            raise
+        problem = error
+    await owners.leave(connection, name, set(record.joined) - await still_joined(row.server, row.database))
+    if problem:
+        raise problem
+    await keepsake.drop(connection, name)
+
+
+async def _ensure_rights(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan) -> None:
+    name = settings().login.role
+    before = await owners.joined(connection, name)
+    record = await _join(connection, place, seen, plan)
+    _require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
+    word = await _word(place, seen, plan)
+    if word in ("insists", "silent"):
+        plan = await choose(connection, name, choice.rights, seen, word)
+        if plan.problems:
+            await _unjoin(
+                connection, place, record, {membership for membership in record.joined if membership not in before}
+            )
+            _require(plan)
+        _require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
+    if plan.ownership:
+        await _own(connection, place, choice, seen, plan, record)
+    await store.update_mirror(place.server, place.database, rights=plan.way, rights_why=plan.why)
+
+
+async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) -> Takeover:
+    """Make the role a member of the owners that the plan says; the record as it is then.
+
+    Tables that the role owns by an earlier plan go back to these owners first, as no role can be a member of its
+    member.
+    """
+    name = settings().login.role
+    now = await owners.joined(connection, name)
+    recorded = await _of_others(place) | set(seen.takeover.joined)
+    record = await _give_back(connection, place, seen.takeover, plan.membership)
+    joined = set(record.joined)
+    for owner in seen.owners:
+        if owner.name not in plan.membership:
+            continue
+        if owner.joined:
+            joined |= {membership for membership in recorded & now if membership.owner == owner.name}
+        else:
+            await _end_membership(connection, place, owner.name)
+            joined.add(await owners.plan_join(connection, name, owner.name))
+    record = msgspec.structs.replace(record, joined=tuple(sorted(joined)))
+    await _keep(place, record)
+    await owners.join(connection, name, (it for it in joined if it.owner in plan.membership))
+    return record
+
+
+async def _give_back(connection: Connection, place: Place, record: Takeover, to: Collection[str]) -> Takeover:
+    """Give taken tables back to owners that the role is to be a member of; the record as it is then."""
+    returning = tuple(table for table in record.tables if table.owner in to)
+    if not returning:
+        return record
+    former = {table.owner for table in returning}
+    await ownership.give_back(connection, Takeover(record.role, returning), former)
+    record = msgspec.structs.replace(record, tables=tuple(table for table in record.tables if table not in returning))
+    await _keep(place, record)
+    await keepsake.write(connection, record)
+    return record
+
+
+async def _end_membership(connection: Connection, place: Place, owner: str) -> None:
+    """End the membership of an owner in the fabric role, which stands in the way of the other direction."""
+    name = settings().login.role
+    if not await owners.is_member(connection, name, owner):
+        return
+    if owner in await still_members(place.server, place.database):
+        raise Unavailable(f"Other databases of the server have to give tables back to role {owner!r} first.")
+    await ownership.leave(connection, name, [owner])
+    await _require_free(connection, name, owner)
+
+
+async def _require_free(connection: Connection, role: str, member: str) -> None:
+    """Raise `Blocked` where `member` is a member of `role`, so that the role can't become a member of `member`."""
+    if await owners.is_member(connection, role, member):
+        raise Blocked(
+            f"Role {member!r} is a member of {role!r}, so {role!r} can't become a member of {member!r}.",
+            code="MembershipInTheWay",
+            remedy=f"Run as who granted it: {owners.revocation(connection, role, member)}",
+        )
+
+
+async def _unjoin(connection: Connection, place: Place, record: Takeover, added: Collection[Joined]) -> None:
+    """Take memberships back that this call added."""
+    await owners.leave(connection, settings().login.role, set(added) - await _of_others(place))
+    await _keep(place, msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it not in added)))
+
+
+async def _own(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan, record: Takeover) -> None:
+    """Make the role the owner of the tables of the owners that the plan says."""
+    name = settings().login.role
+    names = [table for owner in plan.ownership for table in seen.owned.get(owner, ())]
+    takeover = await ownership.plan_take(connection, name, names)
+    _require_takeable(takeover.not_takeable)
+    await owners.leave(connection, name, [it for it in record.joined if it.owner in plan.ownership])
+    for owner in plan.ownership:
+        await _require_free(connection, owner, name)
+    takeover = msgspec.structs.replace(takeover, consent=choice.consent if choice.rights == "ownership" else "")
+    record = takeover.after(record)
+    record = msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it.owner not in plan.ownership))
+    await _keep(place, record)
+    await keepsake.write(connection, record)
+    await ownership.apply_take(connection, takeover)
+
+
+async def _keep(place: Place, record: Takeover) -> None:
+    """Write down what is about to be done, and what was done before."""
+    row = await store.read_mirror(place.server, place.database)
+    phase = row.phase if row and row.phase in ("Running", "Starting") else "Preparing"
+    secret = login_of(settings()).secret_of(place.server)
+    await store.update_mirror(
+        place.server, place.database, host=place.host, secret=secret, takeover=record or None, phase=phase
+    )
+
+
+async def _word(place: Place, seen: Seen, plan: Plan) -> Word:
+    """What the service says of tables whose owners the role is a member of; and whether anything else is missing."""
+    async with as_role(place) as connection:
+        answer = await service.ask(connection, seen.eligible)
+        mirrored = await service.is_mirrored(connection)
+    prerequisites = [it for it in answer.prerequisites if not (mirrored and it.code == service.LIMIT_REACHED)]
+    await store.update_mirror(place.server, place.database, prerequisites=tuple(prerequisites))
+    reached = {table for owner in plan.membership for table in seen.owned.get(owner, ())}
+    if not reached:
+        return "unasked"
+    word: Word = "content" if answer.asked else "silent"
+    if reached & set(answer.not_owned):
+        word = "insists"
+    await store.update_mirror(place.server, place.database, word=word)
+    return word
+
+
+async def _verify(place: Place, seen: Seen) -> None:
+    """Look at it all once more, as the fabric role itself."""
+    name = settings().login.role
+    async with as_role(place) as connection:
+        lacking = await role.verify(connection, seen.schemas, seen.eligible)
+    if lacking:
+        raise Blocked(
+            f"Role {name!r} still lacks in database {place.database!r}: {', '.join(lacking)}.",
+            code="RightsMissing",
+            remedy="Somebody, or a policy, takes these rights away again: stop that, then look at the server again.",
+        )
+    row = await store.read_mirror(place.server, place.database)
+    if row and row.prerequisites:
+        first = row.prerequisites[0]
+        raise Blocked(
+            f"Database {place.database!r} can't be mirrored yet. {' '.join(it.message for it in row.prerequisites)}",
+            code=first.code,
+            remedy=first.remedy,
+        )
+
+
+@asynccontextmanager
+async def as_role(place: Place) -> AsyncIterator[Connection]:
+    """Be the fabric role: with its password, or where only a principal can log in as it, as somebody that may be it."""
+    login = login_of(settings())
+    name = login.role
+    if isinstance(login, PasswordLogin):
+        password = await credentials.password(place.server)
+        async with connect_as(place.host, place.database, name, password.value) as connection:
+            yield connection
+        return
+    async with connect(place.host, place.database) as connection:
+        with explained(f"Looking at database {place.database!r} as role {name!r}"):
+            async with connection.transaction(), borrowed(connection, [name]), acting_as(connection, name):
+                yield connection
+
+
+async def still_members(id: ServerId, leaving: str) -> set[str]:
+    """The former owners of tables that are taken in other databases of the server than `leaving`."""
+    return {former.owner for takeover in await _others(id, leaving) for former in takeover.tables}
+
+
+async def still_joined(id: ServerId, leaving: str) -> set[Joined]:
+    """The memberships of the fabric role that other databases of the server than `leaving` need."""
+    return {membership for takeover in await _others(id, leaving) for membership in takeover.joined}
+
+
+async def _of_others(place: Place) -> set[Joined]:
+    return await still_joined(place.server, place.database)
+
+
+async def _others(id: ServerId, leaving: str) -> list[Takeover]:
+    rows: list[MirrorRow] = await store.list_mirrors_of(id)
+    return [row.takeover for row in rows if row.database != leaving and row.takeover]
+
+
+def _require(plan: Plan) -> None:
+    if plan.problems:
+        first, *more = plan.problems
+        raise Blocked(
+            " ".join([first.message, *(it.message for it in more)]),
+            code=first.code,
+            remedy=" ".join(dict.fromkeys(it.remedy for it in plan.problems)),
+        )
+
+
+def _require_takeable(refused: tuple[NotTakeable, ...]) -> None:
+    if refused:
+        names = ", ".join(f"{table.schema}.{table.table} of {table.owner!r}" for table in refused[:MOST_NAMED])
+        raise Blocked(
+            f"The app may not take {len(refused)} tables, such as {names}.",
+            code="TableNotTakeable",
+            remedy=statements((table.statement, table.run_as) for table in refused),
+        )
+
+
+def _require_granted(missing: tuple[Missing, ...]) -> None:
+    if missing:
+        raise Blocked(
+            "The app may not grant the fabric role what it needs: " + ", ".join(lack.subject for lack in missing) + ".",
+            code="GrantNotPermitted",
+            remedy=statements((lack.statement, lack.run_as) for lack in missing),
+        )
+
+
+def statements(lacking: Iterable[tuple[str, tuple[str, ...]]]) -> str:
+    """What somebody else has to run, each statement once, and as whom."""
+    lines = dict.fromkeys(f"{statement} (as {' or '.join(run_as) or 'a superuser'})" for statement, run_as in lacking)
+    return "Run: " + " ".join(lines)

@@ -1,0 +1,117 @@
+"""The way to the tables of each owner, and what stands in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.decisions.harm import Harm
+from shared.decisions.rights import Plan, Word, choose, gains
+from shared.desired.takeover import TableName
+from shared.platform.settings import Rights
+from shared.source.facts import Owner
+
+HARM = Harm(TableName("s", "t"), "rule also of s.t", "It would fail.", "DROP RULE also ON s.t;")
+
+
+def owner(name: str = "app", **changes: Any) -> Owner:
+    facts: dict[str, Any] = {
+        "name": name, "tables": 2, "example": "s.t", "administrator": False, "grantable": True, "grantors": ("boss",),
+        "beyond": (), "joined": False, "other_tables": 0, "other_databases": (),
+    }  # fmt: skip
+    return Owner(**facts | changes)
+
+
+def plan(*owners: Owner, rights: Rights = "auto", word: Word = "unasked", harms: tuple[Harm, ...] = ()) -> Plan:
+    chosen = owners or (owner(),)
+    return choose(rights, chosen, word, harms, {it.name: f"GRANT {it.name};" for it in chosen})
+
+
+@pytest.mark.parametrize(
+    ("rights", "word", "changes", "way"),
+    [
+        ("auto", "unasked", {}, "membership"),
+        ("auto", "content", {}, "membership"),
+        ("auto", "insists", {}, "ownership"),
+        ("auto", "silent", {}, "ownership"),
+        ("auto", "content", {"administrator": True}, "ownership"),
+        ("auto", "content", {"beyond": ("pg_monitor",)}, "ownership"),
+        ("membership", "silent", {}, "membership"),
+        ("ownership", "content", {}, "ownership"),
+    ],
+)
+def test_the_way(rights: Rights, word: Word, changes: dict[str, Any], way: str) -> None:
+    chosen = plan(owner(**changes), rights=rights, word=word)
+    assert (chosen.way, chosen.problems) == (way, ())
+    assert getattr(chosen, way) == ("app",)
+    assert chosen.why.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("rights", "word", "changes", "code"),
+    [
+        ("auto", "unasked", {"grantable": False}, "OwnerNotGrantable"),
+        ("membership", "unasked", {"grantable": False}, "OwnerNotGrantable"),
+        ("membership", "unasked", {"administrator": True}, "OwnerTooStrong"),
+        ("membership", "content", {"beyond": ("pg_monitor",)}, "OwnerTooStrong"),
+        ("membership", "insists", {}, "ServiceWantsOwnership"),
+    ],
+)
+def test_what_stands_in_the_way(rights: Rights, word: Word, changes: dict[str, Any], code: str) -> None:
+    [problem] = plan(owner(**changes), rights=rights, word=word).problems
+    assert problem.code == code
+    assert "'app'" in problem.message
+    assert problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("rights", "word", "changes"),
+    [
+        ("auto", "unasked", {"grantable": False, "joined": True}),
+        ("auto", "insists", {"grantable": False}),
+        ("ownership", "unasked", {"grantable": False, "administrator": True}),
+    ],
+)
+def test_an_owner_that_need_not_be_granted_is_no_problem(rights: Rights, word: Word, changes: dict[str, Any]) -> None:
+    assert plan(owner(**changes), rights=rights, word=word).problems == ()
+
+
+def test_an_owner_that_can_not_be_granted_is_one_reason_with_one_statement() -> None:
+    first, second = plan(owner(grantable=False, tables=5000), owner("crm", grantable=False, grantors=())).problems
+    assert first.message == (
+        "The app may not make the fabric role a member of 'app', the owner of 5000 tables such as s.t."
+    )
+    assert first.remedy == "Run as boss: GRANT app;"
+    assert second.remedy == "Run as a superuser: GRANT crm;"
+
+
+def test_ownership_that_would_harm_is_not_taken() -> None:
+    [problem] = plan(word="insists", harms=(HARM,) * 7).problems
+    assert problem.code == "OwnershipWouldHarm"
+    assert "The service insists" in problem.message
+    assert problem.message.count("rule also of s.t: It would fail.") == 5
+    assert problem.message.endswith("And 2 more.")
+    assert problem.remedy.startswith("DROP RULE also ON s.t; Or name the tables")
+
+
+def test_ownership_that_somebody_named_is_taken_whatever_it_harms() -> None:
+    assert plan(rights="ownership", harms=(HARM,)).problems == ()
+
+
+def test_a_former_owner_does_not_get_the_rights_of_an_owner_that_the_role_is_a_member_of() -> None:
+    strong = owner("crm", beyond=("pg_monitor",))
+    [problem] = plan(owner(), strong).problems
+    assert problem.code == "OwnershipWouldHarm"
+    assert "'crm' would join the fabric role, and so get the rights of 'app'" in problem.message
+    assert plan(owner(), owner("dba", administrator=True)).problems == (), "it has them anyway"
+
+
+def test_what_the_role_gains_as_a_member() -> None:
+    wide = owner(other_tables=3, other_databases=("crm", "hr"))
+    assert gains([wide], plan(wide)) == (
+        "As a member the fabric role also reaches 3 other tables and views of 'app', what 'app' has in crm, hr. "
+        "Who wants less sets rights to ownership."
+    )
+    assert gains([wide], plan(wide, rights="ownership")) == ""
+    assert gains([owner()], plan()) == ""
