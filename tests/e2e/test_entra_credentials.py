@@ -60,7 +60,7 @@ def credentials_of(operator: Operator, server: Server) -> str:
 
 
 def runs_without_a_password(operator: Operator, server: Server, application: Application, role: str) -> None:
-    """The mirror follows the application, the principal's role has the owner's rights, and no password of ours exists."""
+    """The mirror follows the application, the principal's role has the owner's rights, and there is no password."""
     assert slots(operator, server) == {"shop": True}
     [reached] = query(operator, server, "SELECT pg_has_role(%s::name, 'shop_app', 'USAGE') AS reached", role)
     assert reached["reached"]
