@@ -186,4 +186,4 @@ async def release_server(request: messages.OfServer) -> tuple[Reason, ...]:
 async def forget_server(request: messages.OfServer) -> None:
     from shared.steps import release
 
-    await release.forget_server(request.server)
+    await release.leave_deleted_server(request.server)

@@ -28,7 +28,7 @@ from shared.decisions import outcome as outcomes
 from shared.decisions import progress
 from shared.decisions.outcome import Outcome
 from shared.decisions.restart import Verdict
-from shared.decisions.run import Asked, Decision, Forget, Prepare, Refuse, Release
+from shared.decisions.run import Asked, Decision, Forget, Miss, Prepare, Refuse, Release
 from shared.desired.changes import (
     AddAdministrator,
     Change,
@@ -117,6 +117,8 @@ def _reconcile(run: Run) -> Flow[Outcome]:
         case Forget():
             yield from run.call(activities.forget_server, run.of_server)
             return Outcome("Deleted")
+        case Miss(reason=reason):
+            return Outcome("Missing", (reason,))
     return Outcome("Unconcerned")
 
 

@@ -63,9 +63,10 @@ async def resync_servers(timer: func.TimerRequest, client: df.DurableFunctionsCl
 @blueprint.timer_trigger(schedule="%PRUNE_SCHEDULE%", arg_name="timer")
 @blueprint.durable_client_input(client_name="client")
 async def prune_history(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
-    """Forget observations, and runs that have ended, that are older than HISTORY_DAYS."""
-    from shared.steps import sweep
+    """Forget observations, runs that have ended, and deleted servers, that are older than HISTORY_DAYS."""
+    from shared.steps import presence, sweep
 
     await sweep.prune()
+    await presence.prune()
     oldest = datetime.now(UTC) - timedelta(days=settings().health.history_days)
     await client.purge_orchestrations_by(created_time_to=oldest, runtime_status=list(signals.ENDED))

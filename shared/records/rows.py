@@ -30,8 +30,10 @@ class _OfServer(Row, frozen=True, kw_only=True):
 
 APPROVAL_REQUIRED = "RestartApprovalRequired"
 """Code of the reason for which a server waits until somebody decides about its restart."""
-ServerPhase = Literal["New", "Preparing", "Waiting", "Mirrored", "Blocked", "Releasing", "Released", "Deleted"]
-MirrorPhase = Literal["New", "Preparing", "Starting", "Restarting", "Running", "Blocked", "Releasing"]
+ServerPhase = Literal[
+    "New", "Preparing", "Waiting", "Mirrored", "Blocked", "Missing", "Releasing", "Released", "Deleted"
+]
+MirrorPhase = Literal["New", "Preparing", "Starting", "Restarting", "Running", "Blocked", "Releasing", "Deleted"]
 
 
 class ServerRow(_OfServer, frozen=True, kw_only=True):
@@ -60,6 +62,14 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     """Number of the last rotation that has reached the server and all connections."""
     announced: str = ""
     """What the last notice said of the server, so that it is not sent twice."""
+    created_at: datetime | None = None
+    """When Azure created the server; None: the app does not know."""
+    missing_since: datetime | None = None
+    """When the first of the looks was, up to the last one, at which Azure did not find the server; None: it did."""
+    missing_code: str = ""
+    """The code that Azure answered at these looks."""
+    deletion_told: bool = False
+    """An event, or a person, said that the server was deleted, and the server was not seen since."""
 
     @property
     def keys(self) -> tuple[str, str]:

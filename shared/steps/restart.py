@@ -12,10 +12,11 @@ from shared.decisions.restart import Verdict
 from shared.decisions.run import Asked
 from shared.desired.server_id import ServerId
 from shared.platform import logs
-from shared.platform.errors import Blocked, NotFound
+from shared.platform.errors import Blocked
 from shared.platform.settings import RestartPolicy, settings
 from shared.records import store
 from shared.source import server as flexible_server
+from shared.source.facts import Absence
 from shared.steps import announce
 
 log = logs.logger(__name__)
@@ -30,8 +31,8 @@ async def decide(id: ServerId, policy: RestartPolicy, waiting: tuple[str, ...], 
     """Whether the server is restarted now, or what is waited for. Raises `Blocked` when the restart for the same intent
     was refused before, or not decided in time."""
     facts, row = await asyncio.gather(flexible_server.observe(id), store.read_server(id))
-    if facts is None:
-        raise NotFound(f"Server {id.name!r} was deleted.")
+    if isinstance(facts, Absence):
+        raise flexible_server.not_found(id)
     verdict = deciding.judge(facts, policy, waiting, now.replace(tzinfo=UTC), settings())
     if refused := deciding.refused_before(row, verdict):
         raise Blocked(refused.message, code=refused.code, remedy=refused.remedy)
