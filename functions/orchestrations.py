@@ -213,6 +213,8 @@ def _operate(run: Run, change: Change, limit: timedelta) -> Flow[None]:
     until = run.ctx.current_utc_datetime + limit
     operation = messages.Operation(server=run.server, change=change)
     token = yield from call(run.ctx, activities.start_operation, operation, limit)
+    if not token:
+        return
     started = OperationUntil(server=run.server, change=change, token=token, until=until)
     outcome = wait_for_operation.answer((yield wait_for_operation.begin(run.ctx, started)))
     if outcome.problem:

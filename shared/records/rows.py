@@ -36,6 +36,18 @@ ServerPhase = Literal[
 MirrorPhase = Literal["New", "Preparing", "Starting", "Restarting", "Running", "Blocked", "Releasing", "Deleted"]
 
 
+class RestartIntent(msgspec.Struct, frozen=True):
+    """The app was about to ask for a restart of a server. It may have asked although no answer says so."""
+
+    at: datetime
+    started_at: datetime | None
+    """Since when PostgreSQL had been running then; None: it did not say."""
+    by: str
+    """A random word: of two processes with the same intent, one asks."""
+    ended: bool = False
+    """How the restart ended is no question any more: the next need is another one."""
+
+
 class ServerRow(_OfServer, frozen=True, kw_only=True):
     """One flexible server."""
 
@@ -56,6 +68,8 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     """Instance id of the last run."""
     restart_refused: str = ""
     """Fingerprint of the intent for which there was no restart, and the code of the reason."""
+    restart: RestartIntent | None = None
+    """The last restart that the app asked for; None: there was none."""
     rotation: int = 0
     """Number of the last new password that was asked for: the time of the request, in seconds since 1970."""
     rotated: int = 0
