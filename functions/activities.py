@@ -115,7 +115,7 @@ async def ensure_workspace_access(request: messages.WorkspaceAccess) -> None:
 @corridor.activity(blueprint)
 async def prepare_database(request: messages.Target) -> None:
     from shared.steps import rights
-    from shared.steps.rights import Choice, Place
+    from shared.steps.holdings import Choice, Place
 
     place = Place(request.server, request.database, request.host)
     await rights.ensure(place, Choice(request.tables, request.rights, request.consent))
@@ -147,10 +147,10 @@ async def advance_mirror(request: messages.AdvanceMirror) -> Advance:
 
 @corridor.activity(blueprint)
 async def give_back_surplus(request: messages.Target) -> None:
-    from shared.steps import rights
-    from shared.steps.rights import Place
+    from shared.steps.holdings import Place
+    from shared.steps.undo import give_back_surplus as undo_surplus
 
-    await rights.give_back_surplus(Place(request.server, request.database, request.host), request.tables)
+    await undo_surplus(Place(request.server, request.database, request.host), request.tables)
 
 
 @corridor.activity(blueprint)

@@ -45,11 +45,12 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     """What goes wrong, for the next `times` requests that it fits, or until it is forgotten.
 
     `refuse` answers 503 and hands nothing on; `cut` hands the request on and closes the connection instead of
-    answering; `delay` waits for `seconds` first; `duplicate` puts a message into a queue twice. `path` is a regular
-    expression, looked for in the path.
+    answering; `delay` waits for `seconds` first; `duplicate` puts a message into a queue twice; `hasten` lets a message
+    that somebody took be visible again after `seconds` at most, which is when a dead host's work goes on. `path` is a
+    regular expression, looked for in the path.
     """
 
-    kind: Literal["refuse", "cut", "delay", "duplicate"]
+    kind: Literal["refuse", "cut", "delay", "duplicate", "hasten"]
     service: Literal["table", "blob", "queue", "*"] = "*"
     path: str = ""
     method: str = ""
@@ -60,7 +61,8 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
         return (
             self.service in ("*", service)
             and self.method in ("", request.method)
-            and (self.kind != "duplicate" or _puts_message(service, request))
+            and (self.kind != "duplicate" or _is_about_messages("POST", service, request))
+            and (self.kind != "hasten" or _is_about_messages("GET", service, request))
             and re.search(self.path, request.path) is not None
         )
 
@@ -107,20 +109,21 @@ class Proxy:
         if kind == "refuse":
             return web.Response(status=503, text=BUSY, headers={"x-ms-error-code": "ServerBusy"})
         try:
-            answer = await self._forward(service, request, body)
+            target = _hastened(request.raw_path, fault.seconds) if fault and kind == "hasten" else request.raw_path
+            answer = await self._forward(service, request, target, body)
             if kind == "duplicate":
-                await self._forward(service, request, body)
+                await self._forward(service, request, target, body)
         except aiohttp.ClientError as error:
             return web.Response(status=502, text=f"Azurite's {service} service does not answer: {error}")
         if kind == "cut" and request.transport:
             request.transport.abort()
         return answer
 
-    async def _forward(self, service: str, request: web.Request, body: bytes) -> web.Response:
+    async def _forward(self, service: str, request: web.Request, target: str, body: bytes) -> web.Response:
         port = self.stack.ports[port_name("azurite", service)]
         async with self.client.request(
             request.method,
-            f"https://127.0.0.1:{port}{request.raw_path}",
+            f"https://127.0.0.1:{port}{target}",
             data=body or None,
             headers=[(name, value) for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP],
             allow_redirects=False,
@@ -172,8 +175,18 @@ class Proxy:
         return web.json_response(msgspec.to_builtins(fault), status=201)
 
 
-def _puts_message(service: str, request: web.Request) -> bool:
-    return service == "queue" and request.method == "POST" and request.path.endswith("/messages")
+def _is_about_messages(method: str, service: str, request: web.Request) -> bool:
+    return service == "queue" and request.method == method and request.path.endswith("/messages")
+
+
+def _hastened(target: str, seconds: float) -> str:
+    """The path and query of a look into a queue, with a shorter time for which its messages are invisible."""
+    return re.sub(
+        r"(?<=visibilitytimeout=)\d+",
+        lambda asked: str(min(int(asked[0]), round(seconds))),
+        target,
+        flags=re.IGNORECASE,
+    )
 
 
 def _resource(path: str, body: bytes) -> str:

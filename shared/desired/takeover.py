@@ -92,6 +92,16 @@ class Joined(msgspec.Struct, frozen=True, order=True):
     grantor: str
 
 
+class Identity(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """The replica identity that a table had before it was mirrored: Fabric changes that of a table without a key."""
+
+    oid: int
+    schema: str
+    name: str
+    identity: str
+    """What followed REPLICA IDENTITY: DEFAULT, NOTHING, FULL, or an index's name behind `USING INDEX `."""
+
+
 class Takeover(msgspec.Struct, frozen=True):
     """What the app did, or is about to do, for the fabric role `role` in one database."""
 
@@ -103,10 +113,12 @@ class Takeover(msgspec.Struct, frozen=True):
     """The owners that the role became a member of."""
     consent: str = ""
     """Where somebody named ownership as the way, although it changes the application; empty: nobody had to."""
+    identities: tuple[Identity, ...] = ()
+    """The replica identities of tables without a primary key that the role does not own."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to undo."""
-        return bool(self.tables or self.joined)
+        return bool(self.tables or self.joined or self.identities)
 
     def after(self, earlier: Takeover | None) -> Takeover:
         """This plan joined with an earlier, kept one, which may be carried out already."""
@@ -119,4 +131,5 @@ class Takeover(msgspec.Struct, frozen=True):
             self.not_takeable,
             tuple(sorted({*earlier.joined, *self.joined})),
             self.consent or earlier.consent,
+            tuple(sorted({*earlier.identities, *self.identities})),
         )

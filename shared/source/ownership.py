@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import LiteralString
 
 from psycopg import errors, sql
@@ -73,6 +73,7 @@ async def apply_take(connection: Connection, takeover: Takeover) -> None:
 async def give_back(connection: Connection, takeover: Takeover, still_members: Collection[str] = ()) -> None:
     """Return every table that the fabric role still owns to its former owner, with the privileges of before.
 
+    Its replica identity stays: `identity.give_back` returns it when the table is published no more.
     Tables that no longer exist, or that have another owner by now, stay as they are. A table whose former owner is gone
     holds up no other: when all others are given back, `Blocked` names each. Former owners leave the fabric
     role, except `still_members`: those with tables in other databases that the fabric role owns. Raises like
@@ -125,9 +126,6 @@ async def _give_back(connection: Connection, role: str, former: FormerOwner) -> 
         _lent_schema_rights(connection, former.owner, now.schema, schema_owner),
     ):
         await _limit_lock_wait(connection)
-        with suppress(errors.UndefinedObject):
-            async with connection.transaction():
-                await connection.execute(_replica_identity(now, former.replica_identity))
         await connection.execute(_owner_to(now, former.owner))
         relations = await grants.relations(connection, [now.oid, *(sequence.oid for sequence in former.sequences)])
         async with acting_as(connection, former.owner):
@@ -215,12 +213,6 @@ def _owner_to(relation: Relation, owner: str) -> sql.Composed:
     return sql.SQL("ALTER {} OWNER TO {}").format(grants.on(relation), sql.Identifier(owner))
 
 
-def _replica_identity(table: Relation, identity: str) -> sql.Composed:
-    kind, _, index = identity.partition("USING INDEX ")
-    clause = sql.SQL("USING INDEX {}").format(sql.Identifier(index)) if index else sql.SQL(_IDENTITIES[kind])
-    return sql.SQL("ALTER {} REPLICA IDENTITY {}").format(grants.on(table), clause)
-
-
 def _membership(connection: Connection, role: str, member: str) -> sql.Composed:
     options = sql.SQL(" WITH INHERIT TRUE, SET FALSE" if major(connection) >= 16 else "")
     return sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)) + options
@@ -244,7 +236,6 @@ _HAND_OVER = sql.SQL(
 )
 """Hands all that an administrator owns in a database to a role that is no administrator, and that it belongs to."""
 _SCHEMA_RIGHTS: tuple[LiteralString, ...] = ("CREATE", "USAGE")
-_IDENTITIES: dict[str, LiteralString] = {"DEFAULT": "DEFAULT", "NOTHING": "NOTHING", "FULL": "FULL"}
 
 _OWNED = sql.SQL("""
     SELECT c.oid::int8 AS oid, pg_get_userbyid(c.relowner)::text AS owner,

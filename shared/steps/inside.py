@@ -19,7 +19,8 @@ from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
 from shared.source.facts import ServerFacts
 from shared.source.parameters import Used
 from shared.steps import rights
-from shared.steps.rights import Choice, Place
+from shared.steps.holdings import Choice, Place
+from shared.steps.holdings import look as look_at_rights
 
 
 async def slots_in_use(facts: ServerFacts) -> Used:
@@ -66,7 +67,7 @@ async def _rights(connection: Connection, server: ServerFacts, database: str, in
     """The tables, and how the role is to get its rights on them."""
     name = settings().login.role
     chosen = tuple(TableName(table.schema, table.table) for table in intent.tables_of(database))
-    seen = await rights.look(connection, Place(server.id, database, server.host), Choice(chosen, intent.rights, ""))
+    seen = await look_at_rights(connection, Place(server.id, database, server.host), Choice(chosen, intent.rights, ""))
     plan = await rights.choose(connection, name, intent.rights, seen, seen.word)
     taken = [table for owner in plan.ownership for table in seen.owned[owner]]
     takeover = await ownership.plan_take(connection, name, taken)

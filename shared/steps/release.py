@@ -21,7 +21,7 @@ from shared.records.rows import MirrorRow
 from shared.source import role, slots
 from shared.source import server as flexible_server
 from shared.source.connection import MAINTENANCE_DATABASE, connect
-from shared.steps import rights
+from shared.steps.undo import undo
 
 PARAMETERS_LEFT = Reason(
     "ParametersLeft",
@@ -53,7 +53,7 @@ async def release_database(id: ServerId, database: str) -> None:
     try:
         async with connect(host, database) as connection:
             await slots.stop_publications(connection, name)
-            await rights.undo(connection, row)
+            await undo(connection, row)
             await role.release_database(connection, name)
     except NotFound:
         pass

@@ -5,7 +5,7 @@ What is about to be done is written to the mirror's row before it is done, so th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -14,58 +14,18 @@ from shared.decisions import harm, rights
 from shared.decisions.harm import Harm
 from shared.decisions.login import PasswordLogin, login_of
 from shared.decisions.rights import Plan, Word
-from shared.desired.server_id import ServerId
-from shared.desired.takeover import Joined, NotTakeable, TableName, Takeover
+from shared.desired.takeover import Identity, Joined, NotTakeable, Takeover
 from shared.platform.errors import Blocked, Unavailable
 from shared.platform.settings import Rights, settings
 from shared.records import store
-from shared.records.rows import MirrorRow
-from shared.source import dependents, keepsake, owners, ownership, role, service, tables
+from shared.source import dependents, identity, keepsake, owners, ownership, role, service
 from shared.source.connection import Connection, connect, connect_as, explained
-from shared.source.facts import Missing, Owner, TableReport
+from shared.source.facts import Missing
 from shared.source.membership import acting_as, borrowed, major
 from shared.steps import credentials
+from shared.steps.holdings import Choice, Place, Seen, identities_of, keep, look, still_joined, still_members
 
 MOST_NAMED = 5
-
-
-class Place(msgspec.Struct, frozen=True):
-    """A database that is being prepared."""
-
-    server: ServerId
-    database: str
-    host: str
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """Which tables the role needs, and in which way somebody wants it to get its rights on them."""
-
-    chosen: tuple[TableName, ...]
-    """Empty: all tables."""
-    rights: Rights
-    consent: str
-    """Where somebody named the rights: a tag, a request or the app setting."""
-
-
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is before anything is done."""
-
-    report: TableReport
-    owners: tuple[Owner, ...]
-    owned: dict[str, tuple[TableName, ...]]
-    """The tables of each owner; of a table that the fabric role owns, its former owner."""
-    takeover: Takeover
-    """What was done before, as the app recorded it."""
-    word: Word
-    """What the service said when it was last asked."""
-
-    @property
-    def eligible(self) -> tuple[TableName, ...]:
-        return self.report.eligible
-
-    @property
-    def schemas(self) -> set[str]:
-        return {table.schema for table in self.eligible}
 
 
 async def ensure(place: Place, choice: Choice) -> None:
@@ -77,34 +37,6 @@ async def ensure(place: Place, choice: Choice) -> None:
         _require(plan)
         await _ensure_rights(connection, place, choice, seen, plan)
     await _verify(place, seen)
-
-
-async def look(connection: Connection, place: Place, choice: Choice) -> Seen:
-    """What there is: the tables, their owners, and what the app did before."""
-    name = settings().login.role
-    report = await tables.report(connection, name, choice.chosen or None)
-    row = await store.read_mirror(place.server, place.database)
-    record = (row.takeover if row else None) or await keepsake.read(connection, name) or Takeover(name)
-    owned = owners_of(report, record, name)
-    return Seen(
-        report=report,
-        owners=await owners.look(connection, name, owned),
-        owned=owned,
-        takeover=record,
-        word=row.word if row and choice.rights == "auto" else "unasked",
-    )
-
-
-def owners_of(report: TableReport, record: Takeover, role: str) -> dict[str, tuple[TableName, ...]]:
-    """The tables of each owner; those that the role owns count as their former owners' tables."""
-    former = {table.name: table.owner for table in record.tables}
-    owned: dict[str, list[TableName]] = {}
-    for table in report.tables:
-        name = TableName(table.schema, table.name)
-        owner = former.get(name, "") if table.owner == role else table.owner
-        if owner and table.status != "ERROR":
-            owned.setdefault(owner, []).append(name)
-    return {owner: tuple(names) for owner, names in owned.items()}
 
 
 async def choose(connection: Connection, name: str, way: Rights, seen: Seen, word: Word) -> Plan:
@@ -121,49 +53,6 @@ async def harms_of(connection: Connection, name: str, seen: Seen, of: Collection
     names = [table for owner in of for table in seen.owned.get(owner, ())]
     facts = await dependents.dependents(connection, name, names)
     return harm.harms(facts, major(connection))
-
-
-async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
-    """Undo what was done for an earlier choice of tables: give back tables, and leave owners that have no table to
-    mirror any more."""
-    row = await store.read_mirror(place.server, place.database)
-    if row is None or not row.takeover:
-        return
-    name, record = settings().login.role, row.takeover
-    async with connect(place.host, place.database) as connection:
-        seen = await look(connection, place, Choice(tuple(chosen), "auto", ""))
-        surplus = tuple(former for former in record.tables if chosen and former.name not in chosen)
-        remaining = tuple(former for former in record.tables if former not in surplus)
-        leaving = {membership for membership in record.joined if membership.owner not in seen.owned}
-        if not surplus and not leaving:
-            return
-        still = await still_members(place.server, place.database) | {former.owner for former in remaining}
-        await ownership.give_back(connection, msgspec.structs.replace(record, tables=surplus), still)
-        await owners.leave(connection, name, leaving - await _of_others(place))
-        joined = tuple(membership for membership in record.joined if membership not in leaving)
-        record = msgspec.structs.replace(record, tables=remaining, joined=joined)
-        await keepsake.write(connection, record)
-    await store.update_mirror(place.server, place.database, takeover=record or None)
-
-
-async def undo(connection: Connection, row: MirrorRow) -> None:
-    """Give back all tables of a database, and leave all owners. What can't be undone holds up nothing else: raises
-    `Blocked` with code `FormerOwnerGone` when the rest is done."""
-    name = settings().login.role
-    record = row.takeover or await keepsake.read(connection, name)
-    if not record:
-        return
-    problem: Blocked | None = None
-    try:
-        await ownership.give_back(connection, record, await still_members(row.server, row.database))
-    except Blocked as error:
-        if error.code != "FormerOwnerGone":
-            raise
-        problem = error
-    await owners.leave(connection, name, set(record.joined) - await still_joined(row.server, row.database))
-    if problem:
-        raise problem
-    await keepsake.drop(connection, name)
 
 
 async def _ensure_rights(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan) -> None:
@@ -193,7 +82,7 @@ async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) ->
     """
     name = settings().login.role
     now = await owners.joined(connection, name)
-    recorded = await _of_others(place) | set(seen.takeover.joined)
+    recorded = await still_joined(place.server, place.database) | set(seen.takeover.joined)
     record = await _give_back(connection, place, seen.takeover, plan.membership)
     joined = set(record.joined)
     for owner in seen.owners:
@@ -204,10 +93,20 @@ async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) ->
         else:
             await _end_membership(connection, place, owner.name)
             joined.add(await owners.plan_join(connection, name, owner.name))
-    record = msgspec.structs.replace(record, joined=tuple(sorted(joined)))
-    await _keep(place, record)
+    record = msgspec.structs.replace(
+        record, joined=tuple(sorted(joined)), identities=await _identities(connection, record, seen, plan)
+    )
+    await keep(place, record)
     await owners.join(connection, name, (it for it in joined if it.owner in plan.membership))
     return record
+
+
+async def _identities(connection: Connection, record: Takeover, seen: Seen, plan: Plan) -> tuple[Identity, ...]:
+    """The replica identities to record: Fabric changes those of tables without a key when it publishes them."""
+    names = [table for owner in plan.membership for table in seen.owned.get(owner, ())]
+    recorded = identities_of(record)
+    new = (it for it in await identity.look(connection, names) if it.oid not in recorded)
+    return tuple(sorted({*record.identities, *new}))
 
 
 async def _give_back(connection: Connection, place: Place, record: Takeover, to: Collection[str]) -> Takeover:
@@ -217,8 +116,14 @@ async def _give_back(connection: Connection, place: Place, record: Takeover, to:
         return record
     former = {table.owner for table in returning}
     await ownership.give_back(connection, Takeover(record.role, returning), former)
-    record = msgspec.structs.replace(record, tables=tuple(table for table in record.tables if table not in returning))
-    await _keep(place, record)
+    without_key = {it.oid for it in await identity.look(connection, [table.name for table in returning])}
+    identities = {oid: it for oid, it in identities_of(record).items() if oid in without_key}
+    record = msgspec.structs.replace(
+        record,
+        tables=tuple(table for table in record.tables if table not in returning),
+        identities=tuple(sorted({*record.identities, *identities.values()})),
+    )
+    await keep(place, record)
     await keepsake.write(connection, record)
     return record
 
@@ -246,8 +151,8 @@ async def _require_free(connection: Connection, role: str, member: str) -> None:
 
 async def _unjoin(connection: Connection, place: Place, record: Takeover, added: Collection[Joined]) -> None:
     """Take memberships back that this call added."""
-    await owners.leave(connection, settings().login.role, set(added) - await _of_others(place))
-    await _keep(place, msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it not in added)))
+    await owners.leave(connection, settings().login.role, set(added) - await still_joined(place.server, place.database))
+    await keep(place, msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it not in added)))
 
 
 async def _own(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan, record: Takeover) -> None:
@@ -262,19 +167,9 @@ async def _own(connection: Connection, place: Place, choice: Choice, seen: Seen,
     takeover = msgspec.structs.replace(takeover, consent=choice.consent if choice.rights == "ownership" else "")
     record = takeover.after(record)
     record = msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it.owner not in plan.ownership))
-    await _keep(place, record)
+    await keep(place, record)
     await keepsake.write(connection, record)
     await ownership.apply_take(connection, takeover)
-
-
-async def _keep(place: Place, record: Takeover) -> None:
-    """Write down what is about to be done, and what was done before."""
-    row = await store.read_mirror(place.server, place.database)
-    phase = row.phase if row and row.phase in ("Running", "Starting") else "Preparing"
-    secret = login_of(settings()).secret_of(place.server)
-    await store.update_mirror(
-        place.server, place.database, host=place.host, secret=secret, takeover=record or None, phase=phase
-    )
 
 
 async def _word(place: Place, seen: Seen, plan: Plan) -> Word:
@@ -329,25 +224,6 @@ async def as_role(place: Place) -> AsyncIterator[Connection]:
         with explained(f"Looking at database {place.database!r} as role {name!r}"):
             async with connection.transaction(), borrowed(connection, [name]), acting_as(connection, name):
                 yield connection
-
-
-async def still_members(id: ServerId, leaving: str) -> set[str]:
-    """The former owners of tables that are taken in other databases of the server than `leaving`."""
-    return {former.owner for takeover in await _others(id, leaving) for former in takeover.tables}
-
-
-async def still_joined(id: ServerId, leaving: str) -> set[Joined]:
-    """The memberships of the fabric role that other databases of the server than `leaving` need."""
-    return {membership for takeover in await _others(id, leaving) for membership in takeover.joined}
-
-
-async def _of_others(place: Place) -> set[Joined]:
-    return await still_joined(place.server, place.database)
-
-
-async def _others(id: ServerId, leaving: str) -> list[Takeover]:
-    rows: list[MirrorRow] = await store.list_mirrors_of(id)
-    return [row.takeover for row in rows if row.database != leaving and row.takeover]
 
 
 def _require(plan: Plan) -> None:

@@ -29,7 +29,7 @@ FABRIC = "https://api.fabric.microsoft.com"
 # A mirror that has just started is not blamed for some of it, and these tests can't wait. They alone start sweeps.
 # A sweep that does not end is ended after twelve times SWEEP_MINUTES, which suffice for three calls.
 SETTINGS = {"HEALTH_GRACE_MINUTES": "0.001", "HEALTH_SCHEDULE": "0 0 0 1 1 *", "SWEEP_MINUTES": "0.016"}
-SECONDS = 40
+SECONDS = 90
 
 
 class Watched(msgspec.Struct):
@@ -91,10 +91,10 @@ class Watched(msgspec.Struct):
 
     def restart_mirror(self) -> None:
         """Restart the mirror over the app's door, which copies its tables again."""
-        row = self.row()
+        row, runs = self.row(), self.operator.mailbox(self.server)["runs"]
         door = f"/api/mirrors/{row['workspace']}/{row['item']}/restart"
         assert self.operator.call("POST", door, {"reseed": True}).status == 202
-        self.operator.quiet(self.server)
+        self.operator.quiet(self.server, after=runs)
 
     def as_administrator(self, *statements: str) -> None:
         with self.application.database.connect(ADMINISTRATOR, self.server.password) as connection:

@@ -23,7 +23,8 @@ from shared.records.rows import MirrorRow
 from shared.source import connection, role
 from shared.source.connection import Connection
 from shared.steps import rights
-from shared.steps.rights import Choice, Place
+from shared.steps.holdings import Choice, Place
+from shared.steps.undo import undo
 from tests.component.app import app_environment
 from tests.component.application import Application, create_application, dump
 from tests.component.conftest import Postgres
@@ -47,7 +48,7 @@ class Shop(msgspec.Struct, frozen=True):
 
     async def release(self) -> None:
         async with self.identity() as link:
-            await rights.undo(link, await self.row())
+            await undo(link, await self.row())
             await role.release_database(link, self.app.fabric)
         await store.delete_mirror(self.place.server, self.place.database)
 

@@ -10,10 +10,12 @@ import pytest
 from psycopg import sql
 
 from shared.decisions.login import password_name
+from shared.desired.takeover import TableName
 from shared.platform import secrets
 from shared.platform.errors import Blocked
 from shared.records import store
-from shared.steps.rights import Place
+from shared.steps.holdings import Place
+from shared.steps.undo import give_back_surplus
 from tests.component.application import PASSWORD
 from tests.component.conftest import VERSIONS
 from tests.component.rights.conftest import IDENTITY, Shop
@@ -42,7 +44,6 @@ async def test_the_role_becomes_a_member_and_nothing_of_the_application_changes(
     with await fabric(shop) as link:
         link.execute("CREATE PUBLICATION up FOR TABLE sales.customers, sales.orders, sales.keyless")
         link.execute("ALTER TABLE sales.keyless REPLICA IDENTITY FULL")
-        link.execute("ALTER TABLE sales.keyless REPLICA IDENTITY USING INDEX keyless_note")
         link.execute("DROP PUBLICATION up")
     await shop.ensure()
     await shop.release()
@@ -177,6 +178,28 @@ async def test_a_server_changes_from_one_way_to_the_other_and_back(version: int,
     assert shop.dump() == before
 
 
+async def test_a_table_that_is_published_keeps_its_replica_identity_whatever_the_rights(new_shop: NewShop) -> None:
+    shop = await new_shop(18)
+    shop.app.run(shop.app.owner, "CREATE TABLE sales.visits (page text)", "INSERT INTO sales.visits VALUES ('/')")
+    before = shop.dump()
+    await shop.ensure("ownership")
+    with await fabric(shop) as link:
+        link.execute("ALTER TABLE sales.visits REPLICA IDENTITY FULL")
+        link.execute("CREATE PUBLICATION up FOR TABLE sales.visits, sales.orders")
+        for way in ("membership", "ownership", "membership"):
+            await shop.ensure(way)
+            shop.app.run(shop.app.owner, "UPDATE sales.visits SET page = page", "DELETE FROM sales.visits WHERE false")
+        only_orders = (TableName("sales", "orders"),)
+        await give_back_surplus(shop.place, only_orders)
+        shop.app.run(shop.app.owner, "UPDATE sales.visits SET page = page")
+        link.execute("ALTER PUBLICATION up DROP TABLE sales.visits")
+        await give_back_surplus(shop.place, only_orders)
+        link.execute("DROP PUBLICATION up")
+    assert [line for line in shop.dump() ^ before if shop.app.fabric not in line and "visits" in line] == []
+    await shop.release()
+    assert shop.dump() == before
+
+
 async def test_what_gives_tables_back_survives_a_lost_table_store(new_shop: NewShop) -> None:
     shop = await new_shop(18)
     before = shop.dump()
@@ -270,8 +293,6 @@ async def test_an_owner_of_two_databases_is_left_with_the_second(new_shop: NewSh
 
 
 async def test_a_new_owner_is_taken_up_by_the_next_look_and_left_when_it_has_no_table(new_shop: NewShop) -> None:
-    from shared.steps import rights
-
     shop = await new_shop(18)
     await shop.ensure()
     reader = sql.Identifier(shop.app.reader)
@@ -283,6 +304,6 @@ async def test_a_new_owner_is_taken_up_by_the_next_look_and_left_when_it_has_no_
     await shop.ensure()
     assert shop.app.reader in shop.memberships()
     shop.as_superuser("DROP TABLE late.one")
-    await rights.give_back_surplus(shop.place, ())
+    await give_back_surplus(shop.place, ())
     assert shop.app.reader not in shop.memberships()
     assert IDENTITY not in shop.memberships()

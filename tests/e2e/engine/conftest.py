@@ -16,6 +16,7 @@ from tests.conftest import StackFactory
 from tests.e2e.lifecycle.conftest import prepared_stack
 
 HOST_JSON = "AzureFunctionsJobHost__extensions__durableTask__storageProvider__"
+VISIBLE_AGAIN_SECONDS = 8
 SETTINGS = {f"{HOST_JSON}maxQueuePollingInterval": "00:00:00.5", f"{HOST_JSON}partitionCount": "2"}
 """Other than in host.json: nobody waits long for a queue that was empty, and two hosts have enough partitions."""
 
@@ -32,6 +33,14 @@ def operator(stack_factory: StackFactory, durable_extension: str) -> Iterator[Op
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture
+def hastened(operator: Operator) -> Iterator[None]:
+    """What a dead host had in hand is there again after some seconds: the extension takes no less than a minute."""
+    operator.stack.control("storage", "POST", "faults", {"kind": "hasten", "seconds": VISIBLE_AGAIN_SECONDS})
+    yield
+    operator.stack.control("storage", "DELETE", "faults")
 
 
 @pytest.fixture

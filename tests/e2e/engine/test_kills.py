@@ -13,6 +13,7 @@ import pytest
 from local.scenario import Operator, Server, eventually
 from tests.e2e.lifecycle.story import codes, delete, nothing_of_ours_is_left, put, with_shop
 
+pytestmark = pytest.mark.usefixtures("hastened")
 RUN_SECONDS = 240
 PREPARATION = (
     "decide_server", "start_operation", "poll_operation", "find_pending_restart", "decide_restart", "ensure_role",

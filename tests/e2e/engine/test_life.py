@@ -14,7 +14,7 @@ import pytest
 from local.application import TABLES
 from local.scenario import Operator, Server, eventually
 from local.stack import ROOT
-from tests.e2e.lifecycle.story import codes, decide, delete, nothing_of_ours_is_left, put, waiting, with_shop
+from tests.e2e.lifecycle.story import after, codes, decide, delete, nothing_of_ours_is_left, put, waiting, with_shop
 
 RUN_SECONDS = 240
 OVERTAKE_SECONDS = 60 + 30 + 120
@@ -28,6 +28,7 @@ def ended(operator: Operator, server: Server, phase: str, seconds: float = RUN_S
     return codes(seen)
 
 
+@pytest.mark.usefixtures("hastened")
 def test_a_wait_for_approval_outlives_the_host(operator: Operator) -> None:
     server, application = with_shop(operator, "pg-approved", 17)
     put(operator, server, {"restart": "approval"})
@@ -41,19 +42,23 @@ def test_a_wait_for_approval_outlives_the_host(operator: Operator) -> None:
     assert operator.restarts(server) == 1
     late = operator.call("POST", operator.door(server, "mirroring/restart-decision"), {"restart": True})
     assert (late.status, late.body["code"]) == (409, "NothingToDecide")
-    rotation = operator.call("POST", operator.door(server, "mirroring/rotate-password"))
-    assert rotation.status == 202
-    operator.quiet(server)
-    assert ended(operator, server, "Mirrored") == []
+    asked_for(operator, server, operator.door(server, "mirroring/rotate-password"))
     health = looked_at(operator, server)
-    assert (health["level"], health["status"], health["tables"]) == ("Healthy", "Running", TABLES)
-    restart = operator.call("POST", f"/api/mirrors/{health['workspace']}/{health['item']}/restart", {"reseed": True})
-    assert restart.status == 202
-    operator.quiet(server)
-    assert ended(operator, server, "Mirrored") == []
+    assert (health["level"], health["status"], health["tables"]) == ("Healthy", "Running", len(TABLES))
+    asked_for(operator, server, f"/api/mirrors/{health['workspace']}/{health['item']}/restart", {"reseed": True})
     starts = [call for call in operator.control("fabric", "calls") if call["operation"].endswith("StartMirroring")]
     assert len([call for call in starts if health["item"] in call["path"]]) == 2
     assert application.inabilities() == {}
+
+
+def asked_for(operator: Operator, server: Server, door: str, body: Any = None) -> None:
+    """Ask a door for something, which the next run does."""
+
+    def ask() -> None:
+        assert operator.call("POST", door, body).status == 202
+
+    seen = after(operator, server, ask)
+    assert (seen["phase"], codes(seen)) == ("Mirrored", [])
 
 
 def looked_at(operator: Operator, server: Server) -> dict[str, Any]:
@@ -111,6 +116,7 @@ def test_an_upgrade_ends_the_runs_that_it_does_not_replay(operator: Operator, tm
         operator.stack.start_again("host", settings={"FUNCTIONS_APP_DIRECTORY": str(ROOT)})
 
 
+@pytest.mark.usefixtures("hastened")
 def test_a_storm_of_requests_after_a_run_that_somebody_ended(operator: Operator) -> None:
     """The run's status still says that it waits, and its mailbox that it is under way. It takes no decision any more;
     forty requests are at most two runs more; and the extension, which dies alone meanwhile, is found again."""

@@ -13,6 +13,7 @@ import pytest
 
 from local.scenario import Operator, acting_as
 from local.stack import PARTS, Stack
+from local.topology import EXTENSION, IN_MEMORY
 from tests.conftest import StackFactory
 from tests.e2e.lifecycle.story import CONNECTION_GROUP, WORKSPACE, WORKSPACES, Story
 
@@ -27,13 +28,13 @@ SETTINGS = {
 }
 AT_ONCE = 14
 """Stories, of which some wait for their turn with a server that they share; more would wait for the processor."""
-ALL_SECONDS = 480
-"""For all of them, on a slow machine. Each wait within a story has a limit of its own."""
+ALL_SECONDS = {IN_MEMORY: 480, EXTENSION: 1_500}
+"""For all of them, on a slow machine, by engine. Each wait within a story has a limit of its own."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     if "at_once" in getattr(item, "fixturenames", ()):
-        item.add_marker(pytest.mark.timeout(ALL_SECONDS))
+        item.add_marker(pytest.mark.timeout(ALL_SECONDS[item.config.getoption("--engine")]))
 
 
 def prepared_stack(

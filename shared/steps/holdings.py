@@ -1,0 +1,114 @@
+"""What the fabric role has, and is to have, in a database: what is seen there, and what the app recorded of it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.decisions.login import login_of
+from shared.decisions.rights import Word
+from shared.desired.server_id import ServerId
+from shared.desired.takeover import Identity, Joined, TableName, Takeover
+from shared.platform.settings import Rights, settings
+from shared.records import store
+from shared.source import keepsake, owners, tables
+from shared.source.connection import Connection
+from shared.source.facts import Owner, TableReport
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A database that is being prepared."""
+
+    server: ServerId
+    database: str
+    host: str
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """Which tables the role needs, and in which way somebody wants it to get its rights on them."""
+
+    chosen: tuple[TableName, ...]
+    """Empty: all tables."""
+    rights: Rights
+    consent: str
+    """Where somebody named the rights: a tag, a request or the app setting."""
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is before anything is done."""
+
+    report: TableReport
+    owners: tuple[Owner, ...]
+    owned: dict[str, tuple[TableName, ...]]
+    """The tables of each owner; of a table that the fabric role owns, its former owner."""
+    takeover: Takeover
+    """What was done before, as the app recorded it."""
+    word: Word
+    """What the service said when it was last asked."""
+
+    @property
+    def eligible(self) -> tuple[TableName, ...]:
+        return self.report.eligible
+
+    @property
+    def schemas(self) -> set[str]:
+        return {table.schema for table in self.eligible}
+
+
+async def look(connection: Connection, place: Place, choice: Choice) -> Seen:
+    """What there is: the tables, their owners, and what the app did before."""
+    name = settings().login.role
+    report = await tables.report(connection, name, choice.chosen or None)
+    row = await store.read_mirror(place.server, place.database)
+    record = (row.takeover if row else None) or await keepsake.read(connection, name) or Takeover(name)
+    owned = owners_of(report, record, name)
+    return Seen(
+        report=report,
+        owners=await owners.look(connection, name, owned),
+        owned=owned,
+        takeover=record,
+        word=row.word if row and choice.rights == "auto" else "unasked",
+    )
+
+
+def owners_of(report: TableReport, record: Takeover, role: str) -> dict[str, tuple[TableName, ...]]:
+    """The tables of each owner; those that the role owns count as their former owners' tables."""
+    former = {table.name: table.owner for table in record.tables}
+    owned: dict[str, list[TableName]] = {}
+    for table in report.tables:
+        name = TableName(table.schema, table.name)
+        owner = former.get(name, "") if table.owner == role else table.owner
+        if owner and table.status != "ERROR":
+            owned.setdefault(owner, []).append(name)
+    return {owner: tuple(names) for owner, names in owned.items()}
+
+
+async def keep(place: Place, record: Takeover) -> None:
+    """Write down what is about to be done, and what was done before."""
+    row = await store.read_mirror(place.server, place.database)
+    phase = row.phase if row and row.phase in ("Running", "Starting") else "Preparing"
+    secret = login_of(settings()).secret_of(place.server)
+    await store.update_mirror(
+        place.server, place.database, host=place.host, secret=secret, takeover=record or None, phase=phase
+    )
+
+
+async def still_members(id: ServerId, leaving: str) -> set[str]:
+    """The former owners of tables that are taken in other databases of the server than `leaving`."""
+    return {former.owner for takeover in await _others(id, leaving) for former in takeover.tables}
+
+
+async def still_joined(id: ServerId, leaving: str) -> set[Joined]:
+    """The memberships of the fabric role that other databases of the server than `leaving` need."""
+    return {membership for takeover in await _others(id, leaving) for membership in takeover.joined}
+
+
+async def _others(id: ServerId, leaving: str) -> list[Takeover]:
+    rows = await store.list_mirrors_of(id)
+    return [row.takeover for row in rows if row.database != leaving and row.takeover]
+
+
+def identities_of(record: Takeover) -> dict[int, Identity]:
+    """The recorded replica identities, by the table's object id, those of owned tables too."""
+    tables = [(former.table, former.replica_identity) for former in record.tables]
+    owned = {table.oid: Identity(table.oid, table.schema, table.name, before) for table, before in tables}
+    return owned | {identity.oid: identity for identity in record.identities}

@@ -1,0 +1,71 @@
+"""Undoes what the app did in a database for the fabric role: for tables that are chosen no more, or all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from shared.desired.takeover import TableName
+from shared.platform.errors import Blocked
+from shared.platform.settings import settings
+from shared.records import store
+from shared.records.rows import MirrorRow
+from shared.source import identity, keepsake, owners, ownership
+from shared.source.connection import Connection, connect
+from shared.steps.holdings import Choice, Place, identities_of, look, still_joined, still_members
+
+
+async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
+    """Undo what was done for an earlier choice of tables: give back tables, and leave owners that have no table to
+    mirror any more.
+
+    A table that Fabric still publishes keeps its replica identity until a later look.
+    """
+    row = await store.read_mirror(place.server, place.database)
+    if row is None or not row.takeover:
+        return
+    name, record = settings().login.role, row.takeover
+    async with connect(place.host, place.database) as connection:
+        seen = await look(connection, place, Choice(tuple(chosen), "auto", ""))
+        surplus = tuple(former for former in record.tables if chosen and former.name not in chosen)
+        remaining = tuple(former for former in record.tables if former not in surplus)
+        leaving = {membership for membership in record.joined if membership.owner not in seen.owned}
+        ended = [it for it in identities_of(record).values() if chosen and TableName(it.schema, it.name) not in chosen]
+        if not surplus and not leaving and not ended:
+            return
+        waiting = await identity.give_back(connection, ended, name)
+        still = await still_members(place.server, place.database) | {former.owner for former in remaining}
+        await ownership.give_back(connection, msgspec.structs.replace(record, tables=surplus), still)
+        await owners.leave(connection, name, leaving - await still_joined(place.server, place.database))
+        record = msgspec.structs.replace(
+            record,
+            tables=remaining,
+            joined=tuple(membership for membership in record.joined if membership not in leaving),
+            identities=tuple(sorted({*(it for it in record.identities if it not in ended), *waiting})),
+        )
+        await keepsake.write(connection, record)
+    await store.update_mirror(place.server, place.database, takeover=record or None)
+
+
+async def undo(connection: Connection, row: MirrorRow) -> None:
+    """Give back all tables of a database, and leave all owners. Nothing may be published any more.
+
+    What can't be undone holds up nothing else: raises `Blocked` with code `FormerOwnerGone` when the rest is done.
+    """
+    name = settings().login.role
+    record = row.takeover or await keepsake.read(connection, name)
+    if not record:
+        return
+    await identity.give_back(connection, identities_of(record).values(), "")
+    problem: Blocked | None = None
+    try:
+        await ownership.give_back(connection, record, await still_members(row.server, row.database))
+    except Blocked as error:
+        if error.code != "FormerOwnerGone":
+            raise
+        problem = error
+    await owners.leave(connection, name, set(record.joined) - await still_joined(row.server, row.database))
+    if problem:
+        raise problem
+    await keepsake.drop(connection, name)
