@@ -54,12 +54,13 @@ async def _free_id(client: df.DurableFunctionsClient) -> str:
         state = await client.get_orchestration_state(id, fetch_payloads=False)
         if state is None or state.runtime_status not in signals.ALIVE:
             free = free or id
-        elif signals.lives(state, now) and signals.age(state, now) <= longest:
+            continue
+        age = signals.age(state, now)
+        if signals.lives(state, now) and age <= longest:
             log.warning("The last health sweep is still running; this one is left out.")
             return ""
-        else:
-            log.error("Health sweep %s is %s since %s; it is ended.", id, state.runtime_status.name, state.created_at)
-            await signals.end(client, id)
+        log.error("The last health sweep has been running for %s; it is ended for the next one.", age)
+        await signals.end(client, id)
     if not free:
         log.error("No health sweep can be started: none of %s ends.", ", ".join(SWEEPS))
     return free
