@@ -7,7 +7,7 @@ of its subscription, which answers, does not have it. Until then it is missing, 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -15,17 +15,17 @@ import msgspec
 from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
 from shared.records.rows import ServerRow
-from shared.source.facts import Absence, ServerFacts
+from shared.source.facts import Absence, Listed, ServerFacts
 
 APART = timedelta(minutes=5)
 """Time between the two looks that have to say the same."""
-BETWEEN = timedelta(minutes=1)
-"""Time between two looks at a missing server, so that a server that is there again is not left alone for long."""
+BETWEEN = timedelta(seconds=15)
+"""Time until the next look at a missing server at least; the run waits longer and longer, up to a minute."""
 MISSING = "ServerMissing"
 """Code of the reason for which a server is `Missing`."""
 
-type Listed = Collection[ServerId] | Reason
-"""The servers that Azure lists in the subscription, or why it did not list them."""
+type List = Mapping[ServerId, Listed] | Reason
+"""The servers that Azure lists in the allowed subscriptions, or why it did not list them."""
 
 
 class Present(msgspec.Struct, frozen=True):
@@ -72,8 +72,9 @@ def of_present(facts: ServerFacts, row: ServerRow | None) -> Present | Another:
     return Present(f"Server {name!r}, which had been deleted, is there again.")
 
 
-def of_absent(absence: Absence, row: ServerRow, listed: Listed, now: datetime) -> Missing | Gone:
-    """A server that Azure does not find. `listed` is what the list of its subscription has at the same time."""
+def of_absent(absence: Absence, row: ServerRow, hosts: Collection[str], listed: List, now: datetime) -> Missing | Gone:
+    """A server that Azure does not find. `hosts` are the domain names that its mirrors have, `listed` is what the lists
+    of the subscriptions have at the same time."""
     id = row.id
     is_same = row.missing_since is not None and row.missing_code == absence.code
     since = row.missing_since if is_same and row.missing_since else now
@@ -82,6 +83,8 @@ def of_absent(absence: Absence, row: ServerRow, listed: Listed, now: datetime) -
         doubt = f"the servers of its subscription can't be listed: {listed.message}"
     elif id in listed:
         doubt = "the list of its subscription has it"
+    elif moved := _moved(row, hosts, listed):
+        doubt = f"{moved} has its domain name, so that it was moved there; move it back, and release it before a move"
     elif evidence:
         return Gone(f"Server {id.name!r} was deleted: {evidence}, and its subscription does not list it.")
     elif not absence.is_of_server:
@@ -100,6 +103,15 @@ def of_absent(absence: Absence, row: ServerRow, listed: Listed, now: datetime) -
         code=absence.code,
         look_again=min(BETWEEN, left) if left > timedelta() else None,
     )
+
+
+def _moved(row: ServerRow, hosts: Collection[str], listed: Mapping[ServerId, Listed]) -> ServerId | None:
+    """Where the server was moved to: no two servers have a domain name at a time, but a later one may have it."""
+    for id, server in listed.items():
+        is_later = row.created_at and server.created_at and server.created_at != row.created_at
+        if server.host and server.host in hosts and not is_later:
+            return id
+    return None
 
 
 def _evidence(absence: Absence, row: ServerRow, since: datetime, now: datetime) -> str:

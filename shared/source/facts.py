@@ -143,6 +143,14 @@ class Absence(msgspec.Struct, frozen=True):
         return self.code == "ResourceNotFound"
 
 
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the list of a subscription tells of a server, besides its id."""
+
+    host: str
+    """The fully qualified domain name, which no two servers have at a time."""
+    created_at: datetime | None
+
+
 class Glance(msgspec.Struct, frozen=True):
     """The few facts of a server that one request to Azure Resource Manager tells."""
 

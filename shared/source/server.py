@@ -31,7 +31,7 @@ from shared.desired.server_id import ServerId, parse
 from shared.platform.clients import management
 from shared.platform.errors import Unavailable
 from shared.platform.settings import settings
-from shared.source.facts import Absence, Administrator, Glance, MaintenanceWindow, ServerFacts
+from shared.source.facts import Absence, Administrator, Glance, Listed, MaintenanceWindow, ServerFacts
 from shared.source.parameters import Parameter
 from shared.source.refusals import translated
 
@@ -122,16 +122,21 @@ async def parameters(id: ServerId) -> dict[str, Parameter]:
         return {item.name or "": _parameter(item) async for item in items}
 
 
-async def listed(subscription: str) -> set[ServerId]:
+async def listed(subscription: str) -> dict[ServerId, Listed]:
     """Every flexible server of the subscription (a GUID)."""
-    return {id async for id, _ in list_servers(subscription)}
+    return {parse(server.id or ""): _listing(server) async for server in _servers(subscription)}
 
 
 async def list_servers(subscription: str) -> AsyncIterator[tuple[ServerId, dict[str, str]]]:
     """Every flexible server of the subscription (a GUID), with its tags."""
+    async for server in _servers(subscription):
+        yield parse(server.id or ""), dict(server.tags or {})
+
+
+async def _servers(subscription: str) -> AsyncIterator[models.Server]:
     with translated(f"Listing the servers of subscription {subscription}"):
         async for server in management(subscription).servers.list_by_subscription(**_READ):
-            yield parse(server.id or ""), dict(server.tags or {})
+            yield server
 
 
 async def begin(id: ServerId, change: Change) -> str:
@@ -248,6 +253,11 @@ def _listed[T](items: list[T] | BaseException, offered: bool) -> list[T]:
     if isinstance(items, BaseException):
         raise items
     return items
+
+
+def _listing(server: models.Server) -> Listed:
+    host = (server.properties.fully_qualified_domain_name if server.properties else None) or ""
+    return Listed(host=host, created_at=server.system_data.created_at if server.system_data else None)
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from shared.decisions import presence as deciding
-from shared.decisions.presence import Another, Gone, Listed
+from shared.decisions.presence import Another, Gone, List
 from shared.decisions.run import Forget, Miss, Nothing
 from shared.desired.server_id import ServerId
 from shared.platform import logs, reasons
@@ -14,7 +14,7 @@ from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import ServerRow
 from shared.source import server as flexible_server
-from shared.source.facts import Absence, ServerFacts
+from shared.source.facts import Absence, Listed, ServerFacts
 from shared.steps import release
 
 PATIENCE = 3 * deciding.APART
@@ -27,7 +27,8 @@ async def judge(absence: Absence, id: ServerId, row: ServerRow | None, run: str)
     """What a run does for a server that Azure does not find. Raises `Unavailable` until it has to look again."""
     if row is None or row.phase == "Deleted":
         return Nothing(why="There is no such server, and no living server is recorded.")
-    verdict = deciding.of_absent(absence, row, await _listed(id), datetime.now(UTC))
+    hosts = {mirror.host for mirror in await store.list_mirrors_of(id)} - {""}
+    verdict = deciding.of_absent(absence, row, hosts, await _listed(), datetime.now(UTC))
     if isinstance(verdict, Gone):
         return Forget(why=verdict.why)
     log.warning("%s", verdict.reason.message)
@@ -80,9 +81,12 @@ async def prune() -> None:
             await release.forget_server(row.id)
 
 
-async def _listed(id: ServerId) -> Listed:
-    """The servers that Azure lists in the subscription, or why it does not."""
+async def _listed() -> List:
+    """The servers that Azure lists in the allowed subscriptions, or why it does not."""
+    listed: dict[ServerId, Listed] = {}
     try:
-        return await flexible_server.listed(id.subscription)
+        for subscription in settings().scope.subscriptions:
+            listed |= await flexible_server.listed(subscription)
+        return listed
     except MirrorError as error:
         return reasons.of(error)
