@@ -29,7 +29,6 @@ from shared.desired.changes import (
 )
 from shared.desired.server_id import ServerId, parse
 from shared.platform.clients import management
-from shared.platform.errors import Unavailable
 from shared.platform.settings import settings
 from shared.source.facts import Absence, Administrator, Glance, Listed, MaintenanceWindow, ServerFacts
 from shared.source.parameters import Parameter
@@ -37,8 +36,6 @@ from shared.source.refusals import translated
 
 RETRY_AFTER = 5.0
 """Seconds until the app asks again for the state of an operation, when the service names no time."""
-NOT_FOUND_PATIENCE = 180.0
-"""Seconds for which a step is tried again that Azure does not find the server for."""
 _READ: dict[str, Any] = {"retry_total": 2, "retry_backoff_max": 5, "timeout": 40}
 _ONCE: dict[str, Any] = {"retry_total": 0}
 _ANY_AZURE_SERVICE = "0.0.0.0"
@@ -95,19 +92,8 @@ async def observe(id: ServerId) -> ServerFacts | Absence:
         )
 
 
-def not_found(id: ServerId) -> Unavailable:
-    """The error of a step that Azure suddenly does not find the server for. One such answer may be wrong: the step is
-    tried again for some time, and the next run judges whether the server is gone."""
-    return Unavailable(
-        f"Azure Resource Manager does not find server {id.name!r}.",
-        code="ServerNotFound",
-        remedy="Check that the server exists and that the app's identity has its role on it; it is looked at again.",
-        patience=NOT_FOUND_PATIENCE,
-    )
-
-
 async def glance(id: ServerId) -> Glance:
-    """The server's state, size and host. Raises `NotFound` when there is no such server."""
+    """The server's state, size and host. Raises `Unavailable` when Azure does not find it."""
     with translated(f"Reading server {id.name!r}"):
         server = await management(id.subscription).servers.get(id.resource_group, id.name, **_READ)
     properties = server.properties or models.ServerProperties()

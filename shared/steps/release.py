@@ -43,7 +43,7 @@ async def release_mirror(id: ServerId, database: str) -> None:
 async def release_database(id: ServerId, database: str) -> None:
     """Give a database back to its owners, exactly as it was. A database that was dropped meanwhile is fine.
 
-    Raises `NotFound` when Azure knows no such server, and keeps the row: only the row knows the owners.
+    Raises `Unavailable` when Azure does not find the server, and keeps the row: only the row knows the owners.
     """
     row = await store.read_mirror(id, database)
     if row is None:
@@ -71,7 +71,7 @@ async def leave_workspace(row: MirrorRow) -> None:
 async def release_server(id: ServerId) -> tuple[Reason, ...]:
     """Drop the fabric role and delete its password. Returns what is left as it is.
 
-    Raises `NotFound` when the server is gone, so that no role is taken for dropped. The next run forgets such a server.
+    Raises `Unavailable` when Azure does not find the server, so that no role is taken for dropped.
     """
     row = await store.read_server(id)
     if row is not None and row.role:

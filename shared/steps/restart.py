@@ -25,7 +25,7 @@ from shared.records.rows import RestartIntent
 from shared.source import server as flexible_server
 from shared.source.connection import running_since
 from shared.source.facts import Absence
-from shared.source.refusals import is_refused
+from shared.source.refusals import is_refused, not_found
 from shared.steps import announce
 
 log = logs.logger(__name__)
@@ -41,7 +41,7 @@ async def decide(id: ServerId, policy: RestartPolicy, waiting: tuple[str, ...], 
     was refused before, or not decided in time."""
     facts, row = await asyncio.gather(flexible_server.observe(id), store.read_server(id))
     if isinstance(facts, Absence):
-        raise flexible_server.not_found(id)
+        raise not_found(f"Azure Resource Manager does not find server {id.name!r}.")
     verdict = deciding.judge(facts, policy, waiting, now.replace(tzinfo=UTC), settings())
     if refused := deciding.refused_before(row, verdict):
         raise Blocked(refused.message, code=refused.code, remedy=refused.remedy)

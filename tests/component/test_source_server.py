@@ -93,7 +93,7 @@ async def test_sees_the_server_as_it_is(stack: Stack, id: ServerId) -> None:
 async def test_a_server_that_does_not_exist_is_none_and_has_no_parameters(id: ServerId) -> None:
     missing = msgspec.structs.replace(id, name="pg-missing")
     assert await server.observe(missing) == Absence("ResourceNotFound")
-    with pytest.raises(NotFound, match="pg-missing"):
+    with pytest.raises(Unavailable, match="pg-missing"):
         await server.parameters(missing)
 
 
