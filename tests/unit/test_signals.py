@@ -16,7 +16,6 @@ from shared.decisions.progress import Status
 from tests.unit.facts import SERVER
 
 RUN = f"{SERVER.key}:3"
-NOW = datetime.now(UTC)
 
 
 class Client:
@@ -34,7 +33,7 @@ class Client:
         self.told.append(event)
 
     async def get_entity(self, identity: object) -> Any:
-        changed = NOW - timedelta(seconds=self.age)
+        changed = datetime.now(UTC) - timedelta(seconds=self.age)
         return SimpleNamespace(id=identity, last_modified=changed, get_typed_state=lambda _: self.box)
 
     async def get_all_entities(self, _: object) -> list[Any]:
@@ -50,7 +49,7 @@ class Client:
         shown = msgspec.to_builtins(status)
         return SimpleNamespace(
             runtime_status=self.status,
-            created_at=(NOW - timedelta(seconds=self.age)).replace(tzinfo=None),
+            created_at=(datetime.now(UTC) - timedelta(seconds=self.age)).replace(tzinfo=None),
             get_custom_status=lambda: shown if fetch_payloads else None,
         )
 
