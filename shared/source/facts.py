@@ -138,6 +138,18 @@ class Missing(msgspec.Struct, frozen=True):
     """The roles that may run the statement."""
 
 
+class Absence(msgspec.Struct, frozen=True):
+    """Azure Resource Manager answered 404 when the app asked for a server."""
+
+    code: str
+    """The code of the answer. Empty: it had none."""
+
+    @property
+    def is_of_server(self) -> bool:
+        """Whether the answer is about the server, and not about its resource group or subscription."""
+        return self.code == "ResourceNotFound"
+
+
 class Glance(msgspec.Struct, frozen=True):
     """The few facts of a server that one request to Azure Resource Manager tells."""
 

@@ -31,6 +31,13 @@ def translated(doing: str) -> Iterator[None]:
         raise Unavailable(f"{doing}: Azure Resource Manager did not answer ({error.message}).") from error
 
 
+def is_refused(error: MirrorError) -> bool:
+    """Whether Azure's own answer says that it did not do what the app asked for. A request that got no answer, an
+    error of the service or a 429 of some gateway does not say so: the work may be done all the same."""
+    status = getattr(error.__cause__, "status_code", None) or 0
+    return 400 <= status < 500 and status not in (408, 429)
+
+
 def _refusal(doing: str, error: HttpResponseError) -> MirrorError:
     code = (error.error.code if error.error else None) or ""
     message = f"{doing} failed: {(error.error.message if error.error else None) or error.reason or error.message}"

@@ -29,13 +29,16 @@ from shared.desired.changes import (
 )
 from shared.desired.server_id import ServerId, parse
 from shared.platform.clients import management
+from shared.platform.errors import Unavailable
 from shared.platform.settings import settings
-from shared.source.facts import Administrator, Glance, MaintenanceWindow, ServerFacts
+from shared.source.facts import Absence, Administrator, Glance, MaintenanceWindow, ServerFacts
 from shared.source.parameters import Parameter
 from shared.source.refusals import translated
 
 RETRY_AFTER = 5.0
 """Seconds until the app asks again for the state of an operation, when the service names no time."""
+NOT_FOUND_PATIENCE = 180.0
+"""Seconds for which a step is tried again that Azure does not find the server for."""
 _READ: dict[str, Any] = {"retry_total": 2, "retry_backoff_max": 5, "timeout": 40}
 _ONCE: dict[str, Any] = {"retry_total": 0}
 _ANY_AZURE_SERVICE = "0.0.0.0"
@@ -43,8 +46,8 @@ _ANY_AZURE_SERVICE = "0.0.0.0"
 _SYSTEM_DATABASES = {"postgres", "azure_maintenance", "azure_sys", "template0", "template1"}
 
 
-async def observe(id: ServerId) -> ServerFacts | None:
-    """The server's facts, or None when there is no such server. The app asks for all parts in parallel."""
+async def observe(id: ServerId) -> ServerFacts | Absence:
+    """The server's facts, or that Azure does not find it. The app asks for all parts in parallel."""
     client, group, name = management(id.subscription), id.resource_group, id.name
     with translated(f"Reading server {id.name!r}"):
         server, administrators, rules, databases, replicas = await asyncio.gather(
@@ -56,7 +59,7 @@ async def observe(id: ServerId) -> ServerFacts | None:
             return_exceptions=True,
         )
         if isinstance(server, ResourceNotFoundError):
-            return None
+            return Absence((server.error.code if server.error else None) or "")
         if isinstance(server, BaseException):
             raise server
         properties = server.properties or models.ServerProperties()
@@ -92,6 +95,17 @@ async def observe(id: ServerId) -> ServerFacts | None:
         )
 
 
+def not_found(id: ServerId) -> Unavailable:
+    """The error of a step that Azure suddenly does not find the server for. One such answer may be wrong: the step is
+    tried again for some time, and the next run judges whether the server is gone."""
+    return Unavailable(
+        f"Azure Resource Manager does not find server {id.name!r}.",
+        code="ServerNotFound",
+        remedy="Check that the server exists and that the app's identity has its role on it; it is looked at again.",
+        patience=NOT_FOUND_PATIENCE,
+    )
+
+
 async def glance(id: ServerId) -> Glance:
     """The server's state, size and host. Raises `NotFound` when there is no such server."""
     with translated(f"Reading server {id.name!r}"):
@@ -106,6 +120,11 @@ async def parameters(id: ServerId) -> dict[str, Parameter]:
     with translated(f"Reading the parameters of server {id.name!r}"):
         items = management(id.subscription).configurations.list_by_server(id.resource_group, id.name, **_READ)
         return {item.name or "": _parameter(item) async for item in items}
+
+
+async def listed(subscription: str) -> set[ServerId]:
+    """Every flexible server of the subscription (a GUID)."""
+    return {id async for id, _ in list_servers(subscription)}
 
 
 async def list_servers(subscription: str) -> AsyncIterator[tuple[ServerId, dict[str, str]]]:

@@ -133,6 +133,7 @@ def watched(stack_factory: StackFactory) -> Iterator[Watched]:
         real_parts.used("PostgreSQL", application.server_version())
         operator.tag(server, fabric_mirror="enabled")
         eventually(lambda: operator.mirroring(server), lambda seen: seen.get("phase") == "Mirrored", 90)
+        operator.quiet(server)
         yield Watched(operator, server, application)
         operator.close()
 

@@ -7,8 +7,9 @@ import pytest
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import Takeover
 from shared.fabric import connection
+from shared.fabric import mirror as mirrored_database
 from shared.fabric.credentials import Basic
-from shared.platform.errors import NotFound
+from shared.platform.errors import NotFound, Unavailable
 from shared.records import store
 from shared.records.rows import MirrorRow
 from shared.steps import mirror, release
@@ -101,3 +102,23 @@ async def test_a_404_at_the_end_of_a_release_takes_no_role_for_dropped(
     assert kept is not None
     assert kept.role == ROLE
     await store.delete_server(server)
+
+
+async def test_one_404_leaves_no_mirrored_database_behind(row: MirrorRow, control: Control, myself: Caller) -> None:
+    """What Fabric does not find, and lists all the same, is not taken for gone."""
+    await mirror.ensure_mirror(row.server, row.database, row.workspace, "Sales", (), adopt=False)
+    kept = await store.read_mirror(row.server, row.database)
+    assert kept
+    path = f"/workspaces/{row.workspace}/mirroredDatabases/{kept.item}"
+    for operation, step in (
+        ("Mirroring_GetMirroringStatus", mirrored_database.stop),
+        ("Items_DeleteMirroredDatabase", mirrored_database.delete),
+    ):
+        control("POST", "faults", {"operation": operation, "status": 404, "code": "EntityNotFound", "path": kept.item})
+        with pytest.raises(Unavailable, match="which the list"):
+            await step(row.workspace, kept.item)
+        assert myself.call("GET", path).ok
+        await step(row.workspace, kept.item)
+    assert myself.call("GET", path).status_code == 404
+    await mirrored_database.delete(row.workspace, kept.item)  # by now it is gone
+    await release.release_mirror(row.server, row.database)
