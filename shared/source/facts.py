@@ -113,6 +113,13 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """Tables and views of the database that it reaches as an owner and that are not to be mirrored."""
     other_databases: tuple[str, ...]
     """The other databases of the server in which it has something."""
+    owns_database: bool = False
+    """The database is its own, so that its members may drop it."""
+
+    @property
+    def is_built_in(self) -> bool:
+        """It is one of PostgreSQL's own roles, which nobody can be a member of, or nobody should."""
+        return self.name in self.beyond
 
     @property
     def strong(self) -> bool:
