@@ -93,7 +93,10 @@ class Joined(msgspec.Struct, frozen=True, order=True):
 
 
 class Identity(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """The replica identity that a table had before it was mirrored: Fabric changes that of a table without a key."""
+    """The replica identity that a table had before it was mirrored.
+
+    The app changes one that does not fit, and Fabric that of a table without a key.
+    """
 
     oid: int
     schema: str
@@ -114,7 +117,8 @@ class Takeover(msgspec.Struct, frozen=True):
     consent: str = ""
     """Where somebody named ownership as the way, although it changes the application; empty: nobody had to."""
     identities: tuple[Identity, ...] = ()
-    """The replica identities of tables without a primary key that the role does not own."""
+    """The replica identities of tables that the role does not own: those without a primary key, and those that the app
+    has changed."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to undo."""

@@ -106,6 +106,8 @@ class Fabric(msgspec.Struct, frozen=True, kw_only=True):
     """How long Fabric keeps what was deleted at the source. Not set: Fabric's default."""
     mirror_name: Template = field(name="MIRROR_NAME", default="{server}-{database}")
     """Template of a mirrored database's display name."""
+    table_limit: Count = field(name="TABLE_LIMIT", default=1000)
+    """How many tables a mirrored database takes: the service's limit, which may grow."""
     release_mirror: Literal["keep", "delete"] = field(name="RELEASE_MIRROR", default="keep")
     """What becomes of a mirrored database when its server is released: it is stopped and kept, or deleted."""
 

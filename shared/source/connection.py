@@ -17,16 +17,16 @@ from datetime import UTC, datetime
 import certifi
 import psycopg
 from azure.core.exceptions import AzureError, ClientAuthenticationError
+from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
 from shared.platform.clients import cloud, credential
 from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
 from shared.platform.settings import settings
+from shared.source.facts import CLOSED
 
 type Connection = psycopg.AsyncConnection[DictRow]
 
-MAINTENANCE_DATABASE = "postgres"
-"""The database that every server has."""
 CONNECT_SECONDS = 10
 """How long an attempt to connect may take."""
 STATEMENT_SECONDS = 45
@@ -59,6 +59,8 @@ _TEMPORARY = re.compile(
     re.IGNORECASE,
 )
 _NO_DATABASE = re.compile(r'database ".*" does not exist', re.DOTALL)
+_CLOSED = re.compile(r'database ".*" is not currently accepting connections', re.DOTALL)
+_OPEN = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true;")
 _UNTRUSTED = re.compile(r"certificate|does not match host name", re.IGNORECASE)
 
 
@@ -67,7 +69,8 @@ async def connect(host: str, database: str) -> AsyncIterator[Connection]:
     """A connection as the app's identity. Each statement is a transaction of its own, unless the caller opens one.
 
     Raises `Unavailable` when the server is out of reach, `NotFound` when the server has no such database, `Blocked`
-    with code `LoginRefused` when it refuses the login, and `Blocked` with code `CertificateNotTrusted`.
+    with code `LoginRefused` when it refuses the login, `DatabaseClosed` when the database accepts no
+    connections, and `CertificateNotTrusted`.
     """
     async with _connected(host, database, settings().identity.name, await _token(), _AS_IDENTITY) as connection:
         yield connection
@@ -167,6 +170,12 @@ def _refusal(text: str, host: str, database: str, user: str, remedy: str) -> Mir
 
     The function reads libpq's text, since libpq gives no code before a session exists.
     """
+    if _CLOSED.search(text):
+        return Blocked(
+            f"Database {database!r} of server {host} accepts no connections (ALLOW_CONNECTIONS is false).",
+            code=CLOSED,
+            remedy=f"Run as an administrator: {_OPEN.format(sql.Identifier(database)).as_string()}",
+        )
     if _NO_DATABASE.search(text):
         return NotFound(f"Server {host} has no database {database!r}.", remedy="Check the database's name.")
     if "FATAL:" in text and not _TEMPORARY.search(text):

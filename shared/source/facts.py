@@ -8,8 +8,12 @@ from typing import Literal
 import msgspec
 
 from shared.desired.server_id import ServerId
-from shared.desired.takeover import TableName
+from shared.desired.takeover import Identity, TableName
 
+MAINTENANCE_DATABASE = "postgres"
+"""The database that every server has. It is mirrored only where somebody names it."""
+CLOSED = "DatabaseClosed"
+"""The code of the reason that a database accepts no connections."""
 TAKEN = "SchemaTaken"
 """The code of the reason that others than administrators have put something under the name of the extension."""
 
@@ -69,11 +73,19 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     databases: tuple[str, ...]
     """The user databases in order of name, without the templates, `postgres` and Azure's own databases."""
 
+    def has(self, database: str) -> bool:
+        """Whether the server has a database that somebody may name."""
+        return database in self.databases or database == MAINTENANCE_DATABASE
 
-TABLE_LIMIT = 500
-"""How many tables a mirrored database has at most (source: the limitations of Fabric mirroring, as in `tables`)."""
+
 TABLE_LIMIT_EXCEEDED = "TABLE_LIMIT_EXCEEDED"
 """The app's own status code, in addition to the service's, for a table beyond the limit."""
+ROW_SECURITY = "ROW_SECURITY"
+"""The same for a table with row-level security, which Fabric does not know."""
+HIDDEN_ROWS = "ROW_SECURITY_FORCED"
+"""The same for a table whose row-level security holds for the fabric role too."""
+GENERATED = "GENERATED_REPLICA_IDENTITY"
+"""The same for a table whose rows only generated columns would identify, which PostgreSQL does not publish."""
 
 
 class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,9 +96,11 @@ class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     """`OK`, `WARNING` (mirrored with a loss) or `ERROR` (not mirrored)."""
     codes: tuple[str, ...]
-    """The service's status codes of the table."""
+    """The status codes of the table: the service's, and the app's own."""
     message: str
     owner: str
+    remedy: str = ""
+    """Statements to run, where they make it better."""
     reached: bool = False
     """The fabric role has the owner's rights: as the owner itself, or as a member of the owner."""
 
@@ -125,6 +139,29 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     def strong(self) -> bool:
         """As a member of it, the fabric role would be more than this application's owner."""
         return self.administrator or bool(self.beyond)
+
+
+class IdentityChange(msgspec.Struct, frozen=True):
+    """A table whose replica identity would not do once it is published."""
+
+    before: Identity
+    fitting: str
+    """What has to follow REPLICA IDENTITY, in the form of `before.identity`."""
+
+
+class EventTrigger(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that PostgreSQL calls when somebody sends DDL, and that runs as that somebody."""
+
+    name: str
+    event: str
+    """`ddl_command_start`, `ddl_command_end`, `sql_drop`, `table_rewrite` or `login`."""
+    tags: tuple[str, ...]
+    """The commands that it is for; empty: all."""
+    function: str
+    owner: str
+    """The owner of the function."""
+    trusted: bool
+    """The owner is an administrator of the server."""
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -171,6 +208,8 @@ class TableReport(msgspec.Struct, frozen=True):
     """The tables of one database in order of schema and name. Without a selection: every table, but no views."""
 
     tables: tuple[TableStatus, ...]
+    limit: int
+    """How many of them a mirrored database takes (source: the limitations of Fabric mirroring)."""
 
     @property
     def eligible(self) -> tuple[TableName, ...]:

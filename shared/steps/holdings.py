@@ -67,7 +67,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 async def look(connection: Connection, place: Place, choice: Choice) -> Seen:
     """What there is: the tables, their owners, and what the app did before."""
     name = settings().login.role
-    report = await tables.report(connection, name, choice.chosen or None)
+    report = await tables.report(connection, name, settings().fabric.table_limit, choice.chosen or None)
     row = await store.read_mirror(place.server, place.database)
     record = (row.takeover if row else None) or await keepsake.read(connection, name) or Takeover(name)
     owned = owners_of(report, await _former_owners(connection, record), name)

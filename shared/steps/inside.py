@@ -14,9 +14,9 @@ from shared.platform import reasons
 from shared.platform.errors import MirrorError
 from shared.platform.settings import settings
 from shared.records import store
-from shared.source import ownership, role, slots
-from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
-from shared.source.facts import ServerFacts
+from shared.source import event_triggers, identity, ownership, role, slots
+from shared.source.connection import Connection, connect
+from shared.source.facts import MAINTENANCE_DATABASE, ServerFacts
 from shared.source.parameters import Used
 from shared.steps import rights
 from shared.steps.holdings import Choice, Place
@@ -40,7 +40,7 @@ async def look(
     """
     if facts.state != "Ready" or not facts.entra_auth or not is_administrator(facts, settings()):
         return None, ()
-    present = [database for database in databases if database in facts.databases]
+    present = [database for database in databases if facts.has(database)]
     try:
         used = await slots_in_use(facts)
     except MirrorError as error:
@@ -51,16 +51,19 @@ async def look(
 
 
 async def _database(server: ServerFacts, database: str, intent: MirrorIntent) -> DatabaseFacts:
+    row = await store.read_mirror(server.id, database)
+    mirrored = bool(row and row.item)
     try:
         async with connect(server.host, database) as connection:
+            triggers = await event_triggers.look(connection)
             tracked = await slots.tracked_publications(connection)
             facts = await _rights(connection, server, database, intent)
     except MirrorError as error:
         if error.retryable:
             raise
-        return DatabaseFacts(name=database, problem=reasons.of(error))
+        return DatabaseFacts(name=database, problem=reasons.of(error), mirrored=mirrored)
     others = tuple(publication.name for publication in tracked if publication.owner != settings().login.role)
-    return msgspec.structs.replace(facts, mirrored_by_others=others)
+    return msgspec.structs.replace(facts, mirrored=mirrored, mirrored_by_others=others, event_triggers=triggers)
 
 
 async def _rights(connection: Connection, server: ServerFacts, database: str, intent: MirrorIntent) -> DatabaseFacts:
@@ -79,5 +82,6 @@ async def _rights(connection: Connection, server: ServerFacts, database: str, in
         rights=plan,
         harms=await rights.harms_of(connection, name, seen, plan.ownership) if owning else (),
         not_takeable=takeover.not_takeable,
+        identities=await identity.plan(connection, seen.eligible),
         missing=await role.plan_database(connection, name, seen.schemas, plan.membership, owning),
     )

@@ -18,7 +18,8 @@ from shared.platform.secrets import Secret
 from shared.platform.settings import settings
 from shared.records import store
 from shared.source import role
-from shared.source.connection import MAINTENANCE_DATABASE, connect
+from shared.source.connection import connect
+from shared.source.facts import MAINTENANCE_DATABASE
 from shared.steps import credentials
 from shared.steps.credentials import Given
 

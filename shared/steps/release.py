@@ -18,9 +18,10 @@ from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow
-from shared.source import role, slots
+from shared.source import event_triggers, role, slots
 from shared.source import server as flexible_server
-from shared.source.connection import MAINTENANCE_DATABASE, connect
+from shared.source.connection import connect
+from shared.source.facts import MAINTENANCE_DATABASE
 from shared.steps.undo import undo
 
 PARAMETERS_LEFT = Reason(
@@ -51,7 +52,7 @@ async def release_database(id: ServerId, database: str) -> None:
     name = settings().login.role
     host = (await flexible_server.glance(id)).host  # the token goes nowhere else, whatever the row says
     try:
-        async with connect(host, database) as connection:
+        async with connect(host, database) as connection, event_triggers.guarded(connection):
             await slots.stop_publications(connection, name)
             await undo(connection, row)
             await role.release_database(connection, name)

@@ -71,7 +71,7 @@ async def ask(id: ServerId, body: bytes) -> None:
     wish = desired.read_body(body)
     facts = await _observed(id)
     desired.check_request(wish, _tags(facts), settings().scope.tag_prefix)
-    unknown = [name for name in wish.databases if name not in facts.databases] if facts.state == "Ready" else []
+    unknown = [name for name in wish.databases if not facts.has(name)] if facts.state == "Ready" else []
     if unknown:
         raise NotFound(
             f"Server {id.name!r} has no database {unknown[0]!r}; it has {', '.join(facts.databases) or 'none'}.",

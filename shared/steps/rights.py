@@ -5,7 +5,7 @@ What is about to be done is written to the mirror's row before it is done, so th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -14,28 +14,50 @@ from shared.decisions import harm, rights
 from shared.decisions.harm import Harm
 from shared.decisions.login import PasswordLogin, login_of
 from shared.decisions.rights import Plan, Word
-from shared.desired.takeover import Identity, Joined, NotTakeable, Takeover
+from shared.desired.takeover import Identity, Joined, Takeover
+from shared.platform import logs
 from shared.platform.errors import Blocked, Unavailable
 from shared.platform.settings import Rights, settings
 from shared.records import store
-from shared.source import dependents, identity, keepsake, owners, ownership, role, service
+from shared.source import (
+    dependents,
+    event_triggers,
+    extension,
+    identity,
+    keepsake,
+    owners,
+    ownership,
+    role,
+    service,
+    tables,
+)
 from shared.source.connection import Connection, connect, connect_as, explained
-from shared.source.facts import Missing
 from shared.source.membership import acting_as, borrowed, major
 from shared.steps import credentials
-from shared.steps.holdings import Choice, Place, Seen, identities_of, keep, look, still_joined, still_members
+from shared.steps.holdings import (
+    Choice,
+    Place,
+    Seen,
+    identities_of,
+    keep,
+    look,
+    owners_of,
+    still_joined,
+    still_members,
+)
+from shared.steps.rights_refusals import require_accepted, require_granted, require_plan, require_takeable
 
-MOST_NAMED = 5
+log = logs.logger(__name__)
 
 
 async def ensure(place: Place, choice: Choice) -> None:
     """Give the role its rights on the tables. Raises `Blocked`, with statements to run, before anything is changed."""
     name = settings().login.role
-    async with connect(place.host, place.database) as connection:
+    async with connect(place.host, place.database) as connection, event_triggers.guarded(connection):
         seen = await look(connection, place, choice)
         plan = await choose(connection, name, choice.rights, seen, seen.word)
-        _require(plan)
-        await _ensure_rights(connection, place, choice, seen, plan)
+        require_plan(plan)
+        seen = await _ensure_rights(connection, place, choice, seen, plan)
     await _verify(place, seen)
 
 
@@ -56,26 +78,49 @@ async def harms_of(connection: Connection, name: str, seen: Seen, of: Collection
     return harm.harms(facts, major(connection))
 
 
-async def _ensure_rights(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan) -> None:
+async def _ensure_rights(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan) -> Seen:
+    """Give the role its rights; what there is by the service's own word, which counts once the extension is there."""
     name = settings().login.role
     before = await owners.joined(connection, name)
+    judged_by_service = bool(await extension.members(connection))
     record = await _join(connection, place, seen, plan)
-    _require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
-    word = await _word(place, seen, plan)
-    if word in ("insists", "silent"):
-        plan = await choose(connection, name, choice.rights, seen, word)
-        if plan.problems:
-            record = await _retreat(connection, place, record, before)
-            if choice.rights == "auto":
-                await _retake(connection, place, seen, record)
+    require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
+    try:
+        if not judged_by_service:
+            seen = await _look_again(connection, place, choice, seen, record)
+        word = await _word(place, seen, plan)
+        if word != "unasked":
             await store.update_mirror(place.server, place.database, word=word)
-            _require(plan)
-        _require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
+        if word in ("insists", "silent"):
+            plan = await choose(connection, name, choice.rights, seen, word)
+            require_plan(plan)
+    except Blocked:
+        record = await _retreat(connection, place, record, before)
+        if choice.rights == "auto":
+            await _retake(connection, place, seen, record)
+        raise
+    if word in ("insists", "silent"):
+        require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
     if plan.ownership:
-        await _own(connection, place, choice, seen, plan, record)
-    if word != "unasked":
-        await store.update_mirror(place.server, place.database, word=word)
+        record = await _own(connection, place, choice, seen, plan, record)
+    await _set_identities(connection, place, seen, record)
     await store.update_mirror(place.server, place.database, rights=plan.way, rights_why=plan.why)
+    return seen
+
+
+async def _look_again(connection: Connection, place: Place, choice: Choice, seen: Seen, record: Takeover) -> Seen:
+    """What the service itself says of the tables that the app judged alone, before the extension was there.
+
+    Raises `Blocked` with code `TableRefused` where it refuses a table that was chosen. The others are left out.
+    """
+    name = settings().login.role
+    report = await tables.report(connection, name, settings().fabric.table_limit, choice.chosen or None)
+    if choice.chosen:
+        require_accepted(report, place.database)
+    refused = [str(table) for table in seen.eligible if table not in report.eligible]
+    if refused:
+        log.warning("The service refuses tables of database %r: %s.", place.database, ", ".join(refused))
+    return msgspec.structs.replace(seen, report=report, owned=owners_of(report, record, name))
 
 
 async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) -> Takeover:
@@ -123,7 +168,12 @@ async def _give_back(connection: Connection, place: Place, record: Takeover, to:
     former = {table.owner for table in returning}
     await ownership.give_back(connection, Takeover(record.role, returning), former)
     without_key = {it.oid for it in await identity.look(connection, [table.name for table in returning])}
-    identities = {oid: it for oid, it in identities_of(record).items() if oid in without_key}
+    owned = {table.table.oid for table in returning}
+    identities = {
+        oid: it
+        for oid, it in identities_of(record).items()
+        if oid in without_key or (oid in owned and it.identity != "DEFAULT")
+    }
     record = msgspec.structs.replace(
         record,
         tables=tuple(table for table in record.tables if table not in returning),
@@ -186,12 +236,14 @@ async def _retake(connection: Connection, place: Place, seen: Seen, record: Take
         await ownership.apply_take(connection, record)
 
 
-async def _own(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan, record: Takeover) -> None:
-    """Make the role the owner of the tables of the owners that the plan says."""
+async def _own(
+    connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan, record: Takeover
+) -> Takeover:
+    """Make the role the owner of the tables of the owners that the plan says; the record as it is then."""
     name = settings().login.role
     names = [table for owner in plan.ownership for table in seen.owned.get(owner, ())]
     takeover = await ownership.plan_take(connection, name, names)
-    _require_takeable(takeover.not_takeable)
+    require_takeable(takeover.not_takeable)
     for owner in plan.ownership:
         await owners.leave(connection, name, [it for it in record.joined if it.owner == owner])
         await _require_free(connection, owner, name)
@@ -207,6 +259,20 @@ async def _own(connection: Connection, place: Place, choice: Choice, seen: Seen,
     await keep(place, record)
     await keepsake.write(connection, record)
     await ownership.apply_take(connection, takeover)
+    return record
+
+
+async def _set_identities(connection: Connection, place: Place, seen: Seen, record: Takeover) -> None:
+    """Give tables a replica identity that fits, so that no UPDATE fails once they are published."""
+    changes = await identity.plan(connection, seen.eligible)
+    if not changes:
+        return
+    recorded = identities_of(record)
+    new = (change.before for change in changes if change.before.oid not in recorded)
+    record = msgspec.structs.replace(record, identities=tuple(sorted({*record.identities, *new})))
+    await keep(place, record)
+    await keepsake.write(connection, record)
+    await identity.apply(connection, changes)
 
 
 async def _word(place: Place, seen: Seen, plan: Plan) -> Word:
@@ -260,38 +326,3 @@ async def as_role(place: Place) -> AsyncIterator[Connection]:
         with explained(f"Looking at database {place.database!r} as role {name!r}"):
             async with connection.transaction(), borrowed(connection, [name]), acting_as(connection, name):
                 yield connection
-
-
-def _require(plan: Plan) -> None:
-    if plan.problems:
-        first, *more = plan.problems
-        raise Blocked(
-            " ".join([first.message, *(it.message for it in more)]),
-            code=first.code,
-            remedy=" ".join(dict.fromkeys(it.remedy for it in plan.problems)),
-        )
-
-
-def _require_takeable(refused: tuple[NotTakeable, ...]) -> None:
-    if refused:
-        names = ", ".join(f"{table.schema}.{table.table} of {table.owner!r}" for table in refused[:MOST_NAMED])
-        raise Blocked(
-            f"The app may not take {len(refused)} tables, such as {names}.",
-            code="TableNotTakeable",
-            remedy=statements((table.statement, table.run_as) for table in refused),
-        )
-
-
-def _require_granted(missing: tuple[Missing, ...]) -> None:
-    if missing:
-        raise Blocked(
-            "The app may not grant the fabric role what it needs: " + ", ".join(lack.subject for lack in missing) + ".",
-            code="GrantNotPermitted",
-            remedy=statements((lack.statement, lack.run_as) for lack in missing),
-        )
-
-
-def statements(lacking: Iterable[tuple[str, tuple[str, ...]]]) -> str:
-    """What somebody else has to run, each statement once, and as whom."""
-    lines = dict.fromkeys(f"{statement} (as {' or '.join(run_as) or 'a superuser'})" for statement, run_as in lacking)
-    return "Run: " + " ".join(lines)

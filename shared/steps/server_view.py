@@ -20,8 +20,8 @@ from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.source import server as flexible_server
 from shared.source import slots, tables
-from shared.source.connection import MAINTENANCE_DATABASE, Connection, connect
-from shared.source.facts import Glance, Slot, TableStatus, TrackedPublication
+from shared.source.connection import Connection, connect
+from shared.source.facts import MAINTENANCE_DATABASE, Glance, Slot, TableStatus, TrackedPublication
 from shared.steps import unexpected
 
 LONGEST_LOOK = 30.0
@@ -65,7 +65,8 @@ class ServerView:
 
         async def look(connection: Connection) -> Details:
             tracked = await slots.tracked_publications(connection)
-            return Details(tracked, (await tables.report(connection, settings().login.role)).tables)
+            report = await tables.report(connection, settings().login.role, settings().fabric.table_limit)
+            return Details(tracked, report.tables)
 
         return await self._ask(database, look)
 

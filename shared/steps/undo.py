@@ -11,7 +11,7 @@ from shared.platform.errors import Blocked
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow
-from shared.source import identity, keepsake, owners, ownership
+from shared.source import event_triggers, identity, keepsake, owners, ownership
 from shared.source.connection import Connection, connect
 from shared.steps.holdings import Choice, Place, identities_of, look, still_joined, still_members
 
@@ -26,7 +26,7 @@ async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
     if row is None or not row.takeover:
         return
     name, record = settings().login.role, row.takeover
-    async with connect(place.host, place.database) as connection:
+    async with connect(place.host, place.database) as connection, event_triggers.guarded(connection):
         seen = await look(connection, place, Choice(tuple(chosen), "auto", ""))
         surplus = tuple(former for former in record.tables if chosen and former.name not in chosen)
         remaining = tuple(former for former in record.tables if former not in surplus)
@@ -51,20 +51,24 @@ async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
 async def undo(connection: Connection, row: MirrorRow) -> None:
     """Give back all tables of a database, and leave all owners. Nothing may be published any more.
 
-    What can't be undone holds up nothing else: raises `Blocked` with code `FormerOwnerGone` when the rest is done.
+    What can't be undone holds up nothing else: raises `Blocked` when the rest is done, with code
+    `FormerOwnerGone`, or `NotPermitted` for a replica identity.
     """
     name = settings().login.role
     record = row.takeover or await keepsake.read(connection, name)
     if not record:
         return
-    await identity.give_back(connection, identities_of(record).values(), "")
     problem: Blocked | None = None
+    try:
+        await identity.give_back(connection, identities_of(record).values(), "")
+    except Blocked as error:
+        problem = error
     try:
         await ownership.give_back(connection, record, await still_members(row.server, row.database))
     except Blocked as error:
         if error.code != "FormerOwnerGone":
             raise
-        problem = error
+        problem = problem or error
     await owners.leave(connection, name, set(record.joined) - await still_joined(row.server, row.database))
     if problem:
         raise problem

@@ -126,7 +126,7 @@ def plant_schema(scene: Scene) -> None:
 
 
 async def judge(scene: Scene, found: Connection) -> None:
-    await tables.report(found, "fabric_user")
+    await tables.report(found, "fabric_user", 1000)
 
 
 async def look_at_publications(scene: Scene, found: Connection) -> None:
@@ -323,7 +323,7 @@ SETTINGS: dict[LiteralString, LiteralString] = {
 async def whole_way(scene: Scene, table: TableName) -> None:
     """What the app does in a database from the first look to the release."""
     async with session(scene) as found:
-        report = await tables.report(found, "fabric_user", [table])
+        report = await tables.report(found, "fabric_user", 1000, [table])
         assert report.eligible == (table,)
         await slots.tracked_publications(found)
         await slots.slots_by_database(found)
@@ -331,7 +331,7 @@ async def whole_way(scene: Scene, table: TableName) -> None:
         takeover = await ownership.plan_take(found, scene.fabric, report.eligible)
         assert [former.name for former in takeover.tables] == [table]
         assert await role.ensure_database(found, scene.fabric, ["shop"]) == ()
-        await tables.report(found, "fabric_user")
+        await tables.report(found, "fabric_user", 1000)
         await ownership.apply_take(found, takeover)
         async with connection.connect_as(found.info.host, scene.database, scene.fabric, PASSWORD) as fabric:
             assert await role.verify(fabric, ["shop"], report.eligible) == ()

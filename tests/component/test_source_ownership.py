@@ -57,7 +57,7 @@ async def prepare(app: Application) -> Takeover:
         await role.ensure_role(found, app.fabric, FABRIC_PASSWORD)
     async with identity(app) as found:
         assert await role.ensure_database(found, app.fabric, SCHEMAS) == ()
-        report = await tables.report(found, "fabric_user")
+        report = await tables.report(found, "fabric_user", 1000)
         takeover = await ownership.plan_take(found, app.fabric, (*report.eligible, TableName(ODD, LONG)))
         assert takeover.not_takeable == ()
         kept = msgspec.json.decode(msgspec.json.encode(takeover), type=Takeover)

@@ -12,7 +12,8 @@ from psycopg.types.json import Jsonb
 
 from shared.platform.errors import Blocked, Unavailable
 from shared.source import connection, role, slots
-from shared.source.connection import MAINTENANCE_DATABASE, Connection
+from shared.source.connection import Connection
+from shared.source.facts import MAINTENANCE_DATABASE
 from shared.source.parameters import Used
 from tests.component.application import IDENTITY, PASSWORD, prepare_server
 from tests.component.conftest import VERSIONS, Postgres

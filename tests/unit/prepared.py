@@ -45,7 +45,7 @@ def intent(**changes: Any) -> MirrorIntent:
 
 
 def inside(**changes: Any) -> DatabaseFacts:
-    return DatabaseFacts(**{"name": "shop", "tables": TableReport((ORDERS,)), **changes})
+    return DatabaseFacts(**{"name": "shop", "tables": TableReport((ORDERS,), 1000), **changes})
 
 
 def report(

@@ -9,11 +9,16 @@ import pytest
 
 from shared.decisions.readiness import Check, DatabaseFacts
 from shared.decisions.readiness.database import database_checks
+from shared.decisions.readiness.facts import to_mirror
+from shared.decisions.readiness.publishing import publishing_checks
 from shared.desired.intent import MirrorIntent, TableName
-from shared.source.facts import TABLE_LIMIT, TableReport, TableStatus
-from shared.source.tables import _limited
+from shared.desired.takeover import Identity
+from shared.platform.reasons import Reason
+from shared.source.facts import EventTrigger, IdentityChange, TableStatus
+from shared.source.tables import limited
 from tests.unit import facts
 
+LIMIT = 1000
 CHOSEN = (TableName("shop", "public", "t"),)
 
 
@@ -21,12 +26,11 @@ def table(name: str, schema: str = "public", status: str = "OK", code: str = "HA
     return TableStatus(schema=schema, name=name, status=status, codes=(code,), message=f"Says {code}.", owner="app")
 
 
-def checks(tables: Iterable[TableStatus], chosen: tuple[TableName, ...] = ()) -> list[Check]:
+def checks(tables: Iterable[TableStatus], chosen: tuple[TableName, ...] = (), mirrored: bool = False) -> list[Check]:
     """The checks of the database `shop` with these tables, without those that pass."""
     intent = MirrorIntent(True, "tag", ("shop",), chosen, facts.WORKSPACE, "", "auto", "auto")
-    database = DatabaseFacts(
-        name="shop", tables=TableReport(_limited(sorted(tables, key=lambda t: (t.schema, t.name))))
-    )
+    report = limited(sorted(tables, key=lambda t: (t.schema, t.name)), LIMIT)
+    database = DatabaseFacts(name="shop", tables=report, mirrored=mirrored)
     return [c for c in database_checks(facts.server(), ("shop",), intent, (database,)) if c.status != "pass"]
 
 
@@ -36,21 +40,123 @@ def test_tables_that_are_fine_are_not_mentioned() -> None:
 
 @pytest.mark.parametrize("chosen", [(), CHOSEN])
 def test_too_many_tables(chosen: tuple[TableName, ...]) -> None:
-    tables = [table(f"t{number:04}") for number in range(TABLE_LIMIT + 120)]
+    tables = [table(f"t{number:04}") for number in range(LIMIT + 120)]
     [check] = checks(tables, chosen)
-    assert (check.id, check.subject, check.found, check.wanted) == ("TooManyTables", "shop", "620", "at most 500")
+    assert (check.id, check.subject, check.found, check.wanted) == ("TooManyTables", "shop", "1120", "at most 1000")
     assert check.status == ("fail" if chosen else "warn")
-    assert "120 of database 'shop' are left out, from public.t0500 on" in check.message
+    assert "120 of database 'shop' are left out, from public.t1000 on" in check.message
     assert check.remedy
-    assert checks(tables[:TABLE_LIMIT], chosen) == []
+    assert checks(tables[:LIMIT], chosen) == []
 
 
-def test_no_table_at_all() -> None:
-    for tables in ([], [table("a b", status="ERROR", code="FORBIDDEN_CHARS_IN_TABLE_NAME")]):
-        found = {check.id: check for check in checks(tables)}
-        assert found["NoTables"].status == "warn"
-        assert "'shop' has no table that can be mirrored" in found["NoTables"].message
-        assert "primary key" in found["NoTables"].remedy
+@pytest.mark.parametrize("tables", [[], [table("a b", status="ERROR", code="FORBIDDEN_CHARS_IN_TABLE_NAME")]])
+def test_a_named_database_without_a_table_stops_its_server_before_the_restart(tables: list[TableStatus]) -> None:
+    found = {check.id: check for check in checks(tables)}
+    assert found["NoTables"].status == "fail"
+    assert "'shop' has no table that can be mirrored" in found["NoTables"].message
+    assert "primary key" in found["NoTables"].remedy
+
+
+def test_a_database_that_is_mirrored_may_lose_its_tables_for_a_while() -> None:
+    assert [check.status for check in checks([], mirrored=True)] == ["warn"]
+
+
+def database(name: str, *names: str, mirrored: bool = False, closed: bool = False) -> DatabaseFacts:
+    if closed:
+        return DatabaseFacts(name=name, problem=Reason("DatabaseClosed", "Closed.", "Open it."), mirrored=mirrored)
+    return DatabaseFacts(name=name, tables=limited([table(it) for it in names], LIMIT), mirrored=mirrored)
+
+
+def of_all(
+    *databases: DatabaseFacts, named: tuple[str, ...] = ()
+) -> tuple[tuple[str, ...], list[tuple[str, str, str]]]:
+    """The databases to mirror, and the checks that don't pass: id, subject, status."""
+    intent = MirrorIntent(True, "tag", named, (), facts.WORKSPACE, "", "auto", "auto")
+    server = facts.server(databases=tuple(it.name for it in databases if it.name != "postgres"))
+    chosen = to_mirror(intent, server, databases)
+    listed = database_checks(server, chosen, intent, databases)
+    return chosen, [(check.id, check.subject, check.status) for check in listed if check.status != "pass"]
+
+
+def test_where_nobody_named_databases_empty_and_closed_ones_are_left_out() -> None:
+    shop, empty, closed = database("shop", "t"), database("empty"), database("noconn", closed=True)
+    left_out = [("NoTables", "empty", "warn"), ("DatabaseClosed", "noconn", "warn")]
+    assert of_all(shop, empty, closed) == (("shop",), left_out)
+    assert of_all(empty) == ((), [("NoTables", "empty", "fail")])
+    assert of_all(closed) == ((), [("Databases", "pg-shop", "fail"), ("DatabaseClosed", "noconn", "warn")])
+    assert of_all(empty, closed)[1] == [("NoTables", "empty", "fail"), ("DatabaseClosed", "noconn", "warn")]
+
+
+def test_a_closed_database_that_somebody_named_stops_its_server_with_the_true_reason() -> None:
+    shop, closed = database("shop", "t"), database("noconn", closed=True)
+    assert of_all(shop, closed, named=("noconn", "shop")) == (
+        ("noconn", "shop"), [("DatabaseClosed", "noconn", "fail")]
+    )  # fmt: skip
+
+
+def test_what_is_mirrored_already_is_not_left_out() -> None:
+    shop, empty = database("shop", "t"), database("empty", mirrored=True)
+    closed = database("noconn", mirrored=True, closed=True)
+    assert of_all(shop, empty, closed) == (
+        ("shop", "empty", "noconn"), [("NoTables", "empty", "warn"), ("DatabaseClosed", "noconn", "fail")]
+    )  # fmt: skip
+
+
+def test_postgres_is_mirrored_where_somebody_names_it() -> None:
+    assert of_all(database("postgres", "t"), named=("postgres",)) == (("postgres",), [])
+    assert of_all(database("postgres", "t"), database("shop", "t"))[0] == ("shop",)
+
+
+@pytest.mark.parametrize(("chosen", "status"), [((), "warn"), (CHOSEN, "fail")])
+def test_forced_row_level_security_is_a_loud_warning_and_fails_for_a_chosen_table(
+    chosen: tuple[TableName, ...], status: str
+) -> None:
+    forced = msgspec.structs.replace(
+        table("t", status="WARNING"), codes=("HAS_PRIMARY_KEY", "ROW_SECURITY_FORCED"), remedy="ALTER TABLE …"
+    )
+    [check] = checks([forced, table("u")], chosen)
+    assert (check.id, check.subject, check.status) == ("RowSecurityForced", "shop: public.t", status)
+    assert check.remedy == "ALTER TABLE …"
+
+
+def test_row_level_security_is_one_warning_a_database() -> None:
+    secured = [table(f"t{n}", code="ROW_SECURITY") for n in range(7)]
+    [check] = checks(secured)
+    assert (check.id, check.subject, check.status) == ("RowSecurity", "shop", "warn")
+    assert check.found.endswith("public.t4 and 2 more")
+    assert "may read every row" in check.message
+
+
+@pytest.mark.parametrize("chosen", [(), CHOSEN])
+def test_a_table_whose_updates_would_fail_once_it_is_published_fails_even_where_nobody_chose_it(
+    chosen: tuple[TableName, ...],
+) -> None:
+    [check] = checks([table("t", status="ERROR", code="GENERATED_REPLICA_IDENTITY"), table("u")], chosen)
+    assert (check.id, check.status) == ("Table", "fail")
+    [check] = checks([table("t", status="WARNING", code="GENERATED_REPLICA_IDENTITY")], chosen)
+    assert check.status == "warn"
+
+
+def test_replica_identities_are_announced_once_a_database() -> None:
+    identities = tuple(IdentityChange(Identity(n, "s", f"t{n}", "NOTHING"), "DEFAULT") for n in range(7))
+    facts_ = DatabaseFacts(name="shop", identities=identities)
+    [check] = list(publishing_checks(facts_))
+    assert (check.id, check.subject, check.status, check.wanted) == ("ReplicaIdentity", "shop", "will_fix", "DEFAULT")
+    assert check.found.startswith("s.t0 (NOTHING), ")
+    assert check.found.endswith(" and 2 more")
+
+
+@pytest.mark.parametrize(("trusted", "id", "status"), [
+    (True, "EventTrigger", "warn"), (False, "EventTriggerNotTrusted", "fail"),
+])  # fmt: skip
+def test_an_event_trigger_is_a_warning_and_fails_in_foreign_hands(trusted: bool, id: str, status: str) -> None:
+    trigger = EventTrigger(
+        name="forbid", event="ddl_command_start", tags=(), function="public.forbid()", owner="eve", trusted=trusted
+    )
+    [check] = list(publishing_checks(DatabaseFacts(name="shop", event_triggers=(trigger,))))
+    assert (check.id, check.subject, check.status) == (id, "shop: forbid", status)
+    assert "public.forbid()" in check.message
+    assert "'eve'" in check.message or trusted
 
 
 def test_names_that_differ_only_in_case() -> None:

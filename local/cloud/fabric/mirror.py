@@ -26,7 +26,7 @@ log = logging.getLogger("local")
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 CLEAN_UP_SECONDS = 15.0
-MAX_TABLES = 500
+MAX_TABLES = 1000
 AT_WORK = ("Starting", "Running")
 
 

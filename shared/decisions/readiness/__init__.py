@@ -15,7 +15,7 @@ from shared.decisions.parameters import ParameterPlan
 from shared.decisions.readiness.access import access_changes, access_checks, is_administrator
 from shared.decisions.readiness.connection import connection_checks
 from shared.decisions.readiness.database import database_checks
-from shared.decisions.readiness.facts import DatabaseFacts, Facts, databases_of, gateway_of
+from shared.decisions.readiness.facts import DatabaseFacts, Facts, databases_of, gateway_of, to_mirror
 from shared.decisions.readiness.parameters import capacity_checks, parameter_checks
 from shared.decisions.readiness.report import Check, Plan, Report
 from shared.decisions.readiness.server import server_checks
@@ -42,7 +42,7 @@ def check(facts: Facts, intent: MirrorIntent, settings: Settings) -> Report:
     """The report and the plan for one server. Of a server that is not Ready, it says only what is certain."""
     server = facts.server
     ready = server.state == "Ready"
-    databases = databases_of(intent, server)
+    databases = to_mirror(intent, server, facts.databases)
     parameters = _parameter_plan(facts, databases)
     checks: list[Check] = [
         *server_checks(server, intent, settings),

@@ -10,7 +10,7 @@ from shared.desired.intent import MirrorIntent
 from shared.desired.takeover import NotTakeable
 from shared.fabric.facts import WorkspaceFacts
 from shared.platform.reasons import Reason
-from shared.source.facts import Missing, Owner, ServerFacts, TableReport
+from shared.source.facts import CLOSED, EventTrigger, IdentityChange, Missing, Owner, ServerFacts, TableReport
 from shared.source.parameters import Parameter, Used
 
 
@@ -20,6 +20,12 @@ class DatabaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     tables: TableReport | None = None
     """None where the app could not look at the tables."""
+    mirrored: bool = False
+    """The app has made a mirrored database of it already."""
+    identities: tuple[IdentityChange, ...] = ()
+    """The tables that need another replica identity before they are published."""
+    event_triggers: tuple[EventTrigger, ...] = ()
+    """Functions that PostgreSQL calls when the app or Fabric sends DDL."""
     mirrored_by_others: tuple[str, ...] = ()
     """The publications of mirrors that this app did not make."""
     owners: tuple[Owner, ...] = ()
@@ -34,6 +40,16 @@ class DatabaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the role needs in the database, and the app may not grant."""
     problem: Reason | None = None
     """Why the app could not look into the database."""
+
+    @property
+    def closed(self) -> bool:
+        """It accepts no connections."""
+        return self.problem is not None and self.problem.code == CLOSED
+
+    @property
+    def empty(self) -> bool:
+        """It has no table that can be mirrored."""
+        return self.tables is not None and not self.tables.eligible
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +77,15 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 def databases_of(intent: MirrorIntent, server: ServerFacts) -> tuple[str, ...]:
     """The databases to mirror: the chosen ones, or every user database."""
     return intent.databases or server.databases
+
+
+def to_mirror(intent: MirrorIntent, server: ServerFacts, databases: tuple[DatabaseFacts, ...]) -> tuple[str, ...]:
+    """The databases to mirror, as far as they can be: where nobody named any, those are left out that accept no
+    connections or have no table. What is mirrored already stays."""
+    if intent.databases:
+        return intent.databases
+    left_out = {it.name for it in databases if (it.closed or it.empty) and not it.mirrored}
+    return tuple(name for name in server.databases if name not in left_out)
 
 
 def gateway_of(intent: MirrorIntent, server: ServerFacts) -> str:

@@ -5,28 +5,45 @@ Without a choice of tables, what can't be mirrored is left out with a warning. A
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from shared.decisions.readiness.report import LIMITS, Check, Outcome
-from shared.source.facts import TABLE_LIMIT, TABLE_LIMIT_EXCEEDED, TableReport, TableStatus
+from shared.source.facts import (
+    GENERATED,
+    HIDDEN_ROWS,
+    ROW_SECURITY,
+    TABLE_LIMIT_EXCEEDED,
+    TableReport,
+    TableStatus,
+)
+
+MOST_NAMED = 5
 
 
 def table_checks(database: str, report: TableReport, chosen: bool) -> Iterator[Check]:
     """All checks of this file. `chosen`: the tables were chosen by name. A table that is fine gets no check."""
     beyond = tuple(table for table in report.tables if TABLE_LIMIT_EXCEEDED in table.codes)
     for table in report.tables:
-        if table.status != "OK" and table not in beyond:
+        if HIDDEN_ROWS in table.codes:
+            yield row_security_forced(database, table, chosen)
+        elif table.status == "WARNING":
+            yield table_status(database, table, chosen)
+        if table.status == "ERROR" and table not in beyond:
             yield table_status(database, table, chosen)
     if beyond:
         yield too_many_tables(database, report, beyond, chosen)
     yield from names_differ_in_case(database, report)
-    if not report.eligible:
-        yield no_tables(database)
+    if secured := [table for table in report.tables if ROW_SECURITY in table.codes and table.status != "ERROR"]:
+        yield row_security(database, secured)
 
 
 def table_status(database: str, table: TableStatus, chosen: bool) -> Check:
-    """`Table`: the table is not mirrored, or mirrored with a loss."""
-    status: Outcome = "fail" if chosen and table.status == "ERROR" else "warn"
+    """`Table`: the table is not mirrored, or mirrored with a loss.
+
+    One whose replica identity can't be published fails although nobody chose it: with all tables, Fabric publishes it
+    too, and the application's UPDATE fails.
+    """
+    status: Outcome = "fail" if table.status == "ERROR" and (chosen or GENERATED in table.codes) else "warn"
     return Check(
         id="Table",
         subject=f"{database}: {table.schema}.{table.name}",
@@ -44,9 +61,9 @@ def too_many_tables(database: str, report: TableReport, beyond: tuple[TableStatu
         subject=database,
         status="fail" if chosen else "warn",
         found=str(len(report.eligible) + len(beyond)),
-        wanted=f"at most {TABLE_LIMIT}",
-        message=f"A mirrored database has at most {TABLE_LIMIT} tables, the first by schema and name: {len(beyond)} of "
-        f"database {database!r} are left out, from {beyond[0].schema}.{beyond[0].name} on.",
+        wanted=f"at most {report.limit}",
+        message=f"A mirrored database has at most {report.limit} tables, the first by schema and name: {len(beyond)} "
+        f"of database {database!r} are left out, from {beyond[0].schema}.{beyond[0].name} on.",
         remedy="Name the tables to mirror.",
         reference=LIMITS,
     )
@@ -71,13 +88,31 @@ def names_differ_in_case(database: str, report: TableReport) -> Iterator[Check]:
             )
 
 
-def no_tables(database: str) -> Check:
-    """A mirror without a table never starts to run."""
+def row_security_forced(database: str, table: TableStatus, chosen: bool) -> Check:
+    """Forced row-level security holds for the owner, and so for the fabric role: Fabric would copy no row."""
     return Check(
-        id="NoTables",
+        id="RowSecurityForced",
+        subject=f"{database}: {table.schema}.{table.name}",
+        status="fail" if chosen else "warn",
+        found=", ".join(table.codes),
+        wanted="every row visible to the fabric role",
+        message=table.message,
+        remedy=table.remedy,
+        reference=LIMITS,
+    )
+
+
+def row_security(database: str, tables: Sequence[TableStatus]) -> Check:
+    """The mirror has every row: Fabric does not know the policies."""
+    first = ", ".join(f"{table.schema}.{table.name}" for table in tables[:MOST_NAMED])
+    more = f" and {len(tables) - MOST_NAMED} more" if len(tables) > MOST_NAMED else ""
+    return Check(
+        id="RowSecurity",
         subject=database,
         status="warn",
-        message=f"Database {database!r} has no table that can be mirrored, and a mirror needs one to come up.",
-        remedy="Create a table with a primary key first.",
+        found=f"{first}{more}",
+        message=f"Tables of database {database!r} have row-level security: {first}{more}. Fabric does not know its "
+        "policies, so whoever reads the mirror may read every row of it.",
+        remedy="Give the mirror to those alone who may see every row, or choose other tables.",
         reference=LIMITS,
     )

@@ -13,8 +13,10 @@ from shared.decisions.login import password_name
 from shared.desired.takeover import TableName
 from shared.platform import secrets
 from shared.platform.errors import Blocked
+from shared.platform.settings import Rights
 from shared.records import store
-from shared.steps.holdings import Place
+from shared.steps import rights
+from shared.steps.holdings import Choice, Place, identities_of
 from shared.steps.undo import give_back_surplus
 from tests.component.application import PASSWORD
 from tests.component.conftest import VERSIONS
@@ -208,6 +210,50 @@ async def test_what_gives_tables_back_survives_a_lost_table_store(new_shop: NewS
     await shop.ensure("ownership")
     await shop.release()
     assert shop.dump() == before
+
+
+@pytest.mark.parametrize("way", ["membership", "ownership"])
+async def test_a_replica_identity_that_does_not_fit_is_changed_and_given_back(way: Rights, new_shop: NewShop) -> None:
+    shop = await new_shop(18)
+    shop.app.run(
+        shop.app.owner,
+        "ALTER TABLE sales.orders REPLICA IDENTITY NOTHING",
+        "CREATE TABLE sales.log (line text)",
+    )
+    before = shop.dump()
+    await shop.ensure(way)
+    await shop.ensure(way)
+    row = await shop.row()
+    assert row.takeover
+    record = {it.name: it.identity for it in identities_of(row.takeover).values()}
+    assert (record["orders"], record["log"]) == ("NOTHING", "DEFAULT")
+    with await fabric(shop) as link:
+        link.execute("CREATE PUBLICATION up FOR TABLE sales.orders, sales.log")
+        shop.as_superuser("UPDATE sales.orders SET total = 3", "INSERT INTO sales.log VALUES ('a')")
+        shop.as_superuser("UPDATE sales.log SET line = 'b'")
+        link.execute("DROP PUBLICATION up")
+    await shop.ensure("membership")
+    await give_back_surplus(shop.place, [TableName("sales", "orders")])
+    row = await shop.row()
+    assert row.takeover
+    assert {it.name for it in identities_of(row.takeover).values()} == {"orders"}
+    await shop.release()
+    assert shop.dump() == before
+
+
+async def test_what_the_service_refuses_once_it_can_be_asked_is_left_out_and_refused_where_it_was_chosen(
+    new_shop: NewShop,
+) -> None:
+    shop = await new_shop(18)
+    shop.app.run(shop.app.owner, "CREATE TABLE sales.hosts (id inet PRIMARY KEY)")
+    chosen = Choice((TableName("sales", "hosts"), TableName("sales", "orders")), "auto", "")
+    with pytest.raises(Blocked) as refused:
+        await rights.ensure(shop.place, chosen)
+    assert refused.value.code == "TableRefused"
+    assert "sales.hosts" in refused.value.message
+    assert shop.memberships() == set()
+    await shop.ensure()
+    assert shop.memberships() == {shop.app.owner, shop.app.other}
 
 
 async def test_only_administrators_read_what_is_kept(new_shop: NewShop) -> None:
