@@ -70,7 +70,7 @@ async def look(connection: Connection, place: Place, choice: Choice) -> Seen:
     report = await tables.report(connection, name, settings().fabric.table_limit, choice.chosen or None)
     row = await store.read_mirror(place.server, place.database)
     record = (row.takeover if row else None) or await keepsake.read(connection, name) or Takeover(name)
-    owned = owners_of(report, await _former_owners(connection, record), name)
+    owned = owners_of(report, await former_owners(connection, record), name)
     others = await _others(place.server, place.database)
     return Seen(
         report=report,
@@ -82,7 +82,7 @@ async def look(connection: Connection, place: Place, choice: Choice) -> Seen:
     )
 
 
-async def _former_owners(connection: Connection, record: Takeover) -> dict[TableName, str]:
+async def former_owners(connection: Connection, record: Takeover) -> dict[TableName, str]:
     """The former owner of each taken table, by the name that the table has now: somebody may have renamed it."""
     former = {table.table.oid: table.owner for table in record.tables}
     relations = await grants.relations(connection, list(former))

@@ -38,6 +38,7 @@ from shared.steps.holdings import (
     Choice,
     Place,
     Seen,
+    former_owners,
     identities_of,
     keep,
     look,
@@ -67,8 +68,8 @@ async def choose(connection: Connection, name: str, way: Rights, seen: Seen, wor
     plan = rights.choose(way, seen.owners, word, (), statements, seen.elsewhere)
     if way == "ownership" or not plan.ownership:
         return plan
-    found = await harms_of(connection, name, seen, plan.ownership)
-    return rights.choose(way, seen.owners, word, found, statements, seen.elsewhere)
+    harms = await harms_of(connection, name, seen, plan.ownership)
+    return rights.choose(way, seen.owners, word, harms, statements, seen.elsewhere)
 
 
 async def harms_of(connection: Connection, name: str, seen: Seen, of: Collection[str]) -> tuple[Harm, ...]:
@@ -120,7 +121,9 @@ async def _look_again(connection: Connection, place: Place, choice: Choice, seen
     refused = [str(table) for table in seen.eligible if table not in report.eligible]
     if refused:
         log.warning("The service refuses tables of database %r: %s.", place.database, ", ".join(refused))
-    return msgspec.structs.replace(seen, report=report, owned=owners_of(report, record, name))
+    return msgspec.structs.replace(
+        seen, report=report, owned=owners_of(report, await former_owners(connection, record), name)
+    )
 
 
 async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) -> Takeover:
