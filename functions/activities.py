@@ -8,7 +8,7 @@ from functions import corridor, messages
 from shared.decisions.restart import Verdict
 from shared.decisions.run import Decision
 from shared.decisions.start import Advance
-from shared.desired.changes import Progress
+from shared.desired.changes import Progress, Restart
 from shared.platform.reasons import Reason
 
 blueprint = df.Blueprint()
@@ -23,15 +23,22 @@ async def decide_server(request: messages.OfRun) -> Decision:
 
 @corridor.activity(blueprint)
 async def start_operation(request: messages.Operation) -> str:
+    """The continuation token of the operation; empty: there is nothing to do any more."""
     from shared.source import server
+    from shared.steps import restart
 
+    if isinstance(request.change, Restart):
+        return await restart.begin(request.server)
     return await server.begin(request.server, request.change)
 
 
 @corridor.activity(blueprint)
 async def poll_operation(request: messages.StartedOperation) -> Progress:
     from shared.source import server
+    from shared.steps import restart
 
+    if isinstance(request.change, Restart):
+        return await restart.poll(request.server, request.token)
     return await server.poll(request.server, request.change, request.token)
 
 
@@ -186,4 +193,4 @@ async def release_server(request: messages.OfServer) -> tuple[Reason, ...]:
 async def forget_server(request: messages.OfServer) -> None:
     from shared.steps import release
 
-    await release.forget_server(request.server)
+    await release.leave_deleted_server(request.server)

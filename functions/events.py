@@ -29,4 +29,8 @@ async def server_changed(event: func.EventGridEvent, client: df.DurableFunctions
     else:
         with logs.about(server=content.server.key):
             log.info("Event %s: %s.", event.id, type(content).__name__.lower())
+            if isinstance(content, events.Deleted):
+                from shared.steps import presence
+
+                await presence.note_deletion(content.server)
             await signals.look(client, content.server)

@@ -28,7 +28,7 @@ from shared.decisions import outcome as outcomes
 from shared.decisions import progress
 from shared.decisions.outcome import Outcome
 from shared.decisions.restart import Verdict
-from shared.decisions.run import Asked, Decision, Forget, Prepare, Refuse, Release
+from shared.decisions.run import Asked, Decision, Forget, Miss, Prepare, Refuse, Release
 from shared.desired.changes import (
     AddAdministrator,
     Change,
@@ -117,6 +117,8 @@ def _reconcile(run: Run) -> Flow[Outcome]:
         case Forget():
             yield from run.call(activities.forget_server, run.of_server)
             return Outcome("Deleted")
+        case Miss(reason=reason):
+            return Outcome("Missing", (reason,))
     return Outcome("Unconcerned")
 
 
@@ -211,6 +213,8 @@ def _operate(run: Run, change: Change, limit: timedelta) -> Flow[None]:
     until = run.ctx.current_utc_datetime + limit
     operation = messages.Operation(server=run.server, change=change)
     token = yield from call(run.ctx, activities.start_operation, operation, limit)
+    if not token:
+        return
     started = OperationUntil(server=run.server, change=change, token=token, until=until)
     outcome = wait_for_operation.answer((yield wait_for_operation.begin(run.ctx, started)))
     if outcome.problem:

@@ -35,6 +35,9 @@ NOBODY_HEARS = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 MAILBOXES = "@server_mailbox@"
 TO_BE_CREATED = timedelta(minutes=5)
 """Between what a mailbox says and the beginning of the run there is some time."""
+TO_BEGIN = timedelta(minutes=30)
+"""A run begins within seconds, and in minutes where much is waiting. One that is Pending for longer never begins: open
+faults of the Durable extension leave such instances (#1380, #2060)."""
 
 
 async def look(client: df.DurableFunctionsClient, server: ServerId) -> None:
@@ -42,18 +45,18 @@ async def look(client: df.DurableFunctionsClient, server: ServerId) -> None:
     await client.signal_entity(mailbox(server), LOOK)
     run = await present_run(client, server)
     state = await client.get_orchestration_state(run) if run else None
-    if state and state.runtime_status in ENDED:
+    if state and not lives(state, datetime.now(UTC)):
         await free(client, server, run)
     elif _waits(_status(state)):
         await _raise(client, run, LOOK_AGAIN.name, LookAgain())
 
 
 async def revive(client: df.DurableFunctionsClient) -> None:
-    """Have each server looked at whose run died: somebody ended it, or it failed, as one does that was begun by an
-    earlier version of this app and that this version does not replay."""
+    """Have each server looked at whose run died: somebody ended it, it never began, or it failed, as one does that was
+    begun by an earlier version of this app and that this version does not replay."""
     for server, run in (await dead_runs(client)).items():
         with logs.about(server=server.key, run=run):
-            log.warning("This run died; its server is looked at again.")
+            log.warning("This run died, or never began; its server is looked at again.")
         await client.signal_entity(mailbox(server), LOOK)
         await free(client, server, run)
 
@@ -118,9 +121,21 @@ async def dead_runs(client: df.DurableFunctionsClient) -> dict[ServerId, str]:
 
 
 async def is_alive(client: df.DurableFunctionsClient, run: str) -> bool:
-    """Whether a run exists and has not ended."""
+    """Whether a run exists, and neither has ended nor will never begin."""
     state = await client.get_orchestration_state(run, fetch_payloads=False)
-    return state is not None and state.runtime_status in ALIVE
+    return state is not None and lives(state, datetime.now(UTC))
+
+
+def lives(state: OrchestrationState, now: datetime) -> bool:
+    """Whether an orchestration is at work or will be. Its status alone may lie: Pending may last without end."""
+    if state.runtime_status == OrchestrationStatus.PENDING:
+        return age(state, now) <= TO_BEGIN
+    return state.runtime_status in ALIVE
+
+
+def age(state: OrchestrationState, now: datetime) -> timedelta:
+    """The time since an orchestration was asked for."""
+    return now - state.created_at.replace(tzinfo=UTC)
 
 
 async def _raise(client: df.DurableFunctionsClient, run: str, event: str, data: msgspec.Struct) -> bool:

@@ -16,7 +16,9 @@ from shared.platform.settings import settings
 blueprint = df.Blueprint()
 log = logs.logger(__name__)
 
-SWEEP = "sweep_health"
+SWEEPS = ("sweep_health", "sweep_health:2", "sweep_health:3")
+"""Instance ids of sweeps. The first one is the rule. The next ones are for when a sweep neither ends nor can be ended,
+as an open fault of the Durable extension has it: an id that is stuck must not end the watching."""
 TIMES_AS_LONG = 12
 """As a sweep may take: after that it does not end by itself any more. With the defaults, about an hour."""
 
@@ -30,23 +32,38 @@ async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunct
 
 
 async def _start_sweep(client: df.DurableFunctionsClient) -> None:
-    """Unless the last one is still running. A sweep that does not end is ended for the next one."""
-    last = await client.get_orchestration_state(SWEEP, fetch_payloads=False)
-    if last and last.runtime_status in signals.ALIVE:
+    """Start a sweep, unless the last one is at work. One that does not end is ended, and does not keep the next from
+    starting."""
+    free = await _free_id(client)
+    if not free:
         from shared.steps import measurements
 
-        age = datetime.now(UTC) - last.created_at.replace(tzinfo=UTC)
-        if age > TIMES_AS_LONG * timedelta(minutes=settings().health.sweep_minutes):
-            log.error("The last health sweep has been running for %s; it is ended for the next one.", age)
-            await signals.end(client, SWEEP)
-        else:
-            log.warning("The last health sweep is still running; this one is left out.")
         measurements.count_skipped()
         return
-    await client.purge_orchestration(SWEEP)
+    await client.purge_orchestration(free)
     await client.schedule_new_orchestration(
-        sweep_health.name, input=msgspec.to_builtins(SweepHealth()), instance_id=SWEEP
+        sweep_health.name, input=msgspec.to_builtins(SweepHealth()), instance_id=free
     )
+
+
+async def _free_id(client: df.DurableFunctionsClient) -> str:
+    """The first id of a sweep that is free; empty while a sweep is at work."""
+    now, free = datetime.now(UTC), ""
+    longest = TIMES_AS_LONG * timedelta(minutes=settings().health.sweep_minutes)
+    for id in SWEEPS:
+        state = await client.get_orchestration_state(id, fetch_payloads=False)
+        if state is None or state.runtime_status not in signals.ALIVE:
+            free = free or id
+            continue
+        age = signals.age(state, now)
+        if signals.lives(state, now) and age <= longest:
+            log.warning("The last health sweep is still running; this one is left out.")
+            return ""
+        log.error("The last health sweep has been running for %s; it is ended for the next one.", age)
+        await signals.end(client, id)
+    if not free:
+        log.error("No health sweep can be started: none of %s ends.", ", ".join(SWEEPS))
+    return free
 
 
 @blueprint.timer_trigger(schedule="%RESYNC_SCHEDULE%", arg_name="timer")
@@ -63,9 +80,10 @@ async def resync_servers(timer: func.TimerRequest, client: df.DurableFunctionsCl
 @blueprint.timer_trigger(schedule="%PRUNE_SCHEDULE%", arg_name="timer")
 @blueprint.durable_client_input(client_name="client")
 async def prune_history(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
-    """Forget observations, and runs that have ended, that are older than HISTORY_DAYS."""
-    from shared.steps import sweep
+    """Forget observations, runs that have ended, and deleted servers, that are older than HISTORY_DAYS."""
+    from shared.steps import presence, sweep
 
     await sweep.prune()
+    await presence.prune()
     oldest = datetime.now(UTC) - timedelta(days=settings().health.history_days)
     await client.purge_orchestrations_by(created_time_to=oldest, runtime_status=list(signals.ENDED))

@@ -35,15 +35,17 @@ def server(phase: str, run: str = "", *reasons: Reason) -> Server:
 
 
 def shown(
-    *rows: HealthRow, waiting: tuple[Server, ...] = (), blocked: tuple[Server, ...] = (),
-    working: tuple[Server, ...] = (), status: progress.Status | None = None, address: str = f"{API}dashboard",
-    parameters: dict[str, str] | None = None, phases: dict[str, int] | None = None, pages: tuple[int, int] = (1, 1),
+    *rows: HealthRow, waiting: tuple[Server, ...] = (), missing: tuple[Server, ...] = (),
+    blocked: tuple[Server, ...] = (), working: tuple[Server, ...] = (), status: progress.Status | None = None,
+    address: str = f"{API}dashboard", parameters: dict[str, str] | None = None,
+    phases: dict[str, int] | None = None, pages: tuple[int, int] = (1, 1),
 ) -> str:  # fmt: skip
     counts = {level: sum(one.level == level for one in rows) for level in LEVELS}
     found = overview.Overview(
         query=Query(), now=NOW, counts=counts, total=len(rows), lines=tuple(overview.Line(one, ()) for one in rows),
         page=pages[0], pages=pages[1], servers=dict.fromkeys(PHASES, 0) | (phases or {}), mirrored_servers=1,
-        waiting=waiting, blocked=blocked, working=working, names=("pg-shop",), workspaces={"w1": HOSTILE, "w2": "w2"},
+        waiting=waiting, missing=missing, blocked=blocked, working=working, names=("pg-shop",),
+        workspaces={"w1": HOSTILE, "w2": "w2"},
     )  # fmt: skip
     at = links.of(address, parameters or {}, depth=0)
     return page.overview(found, {"run-1": status} if status else {}, at, API)

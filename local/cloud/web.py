@@ -84,7 +84,8 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     """What goes wrong, for the next `times` calls of `operation` (`*`: any).
 
     `status` with `code`, `message` and `retry_after` (seconds) answers in the service's own form; `delay`
-    (seconds) makes it slow; `drop` closes the connection; `fail_operation` lets a long-running operation that
+    (seconds) makes it slow; `drop` closes the connection; with `after`, the work is done before that, so that only
+    its answer is lost; `fail_operation` lets a long-running operation that
     this call starts end as failed. `path` (a regular expression) limits it to some resources.
     """
 
@@ -96,6 +97,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     retry_after: float | None = None
     delay: float = 0
     drop: bool = False
+    after: bool = False
     fail_operation: bool = False
     path: str = ""
 
@@ -144,6 +146,7 @@ class Service:
                 body=await self._body(request), claims=claims,
             )  # fmt: skip
             answer = await operation.handler(call)
+            await self._maybe_fail(request, name, after=True)
         except Refusal as refusal:
             answer = Answer(refusal.status, self.error_body(refusal), refusal.headers)
         except (ConnectionError, asyncio.CancelledError):
@@ -201,8 +204,8 @@ class Service:
                 return fault
         return None
 
-    async def _maybe_fail(self, request: web.Request, operation: str) -> None:
-        fault = self._take(operation, request.path, lambda f: not f.fail_operation)
+    async def _maybe_fail(self, request: web.Request, operation: str, after: bool = False) -> None:
+        fault = self._take(operation, request.path, lambda f: not f.fail_operation and f.after == after)
         if fault is None:
             return
         await asyncio.sleep(fault.delay)

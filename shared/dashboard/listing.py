@@ -22,7 +22,7 @@ from shared.records import glance, store
 from shared.records.glance import MirrorGlance, Observation, ServerGlance
 from shared.records.rows import HealthRow
 
-PHASES = ("Waiting", "Blocked", "Preparing", "Releasing", "New", "Mirrored")
+PHASES = ("Waiting", "Missing", "Blocked", "Preparing", "Releasing", "New", "Mirrored")
 """The phases of a server, in the order in which they need attention."""
 LIMIT, MOST = 100, 500
 OBSERVATIONS, MOST_OBSERVATIONS = 1000, 10_000

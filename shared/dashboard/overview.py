@@ -63,7 +63,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     mirrored_servers: int
     """How many servers the mirrors in `counts` have."""
     waiting: tuple[Server, ...]
-    """The first `MOST_SERVERS` servers, like the next two."""
+    """The first `MOST_SERVERS` servers, like the next three."""
+    missing: tuple[Server, ...]
     blocked: tuple[Server, ...]
     working: tuple[Server, ...]
     names: tuple[str, ...]
@@ -110,6 +111,7 @@ async def look(parameters: Mapping[str, str]) -> Overview:
         servers={phase: sum(row.phase == phase for row in servers) for phase in listing.PHASES if phase != MIRRORED},
         mirrored_servers=chosen.servers,
         waiting=of_phase("Waiting"),
+        missing=of_phase("Missing"),
         blocked=of_phase("Blocked"),
         working=of_phase(*AT_WORK),
         names=tuple(sorted({mirror.server_name for mirror in mirrors})[:MOST_SUGGESTED]),

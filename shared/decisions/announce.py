@@ -33,7 +33,7 @@ def change_of(server: Server) -> str:
     match server.phase:
         case "Mirrored" | "Released":
             return f"{server.phase} {server.fingerprint}"
-        case "Blocked":
+        case "Blocked" | "Missing":
             return f"{server.phase} {server.fingerprint} {codes}"
         case "Waiting" if _needs_approval(server.reasons):
             return f"{server.phase} {server.run}"

@@ -38,7 +38,7 @@ def successions(mirrors: Sequence[Watched], latest: Sequence[LastLook]) -> list[
     heirs = {
         (mirror.server, mirror.database): mirror
         for mirror in mirrors
-        if (mirror.workspace, mirror.item) not in watched and mirror.phase != "Releasing"
+        if (mirror.workspace, mirror.item) not in watched and mirror.phase not in ("Releasing", "Deleted")
     }
     gone = [last for last in latest if (last.workspace, last.item) not in places]
     gone.sort(key=lambda last: last.updated_at, reverse=True)

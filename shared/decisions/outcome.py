@@ -8,7 +8,7 @@ import msgspec
 
 from shared.platform.reasons import Reason
 
-type OutcomePhase = Literal["Mirrored", "Released", "Deleted", "Blocked", "Unconcerned", "Superseded"]
+type OutcomePhase = Literal["Mirrored", "Released", "Deleted", "Missing", "Blocked", "Unconcerned", "Superseded"]
 
 GOALS = frozenset({"Mirrored", "Released"})
 """Phases of a run that did all of what it began."""

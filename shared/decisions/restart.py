@@ -15,7 +15,7 @@ from shared.platform.reasons import Reason
 from shared.platform.regions import time_zone
 from shared.platform.settings import RestartPolicy, Settings
 from shared.records.rows import APPROVAL_REQUIRED, MirrorRow, ServerRow
-from shared.source.facts import MaintenanceWindow, ServerFacts
+from shared.source.facts import Absence, MaintenanceWindow, ServerFacts
 
 APPROVAL = "restart-decision"
 MAINTENANCE_WINDOW = "maintenance-window"
@@ -107,7 +107,7 @@ def waiting_reason(server: ServerId, verdict: Verdict) -> Reason:
 
 
 def why_superseded(
-    facts: ServerFacts | None,
+    facts: ServerFacts | Absence,
     row: ServerRow | None,
     mirrors: Iterable[MirrorRow],
     asked: Asked,
@@ -119,8 +119,8 @@ def why_superseded(
 
     A new password, and the restart of a mirror, do not wait with the run, unless the run has tried them already.
     """
-    if facts is None:
-        return "the server was deleted"
+    if isinstance(facts, Absence):
+        return "Azure does not find the server"
     if row and is_rotation_due and row.rotation > asked.rotation:
         return "a new password was asked for"
     restarts = {mirror.database for mirror in mirrors if is_restart_due(mirror)}

@@ -23,6 +23,8 @@ def why_look(id: ServerId, tags: Mapping[str, str] | None, row: ServerRow | None
         return "" if says_so else "its subscription is not allowed any more, and its row does not say so"
     if tags is None:
         return "it is not listed any more" if row is not None and row.phase != "Deleted" else ""
+    if row is not None and row.phase in ("Deleted", "Missing"):
+        return f"it is listed, and it is {row.phase}"
     try:
         tag_wish = desired.read_tags(tags, settings.scope.tag_prefix)
     except InvalidInput:

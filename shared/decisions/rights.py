@@ -61,8 +61,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return " ".join(dict.fromkeys(it.why for it in self.owners))
 
 
+class Elsewhere(msgspec.Struct, frozen=True):
+    """What stays of the fabric role's rights in the other databases of the server."""
+
+    joined: frozenset[str] = frozenset()
+    """The owners that it is a member of there."""
+    former: frozenset[str] = frozenset()
+    """The former owners of tables that it owns there, which are its members; without administrators."""
+
+
+NOTHING = Elsewhere()
+
+
 def choose(
-    rights: Rights, owners: Sequence[Owner], word: Word, harms: Sequence[Harm], statements: Mapping[str, str]
+    rights: Rights,
+    owners: Sequence[Owner],
+    word: Word,
+    harms: Sequence[Harm],
+    statements: Mapping[str, str],
+    elsewhere: Elsewhere = NOTHING,
 ) -> Plan:
     """The way to the tables of each owner.
 
@@ -72,11 +89,10 @@ def choose(
     ways = tuple(_way(rights, owner, word) for owner in owners)
     problems = [problem for owner in owners if (problem := _problem(rights, owner, word, statements[owner.name]))]
     plan = Plan(owners=ways)
-    if rights != "ownership":
-        if harms:
-            problems.append(would_harm(harms, plan))
-        elif mixed := _mixed(owners, plan):
-            problems.append(mixed)
+    if rights != "ownership" and harms:
+        problems.append(would_harm(harms, plan))
+    elif rights == "auto" and (mixed := _mixed(owners, plan, elsewhere)):
+        problems.append(mixed)
     return msgspec.structs.replace(plan, problems=tuple(problems))
 
 
@@ -102,6 +118,8 @@ def gains(owners: Sequence[Owner], plan: Plan) -> str:
             parts.append(f"{owner.other_tables} other tables and views of {owner.name!r}")
         if owner.other_databases:
             parts.append(f"what {owner.name!r} has in {', '.join(owner.other_databases)}")
+        if owner.owns_database:
+            parts.append(f"the database itself, which {owner.name!r} owns and may drop")
     if not parts:
         return ""
     return f"As a member the fabric role also reaches {', '.join(parts)}. Who wants less sets rights to ownership."
@@ -125,6 +143,8 @@ def _way(rights: Rights, owner: Owner, word: Word) -> OfOwner:
 
 
 def _strength(owner: Owner) -> str:
+    if owner.is_built_in:
+        return f"Role {owner.name!r} is one of PostgreSQL's own."
     if owner.administrator:
         return f"Role {owner.name!r} is an administrator of the server."
     beyond = ", ".join(map(repr, owner.beyond[:MOST_NAMED]))
@@ -134,6 +154,12 @@ def _strength(owner: Owner) -> str:
 def _problem(rights: Rights, owner: Owner, word: Word, statement: str) -> Reason | None:
     """Why the tables of this owner can't be reached in the way that the rights allow."""
     subject = f"{_tables(owner)} of {owner.name!r}"
+    if owner.is_built_in:
+        return Reason(
+            "OwnerTooStrong",
+            f"{_strength(owner)} The app neither makes the fabric role a member of it nor takes {subject}.",
+            "Give them to a role of the application: ALTER TABLE … OWNER TO …;",
+        )
     if rights == "membership" and owner.strong:
         return Reason(
             "OwnerTooStrong",
@@ -157,16 +183,26 @@ def _problem(rights: Rights, owner: Owner, word: Word, statement: str) -> Reason
     return None
 
 
-def _mixed(owners: Sequence[Owner], plan: Plan) -> Reason | None:
-    """Owners of taken tables join the fabric role, and so get the rights of the owners that the role is a member of."""
-    gaining = [o.name for o in owners if o.name in plan.ownership and not o.administrator]
-    if not gaining or not plan.membership:
+def _mixed(owners: Sequence[Owner], plan: Plan, elsewhere: Elsewhere) -> Reason | None:
+    """Owners of taken tables join the fabric role, and so get the rights of the owners that the role is a member of.
+
+    The role and its memberships are those of the whole server. What other databases have by themselves is not named.
+    """
+    joining = {owner.name for owner in owners if owner.name in plan.ownership and not owner.administrator}
+    reaching = set(plan.membership)
+    gaining, reached = joining | elsewhere.former, reaching | elsewhere.joined
+    if not ((joining and reached) or (reaching and gaining)):
         return None
+    named = ", ".join(map(repr, sorted(gaining)))
+    others = ", ".join(map(repr, sorted(reached - gaining)))
     return Reason(
         "OwnershipWouldHarm",
-        f"{plan.why} Roles {', '.join(map(repr, gaining))} would join the fabric role, and so get the rights of "
-        f"{', '.join(map(repr, plan.membership))}.",
-        "Name tables of one of these owners only. Or accept it: set rights to ownership.",
+        f"{plan.why} The fabric role is one for all databases of the server, and former owners of tables are members "
+        f"of it. So {named} would have the rights of {others}, which the fabric role is a member of."
+        if others
+        else f"{plan.why} For one database the fabric role would be a member of {named}, and for another one the other "
+        "way round, which PostgreSQL does not take.",
+        "Name databases and tables of one of these owners only. Or accept it: set rights to ownership.",
     )
 
 

@@ -77,9 +77,15 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, tag="release"):
 
 
 class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):
-    """The server is gone: leave Fabric, and forget the server."""
+    """The server is gone: leave Fabric. What is needed to give back stays recorded for a while."""
 
     why: str
+
+
+class Miss(msgspec.Struct, frozen=True, kw_only=True, tag="missing"):
+    """Azure does not find the server, and that is no proof of its deletion: nothing is undone."""
+
+    reason: Reason
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True, tag="blocked"):
@@ -108,7 +114,7 @@ class Examine(msgspec.Struct, frozen=True, kw_only=True):
     intent: MirrorIntent
 
 
-type Decision = Prepare | Release | Forget | Refuse | Nothing
+type Decision = Prepare | Release | Forget | Miss | Refuse | Nothing
 
 
 def intent_of(facts: ServerFacts, row: ServerRow | None, settings: Settings) -> MirrorIntent:
@@ -132,17 +138,13 @@ def if_not_allowed(id: ServerId, row: ServerRow | None, settings: Settings) -> R
 
 
 def look(
-    facts: ServerFacts | None,
+    facts: ServerFacts,
     row: ServerRow | None,
     mirrors: Sequence[MirrorRow],
     rotate: bool,
     settings: Settings,
-) -> Release | Forget | Refuse | Nothing | Wait | Examine:
-    """The first half. `facts` is None: there is no such server. `rotate`: a new password is due."""
-    if facts is None:
-        if row is None or row.phase == "Deleted":
-            return Nothing(why="There is no such server, and nothing of it is recorded.")
-        return Forget(why="The server was deleted.")
+) -> Release | Refuse | Nothing | Wait | Examine:
+    """The first half, for a server that is there. `rotate`: a new password is due."""
     try:
         intent = intent_of(facts, row, settings)
     except InvalidInput as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from itertools import chain, count
 from typing import Literal
@@ -17,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from shared.desired.server_id import ServerId
+from shared.fabric import workspace as workspaces
 from shared.fabric.client import ErrorResponse, pages, read, write
 from shared.fabric.connection import PREFIX
 from shared.fabric.definition import PART, Definition, parse, parts
@@ -116,7 +116,7 @@ async def ensure(
     item = await _recorded(workspace, recorded)
     if item is None:
         items = [item async for item in pages(_Item, _items(workspace))]
-        item = next((item for item in items if mark in (item.description or "")), None)
+        item = next((item for item in items if item.id == recorded or mark in (item.description or "")), None)
         if item is None and adopt:
             item = await _over_the_connection(workspace, items, target)
         if item is None:
@@ -154,16 +154,36 @@ async def start(workspace: str, item: str) -> bool:
 
 
 async def stop(workspace: str, item: str) -> None:
-    """Stop the mirror, unless it is gone or does not run."""
-    with suppress(NotFound):
+    """Stop the mirror, unless it is gone or does not run. Raises `Unavailable` while that it is gone is not clear."""
+    try:
         if (await status(workspace, item)).status not in AT_REST:
             await write(msgspec.Raw, "POST", _path(workspace, item, "stopMirroring"))
+    except NotFound:
+        await confirm_gone(workspace, item)
 
 
 async def delete(workspace: str, item: str) -> None:
-    """Delete the mirrored database with its data in OneLake, unless it is gone already."""
-    with suppress(NotFound):
+    """Delete the mirrored database with its data in OneLake, unless it is gone already. Raises like `stop`."""
+    try:
         await write(msgspec.Raw, "DELETE", _path(workspace, item), repeatable=True)
+    except NotFound:
+        await confirm_gone(workspace, item)
+
+
+async def confirm_gone(workspace: str, item: str) -> None:
+    """After an answer that there is no such item, raise `Unavailable` if Fabric lists it all the same: an item that
+    was wrongly taken for deleted would go on mirroring, and nobody would know of it."""
+    try:
+        listed = item.lower() in {row.id.lower() async for row in pages(_Item, _items(workspace))}
+    except NotFound:
+        await workspaces.confirm_gone(workspace)
+        return
+    if listed:
+        raise Unavailable(
+            f"Fabric does not find mirrored database {item}, which the list of workspace {workspace} has.",
+            code="MirrorNotReady",
+            retry_after=SETTLE_SECONDS,
+        )
 
 
 async def _recorded(workspace: str, item: str) -> _Item | None:

@@ -10,6 +10,8 @@ from shared.platform.errors import Blocked, Conflict, NotAllowed, NotFound, Unav
 from shared.platform.settings import settings
 
 NO_ROLE = frozenset({"InsufficientPrivileges", "InsufficientWorkspaceRole"})
+UNCLEAR_SECONDS = 5.0
+"""Pause before the app asks again for what Fabric lists and does not find."""
 PRINCIPAL_SECONDS = 15.0
 """Pause before the app tries again to give a role to a principal that Fabric does not know yet."""
 
@@ -48,6 +50,7 @@ async def observe(workspace: str, server: str = "") -> WorkspaceFacts | None:
     try:
         row = await read(_Workspace, f"/workspaces/{workspace}")
     except NotFound:
+        await confirm_gone(workspace)
         return None
     except NotAllowed as error:
         if error.code not in NO_ROLE:
@@ -66,6 +69,16 @@ async def observe(workspace: str, server: str = "") -> WorkspaceFacts | None:
         server_role=(roles or {}).get(server, ""),
         identity=_identity(row),
     )
+
+
+async def confirm_gone(workspace: str) -> None:
+    """After an answer that there is no such workspace, raise `Unavailable` if Fabric lists it all the same."""
+    if workspace in {row.id.lower() async for row in pages(_Workspace, "/workspaces")}:
+        raise Unavailable(
+            f"Fabric does not find workspace {workspace}, which it lists.",
+            code="MirrorNotReady",
+            retry_after=UNCLEAR_SECONDS,
+        )
 
 
 async def identity(workspace: str) -> str:

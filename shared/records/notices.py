@@ -38,7 +38,7 @@ class HealthChanged(_Data, frozen=True, kw_only=True):
 
 
 class PreparationBlocked(_Data, frozen=True, kw_only=True):
-    """A server can't be prepared or released until somebody does what the reasons say."""
+    """A server can't be prepared or released until somebody does what the reasons say, or Azure does not find it."""
 
     run: str
     reasons: tuple[Reason, ...]

@@ -30,8 +30,22 @@ class _OfServer(Row, frozen=True, kw_only=True):
 
 APPROVAL_REQUIRED = "RestartApprovalRequired"
 """Code of the reason for which a server waits until somebody decides about its restart."""
-ServerPhase = Literal["New", "Preparing", "Waiting", "Mirrored", "Blocked", "Releasing", "Released", "Deleted"]
-MirrorPhase = Literal["New", "Preparing", "Starting", "Restarting", "Running", "Blocked", "Releasing"]
+ServerPhase = Literal[
+    "New", "Preparing", "Waiting", "Mirrored", "Blocked", "Missing", "Releasing", "Released", "Deleted"
+]
+MirrorPhase = Literal["New", "Preparing", "Starting", "Restarting", "Running", "Blocked", "Releasing", "Deleted"]
+
+
+class RestartIntent(msgspec.Struct, frozen=True):
+    """The app was about to ask for a restart of a server. It may have asked although no answer says so."""
+
+    at: datetime
+    started_at: datetime | None
+    """Since when PostgreSQL had been running then; None: it did not say."""
+    by: str
+    """A random word: of two processes with the same intent, one asks."""
+    ended: bool = False
+    """How the restart ended is no question any more: the next need is another one."""
 
 
 class ServerRow(_OfServer, frozen=True, kw_only=True):
@@ -54,12 +68,22 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     """Instance id of the last run."""
     restart_refused: str = ""
     """Fingerprint of the intent for which there was no restart, and the code of the reason."""
+    restart: RestartIntent | None = None
+    """The last restart that the app asked for; None: there was none."""
     rotation: int = 0
     """Number of the last new password that was asked for: the time of the request, in seconds since 1970."""
     rotated: int = 0
     """Number of the last rotation that has reached the server and all connections."""
     announced: str = ""
     """What the last notice said of the server, so that it is not sent twice."""
+    created_at: datetime | None = None
+    """When Azure created the server; None: the app does not know."""
+    missing_since: datetime | None = None
+    """When the first of the looks was, up to the last one, at which Azure did not find the server; None: it did."""
+    missing_code: str = ""
+    """The code that Azure answered at these looks."""
+    deletion_told: bool = False
+    """An event, or a person, said that the server was deleted, and the server was not seen since."""
 
     @property
     def keys(self) -> tuple[str, str]:

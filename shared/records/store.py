@@ -31,6 +31,7 @@ from shared.records.rows import (
     LastLook,
     MirrorRow,
     Remembered,
+    RestartIntent,
     ServerRow,
     day,
     history_of,
@@ -79,6 +80,15 @@ async def update_server(id: ServerId, **changes: Any) -> ServerRow:
     `Blocked` for a row larger than Table Storage keeps.
     """
     return await _servers.update(ServerRow(id=id), lambda row: msgspec.structs.replace(row, **changes))
+
+
+async def note_restart(id: ServerId, before: RestartIntent | None, intent: RestartIntent | None) -> bool:
+    """Put `intent` in the place of the intent `before`. False: by now the row has another one."""
+
+    def noted(row: ServerRow) -> ServerRow:
+        return msgspec.structs.replace(row, restart=intent) if row.restart == before else row
+
+    return (await _servers.update(ServerRow(id=id), noted)).restart == intent
 
 
 async def delete_server(id: ServerId) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 
 import certifi
 import psycopg
@@ -115,6 +116,15 @@ async def _connected(host: str, database: str, user: str, password: str, remedy:
         if connection.closed:
             raise _lost(host, error) from error
         raise
+
+
+async def running_since(host: str) -> datetime:
+    """When the server's PostgreSQL was started. Raises like `connect`."""
+    async with connect(host, MAINTENANCE_DATABASE) as connection:
+        cursor = await connection.execute("SELECT pg_postmaster_start_time() AS started_at")
+        [row] = await cursor.fetchall()
+        started_at: datetime = row["started_at"]
+        return started_at.astimezone(UTC)
 
 
 @contextmanager

@@ -127,6 +127,13 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """Tables and views of the database that it reaches as an owner and that are not to be mirrored."""
     other_databases: tuple[str, ...]
     """The other databases of the server in which it has something."""
+    owns_database: bool = False
+    """The database is its own, so that its members may drop it."""
+
+    @property
+    def is_built_in(self) -> bool:
+        """It is one of PostgreSQL's own roles, which nobody can be a member of, or nobody should."""
+        return self.name in self.beyond
 
     @property
     def strong(self) -> bool:
@@ -166,6 +173,26 @@ class Missing(msgspec.Struct, frozen=True):
     """The SQL statement that grants it."""
     run_as: tuple[str, ...]
     """The roles that may run the statement."""
+
+
+class Absence(msgspec.Struct, frozen=True):
+    """Azure Resource Manager answered 404 when the app asked for a server."""
+
+    code: str
+    """The code of the answer. Empty: it had none."""
+
+    @property
+    def is_of_server(self) -> bool:
+        """Whether the answer is about the server, and not about its resource group or subscription."""
+        return self.code == "ResourceNotFound"
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the list of a subscription tells of a server, besides its id."""
+
+    host: str
+    """The fully qualified domain name, which no two servers have at a time."""
+    created_at: datetime | None
 
 
 class Glance(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from typing import LiteralString
 
 import msgspec
 from psycopg import sql
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from shared.desired.takeover import Takeover
@@ -47,8 +48,12 @@ async def write(connection: Connection, takeover: Takeover) -> None:
 
 
 async def drop(connection: Connection, role: str) -> None:
-    """Forget what is kept of this role, and the schema where nothing else is kept."""
-    if not await _is_there(connection):
+    """Forget what is kept of this role, and the schema where nothing else is kept.
+
+    A schema of somebody else has nothing of the app's, so it holds up no release.
+    """
+    schema = next(iter(await _objects(connection)), None)
+    if schema is None or not schema["administrators"] or not await _is_there(connection):
         return
     with explained("Removing what the app kept in the database"):
         async with connection.transaction():
@@ -66,9 +71,14 @@ async def _create(connection: Connection) -> None:
         await connection.execute(statement)
 
 
+async def _objects(connection: Connection) -> list[DictRow]:
+    """The schema, then everything in it that could run something."""
+    return await (await connection.execute(_OBJECTS)).fetchall()
+
+
 async def _is_there(connection: Connection) -> bool:
     """Whether the database has the keepsake, in the hands of administrators alone. Raises `Blocked`."""
-    rows = await (await connection.execute(_OBJECTS)).fetchall()
+    rows = await _objects(connection)
     foreign = next((row for row in rows if not row["administrators"]), None)
     if foreign:
         raise Blocked(

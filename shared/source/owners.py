@@ -7,7 +7,7 @@ strong. From PostgreSQL 16 on the role inherits the rights, but can't SET ROLE t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from psycopg import sql
 
@@ -18,14 +18,22 @@ from shared.source.facts import Owner
 from shared.source.membership import major
 
 
-async def look(connection: Connection, role: str, tables: Mapping[str, Sequence[TableName]]) -> tuple[Owner, ...]:
-    """The owners of tables, in order of name. `tables`: the names of those that each owner has, or had."""
+async def look(
+    connection: Connection, role: str, tables: Mapping[str, Sequence[TableName]], ours: Collection[Joined] = ()
+) -> tuple[Owner, ...]:
+    """The owners of tables, in order of name. `tables`: the names of those that each owner has, or had.
+
+    `ours`: the memberships that the app granted. It may end each of them, so what the role reaches only by another
+    owner does not count as its own.
+    """
     listed = [(owner, table) for owner, owned in tables.items() for table in owned]
     columns = {
         "owners": [owner for owner, _ in listed],
         "schemas": [table.schema for _, table in listed],
         "names": [table.name for _, table in listed],
         "role": role,
+        "our_owners": [membership.owner for membership in ours],
+        "our_grantors": [membership.grantor for membership in ours],
     }
     rows = await (await connection.execute(_owners(connection), columns)).fetchall()
     return tuple(
@@ -40,18 +48,25 @@ async def look(connection: Connection, role: str, tables: Mapping[str, Sequence[
             joined=row["joined"],
             other_tables=row["others"],
             other_databases=tuple(row["databases"]),
+            owns_database=row["owns_database"],
         )
         for row in rows
     )
 
 
-async def is_member(connection: Connection, role: str, member: str) -> bool:
-    """Whether somebody granted `role` to `member`: PostgreSQL then refuses the membership the other way round."""
-    query = """
-        SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles o ON o.oid = m.member
-        WHERE r.rolname = %s AND o.rolname = %s
+async def links(connection: Connection, role: str, member: str) -> tuple[str, ...]:
+    """The roles that were granted `role` and that `member` is, or is a member of.
+
+    If there is any, PostgreSQL refuses the membership the other way round.
     """
-    return await (await connection.execute(query, [role, member])).fetchone() is not None
+    rows = await (await connection.execute(_LINKS, [role, member])).fetchall()
+    return tuple(row["link"] for row in rows)
+
+
+async def administrators(connection: Connection, roles: Iterable[str]) -> frozenset[str]:
+    """Those of the roles that are administrators of the server, by any way."""
+    rows = await (await connection.execute(_ADMINISTRATORS, [list(set(roles))])).fetchall()
+    return frozenset(row["role"] for row in rows)
 
 
 async def joined(connection: Connection, role: str) -> frozenset[Joined]:
@@ -122,7 +137,8 @@ def _owners(connection: Connection) -> sql.Composed:
     """The query for `look`. Before PostgreSQL 16, whoever has CREATEROLE may grant every role that is no superuser."""
     grantable = _GRANTABLE_16 if major(connection) >= 16 else _GRANTABLE_14
     bypasses = sql.SQL("false" if major(connection) >= 16 else "o.rolbypassrls")
-    return _OWNERS.format(grantable=grantable, bypasses=bypasses)
+    inherits = sql.SQL("m.inherit_option" if major(connection) >= 16 else "true")
+    return _OWNERS.format(grantable=grantable, bypasses=bypasses, inherits=inherits)
 
 
 _JOINED = sql.SQL("""
@@ -130,6 +146,16 @@ _JOINED = sql.SQL("""
     FROM pg_auth_members m
     JOIN pg_roles r ON r.oid = m.member JOIN pg_roles o ON o.oid = m.roleid JOIN pg_roles g ON g.oid = m.grantor
     WHERE r.rolname = %s
+""")
+_LINKS = sql.SQL("""
+    SELECT DISTINCT l.rolname::text AS link
+    FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles l ON l.oid = m.member
+    WHERE r.rolname = %s AND pg_has_role(%s::name, l.oid, 'MEMBER') ORDER BY 1
+""")
+_ADMINISTRATORS = sql.SQL("""
+    SELECT rolname::text AS role FROM pg_roles r
+    WHERE rolname = ANY (%s::name[])
+      AND EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'azure_pg_admin' AND pg_has_role(r.oid, g.oid, 'MEMBER'))
 """)
 _GRANTABLE_16 = sql.SQL("pg_has_role(o.oid, 'MEMBER WITH ADMIN OPTION')")
 _GRANTABLE_14 = sql.SQL("""
@@ -158,7 +184,7 @@ _OWNERS = sql.SQL("""
     ), strong AS (
         SELECT r.owner, g.rolname::text AS role
         FROM reached r JOIN pg_roles g ON g.oid = r.role
-        WHERE r.role <> r.owner AND (
+        WHERE r.role = r.owner AND g.oid < 16384 AND NOT g.rolsuper OR r.role <> r.owner AND (
             g.oid < 16384 OR g.rolsuper OR g.rolcreaterole OR g.rolcreatedb OR g.rolreplication OR g.rolbypassrls
             OR EXISTS (SELECT FROM places p WHERE p.owner = r.owner AND p.role = r.role))
     )
@@ -171,12 +197,19 @@ _OWNERS = sql.SQL("""
            ARRAY(SELECT pg_get_userbyid(member)::text FROM pg_auth_members WHERE roleid = o.oid AND admin_option
                  ORDER BY 1) AS grantors,
            ARRAY(SELECT DISTINCT role FROM strong s WHERE s.owner = o.oid ORDER BY 1) AS beyond,
-           EXISTS (SELECT FROM pg_roles f WHERE f.rolname = %(role)s AND pg_has_role(f.oid, o.oid, 'USAGE')) AS joined,
+           EXISTS (
+               SELECT FROM pg_auth_members m JOIN pg_roles f ON f.oid = m.member
+               WHERE f.rolname = %(role)s AND {inherits} AND (
+                   m.roleid = o.oid OR pg_has_role(m.roleid, o.oid, 'USAGE')
+                   AND (pg_get_userbyid(m.roleid), pg_get_userbyid(m.grantor)) NOT IN (
+                       SELECT * FROM unnest(%(our_owners)s::name[], %(our_grantors)s::name[])))) AS joined,
            (SELECT count(*)::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_'
               AND c.relowner IN (SELECT r.role FROM reached r WHERE r.owner = o.oid)
               AND (n.nspname, c.relname) NOT IN (SELECT schema, name FROM wanted)) AS others,
-           ARRAY(SELECT DISTINCT database FROM places p WHERE p.owner = o.oid ORDER BY 1) AS databases
+           ARRAY(SELECT DISTINCT database FROM places p WHERE p.owner = o.oid ORDER BY 1) AS databases,
+           EXISTS (SELECT FROM reached r JOIN pg_database d ON d.datdba = r.role
+                   WHERE r.owner = o.oid AND d.datname = current_database()) AS owns_database
     FROM wanted w JOIN pg_roles o ON o.oid = w.owner
     GROUP BY o.oid, o.rolname, o.rolsuper, o.rolbypassrls ORDER BY 1
 """)

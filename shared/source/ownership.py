@@ -21,7 +21,7 @@ from psycopg import errors, sql
 
 from shared.desired.takeover import FormerOwner, NotTakeable, Relation, TableName, Takeover
 from shared.platform.errors import Blocked, Conflict, Unavailable
-from shared.source import grants
+from shared.source import grants, owners
 from shared.source.connection import Connection, explained
 from shared.source.membership import acting_as, borrowed, major, out_of_reach, schema_owners
 
@@ -42,8 +42,7 @@ async def plan_take(connection: Connection, role: str, tables: Sequence[TableNam
     rows = [row for row in rows if row["owner"] != role]
     relations = await grants.relations(connection, [oid for row in rows for oid in (row["oid"], *row["sequences"])])
     grantors = await out_of_reach(connection, [row["owner"] for row in rows])
-    cursor = await connection.execute(_ADMINISTRATORS, [list(grantors)])
-    administrators = {row["role"] for row in await cursor.fetchall()}
+    administrators = await owners.administrators(connection, grantors)
     members = await _members(connection, role, granted_here=False)
     takeable: list[FormerOwner] = []
     not_takeable: list[NotTakeable] = []
@@ -84,9 +83,9 @@ async def give_back(connection: Connection, takeover: Takeover, still_members: C
     await leave(connection, takeover.role, leaving)
 
 
-async def leave(connection: Connection, role: str, owners: Iterable[str]) -> None:
+async def leave(connection: Connection, role: str, former: Iterable[str]) -> None:
     """End the memberships of former owners in the fabric role that the app granted."""
-    for owner in sorted(set(owners) & await _members(connection, role, granted_here=True)):
+    for owner in sorted(set(former) & await _members(connection, role, granted_here=True)):
         with explained(f"Ending the membership of role {owner!r} in {role!r}"):
             await connection.execute(sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(owner)))
 
@@ -252,11 +251,6 @@ _OWNED = sql.SQL("""
     ORDER BY n.nspname, c.relname
 """)
 
-_ADMINISTRATORS = sql.SQL("""
-    SELECT rolname::text AS role FROM pg_roles r
-    WHERE rolname = ANY (%s::name[])
-      AND EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'azure_pg_admin' AND pg_has_role(r.oid, g.oid, 'MEMBER'))
-""")
 _MEMBERS = sql.SQL("""
     SELECT pg_get_userbyid(member)::text AS member FROM pg_auth_members
     WHERE roleid = (SELECT oid FROM pg_roles WHERE rolname = %s) AND (pg_get_userbyid(grantor) = current_user) = %s

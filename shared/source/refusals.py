@@ -11,10 +11,12 @@ from contextlib import contextmanager
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
-from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
+from shared.platform.errors import Blocked, MirrorError, NotAllowed, Unavailable
 
 BUSY_AFTER = 15.0
 """Seconds until the next try when the server is busy and the service names no time."""
+NOT_FOUND_PATIENCE = 180.0
+"""Seconds for which a step is tried again that Azure does not find something for."""
 _BUSY = re.compile(r"busy|in ?progress", re.IGNORECASE)
 
 
@@ -29,6 +31,13 @@ def translated(doing: str) -> Iterator[None]:
         raise _refusal(doing, error) from error
     except AzureError as error:
         raise Unavailable(f"{doing}: Azure Resource Manager did not answer ({error.message}).") from error
+
+
+def is_refused(error: MirrorError) -> bool:
+    """Whether Azure's own answer says that it did not do what the app asked for. A request that got no answer, an
+    error of the service or a 429 of some gateway does not say so: the work may be done all the same."""
+    status = getattr(error.__cause__, "status_code", None) or 0
+    return 400 <= status < 500 and status not in (408, 429)
 
 
 def _refusal(doing: str, error: HttpResponseError) -> MirrorError:
@@ -46,8 +55,20 @@ def _refusal(doing: str, error: HttpResponseError) -> MirrorError:
     if status == 403:
         return _not_allowed(doing, error)
     if status == 404:
-        return NotFound(f"{message} ({code or status})")
+        return not_found(f"{message} ({code or status})")
     return Blocked(f"{message} ({code or status})", code=code, remedy="Correct what the service names, then try again.")
+
+
+def not_found(message: str) -> Unavailable:
+    """The error of a step that Azure does not find the server, or something of it, for. One such answer may be wrong:
+    the step is tried again for some time, and the next run judges whether the server is gone."""
+    return Unavailable(
+        message,
+        code="ServerNotFound",
+        remedy="Check that the server exists and that the app's identity has its role on it; it is looked at again.",
+        retry_after=BUSY_AFTER,
+        patience=NOT_FOUND_PATIENCE,
+    )
 
 
 def _not_allowed(doing: str, error: AzureError) -> NotAllowed:

@@ -30,7 +30,7 @@ from shared.desired.changes import (
 from shared.desired.server_id import ServerId, parse
 from shared.platform.clients import management
 from shared.platform.settings import settings
-from shared.source.facts import Administrator, Glance, MaintenanceWindow, ServerFacts
+from shared.source.facts import Absence, Administrator, Glance, Listed, MaintenanceWindow, ServerFacts
 from shared.source.parameters import Parameter
 from shared.source.refusals import translated
 
@@ -43,8 +43,8 @@ _ANY_AZURE_SERVICE = "0.0.0.0"
 _SYSTEM_DATABASES = {"postgres", "azure_maintenance", "azure_sys", "template0", "template1"}
 
 
-async def observe(id: ServerId) -> ServerFacts | None:
-    """The server's facts, or None when there is no such server. The app asks for all parts in parallel."""
+async def observe(id: ServerId) -> ServerFacts | Absence:
+    """The server's facts, or that Azure does not find it. The app asks for all parts in parallel."""
     client, group, name = management(id.subscription), id.resource_group, id.name
     with translated(f"Reading server {id.name!r}"):
         server, administrators, rules, databases, replicas = await asyncio.gather(
@@ -56,7 +56,7 @@ async def observe(id: ServerId) -> ServerFacts | None:
             return_exceptions=True,
         )
         if isinstance(server, ResourceNotFoundError):
-            return None
+            return Absence((server.error.code if server.error else None) or "")
         if isinstance(server, BaseException):
             raise server
         properties = server.properties or models.ServerProperties()
@@ -93,7 +93,7 @@ async def observe(id: ServerId) -> ServerFacts | None:
 
 
 async def glance(id: ServerId) -> Glance:
-    """The server's state, size and host. Raises `NotFound` when there is no such server."""
+    """The server's state, size and host. Raises `Unavailable` when Azure does not find it."""
     with translated(f"Reading server {id.name!r}"):
         server = await management(id.subscription).servers.get(id.resource_group, id.name, **_READ)
     properties = server.properties or models.ServerProperties()
@@ -108,11 +108,21 @@ async def parameters(id: ServerId) -> dict[str, Parameter]:
         return {item.name or "": _parameter(item) async for item in items}
 
 
+async def listed(subscription: str) -> dict[ServerId, Listed]:
+    """Every flexible server of the subscription (a GUID)."""
+    return {parse(server.id or ""): _listing(server) async for server in _servers(subscription)}
+
+
 async def list_servers(subscription: str) -> AsyncIterator[tuple[ServerId, dict[str, str]]]:
     """Every flexible server of the subscription (a GUID), with its tags."""
+    async for server in _servers(subscription):
+        yield parse(server.id or ""), dict(server.tags or {})
+
+
+async def _servers(subscription: str) -> AsyncIterator[models.Server]:
     with translated(f"Listing the servers of subscription {subscription}"):
         async for server in management(subscription).servers.list_by_subscription(**_READ):
-            yield parse(server.id or ""), dict(server.tags or {})
+            yield server
 
 
 async def begin(id: ServerId, change: Change) -> str:
@@ -229,6 +239,11 @@ def _listed[T](items: list[T] | BaseException, offered: bool) -> list[T]:
     if isinstance(items, BaseException):
         raise items
     return items
+
+
+def _listing(server: models.Server) -> Listed:
+    host = (server.properties.fully_qualified_domain_name if server.properties else None) or ""
+    return Listed(host=host, created_at=server.system_data.created_at if server.system_data else None)
 
 
 def _text(value: Any) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from shared.decisions import allowed, readiness
 from shared.decisions import run as deciding
 from shared.decisions.login import is_rotation_due, login_of
-from shared.decisions.run import Decision, Examine, Prepare, Refuse, Release, Wait
+from shared.decisions.run import Decision, Examine, Miss, Prepare, Refuse, Release, Wait
 from shared.desired.intent import MirrorIntent
 from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
@@ -24,9 +24,9 @@ from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow, ServerRow
 from shared.source import server as flexible_server
-from shared.source.facts import ServerFacts
+from shared.source.facts import Absence, ServerFacts
 from shared.source.parameters import Parameter
-from shared.steps import credentials, inside
+from shared.steps import credentials, inside, presence
 
 LOOK_SECONDS = 15.0
 """Seconds between two looks at a server whose state has to change first."""
@@ -43,15 +43,19 @@ async def decide(id: ServerId, run: str) -> Decision:
     if foreign := deciding.if_not_allowed(id, row, settings()):
         log.info("%s: the server's subscription is not allowed.", type(foreign).__name__)
         return foreign
-    facts, mirrors = await asyncio.gather(flexible_server.observe(id), store.list_mirrors_of(id))
-    decision = await _decide(id, facts, row, mirrors, run)
-    if not isinstance(decision, Refuse):
+    facts = await flexible_server.observe(id)
+    if isinstance(facts, Absence):
+        decision: Decision = await presence.judge(facts, id, row, run)
+    else:
+        row = await presence.note_present(facts, row)
+        decision = await _decide(id, facts, row, await store.list_mirrors_of(id), run)
+    if not isinstance(decision, Refuse | Miss):
         log.info("%s: %s", type(decision).__name__, decision.why)
     return decision
 
 
 async def _decide(
-    id: ServerId, facts: ServerFacts | None, row: ServerRow | None, mirrors: Sequence[MirrorRow], run: str
+    id: ServerId, facts: ServerFacts, row: ServerRow | None, mirrors: Sequence[MirrorRow], run: str
 ) -> Decision:
     decision = deciding.look(facts, row, mirrors, _is_rotation_due(row), settings())
     match decision:
@@ -82,6 +86,7 @@ async def _examine(
         "run": run,
         "report": msgspec.json.encode(checked).decode(),
         "fingerprint": intent.fingerprint,
+        "created_at": facts.created_at,
     }
     if isinstance(decision, Prepare):
         noted["phase"] = deciding.phase_of_preparation(row, intent, checked)

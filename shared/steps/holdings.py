@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from shared.decisions.login import login_of
-from shared.decisions.rights import Word
+from shared.decisions.rights import Elsewhere, Word
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import Identity, Joined, TableName, Takeover
 from shared.platform.settings import Rights, settings
 from shared.records import store
-from shared.source import keepsake, owners, tables
+from shared.records.rows import MirrorRow
+from shared.source import grants, keepsake, owners, tables
 from shared.source.connection import Connection
 from shared.source.facts import Owner, TableReport
 
@@ -44,10 +47,17 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What was done before, as the app recorded it."""
     word: Word
     """What the service said when it was last asked."""
+    elsewhere: Elsewhere
+    """What stays in other databases, which have the same fabric role."""
 
     @property
     def eligible(self) -> tuple[TableName, ...]:
         return self.report.eligible
+
+    @property
+    def taken(self) -> set[TableName]:
+        """The tables that the role owned before this look: that it owns them changes nothing."""
+        return {TableName(it.schema, it.name) for it in self.report.tables if it.owner == self.takeover.role}
 
     @property
     def schemas(self) -> set[str]:
@@ -60,19 +70,27 @@ async def look(connection: Connection, place: Place, choice: Choice) -> Seen:
     report = await tables.report(connection, name, settings().fabric.table_limit, choice.chosen or None)
     row = await store.read_mirror(place.server, place.database)
     record = (row.takeover if row else None) or await keepsake.read(connection, name) or Takeover(name)
-    owned = owners_of(report, record, name)
+    owned = owners_of(report, await _former_owners(connection, record), name)
+    others = await _others(place.server, place.database)
     return Seen(
         report=report,
-        owners=await owners.look(connection, name, owned),
+        owners=await owners.look(connection, name, owned, joined_by_app(record, others)),
         owned=owned,
         takeover=record,
         word=row.word if row and choice.rights == "auto" else "unasked",
+        elsewhere=await _elsewhere(connection, others),
     )
 
 
-def owners_of(report: TableReport, record: Takeover, role: str) -> dict[str, tuple[TableName, ...]]:
+async def _former_owners(connection: Connection, record: Takeover) -> dict[TableName, str]:
+    """The former owner of each taken table, by the name that the table has now: somebody may have renamed it."""
+    former = {table.table.oid: table.owner for table in record.tables}
+    relations = await grants.relations(connection, list(former))
+    return {TableName(table.schema, table.name): former[oid] for oid, table in relations.items()}
+
+
+def owners_of(report: TableReport, former: Mapping[TableName, str], role: str) -> dict[str, tuple[TableName, ...]]:
     """The tables of each owner; those that the role owns count as their former owners' tables."""
-    former = {table.name: table.owner for table in record.tables}
     owned: dict[str, list[TableName]] = {}
     for table in report.tables:
         name = TableName(table.schema, table.name)
@@ -94,17 +112,41 @@ async def keep(place: Place, record: Takeover) -> None:
 
 async def still_members(id: ServerId, leaving: str) -> set[str]:
     """The former owners of tables that are taken in other databases of the server than `leaving`."""
-    return {former.owner for takeover in await _others(id, leaving) for former in takeover.tables}
+    return {former.owner for row in await _others(id, leaving) for former in _record(row).tables}
 
 
 async def still_joined(id: ServerId, leaving: str) -> set[Joined]:
     """The memberships of the fabric role that other databases of the server than `leaving` need."""
-    return {membership for takeover in await _others(id, leaving) for membership in takeover.joined}
+    return {membership for row in await _others(id, leaving) for membership in _record(row).joined}
 
 
-async def _others(id: ServerId, leaving: str) -> list[Takeover]:
+def joined_by_app(record: Takeover, others: Sequence[MirrorRow]) -> set[Joined]:
+    """The memberships of the fabric role that the app granted, for this database and for others."""
+    return {membership for takeover in (record, *map(_record, others)) for membership in takeover.joined}
+
+
+async def _others(id: ServerId, leaving: str) -> list[MirrorRow]:
     rows = await store.list_mirrors_of(id)
-    return [row.takeover for row in rows if row.database != leaving and row.takeover]
+    return [row for row in rows if row.database != leaving and row.takeover]
+
+
+def _record(row: MirrorRow) -> Takeover:
+    return row.takeover or Takeover("")
+
+
+async def _elsewhere(connection: Connection, others: Sequence[MirrorRow]) -> Elsewhere:
+    """What the next look at the other databases would not change by itself.
+
+    Memberships that the service does not take end there, and tables that somebody's consent took are given back when
+    it is withdrawn.
+    """
+    content = [row for row in others if row.rights and row.word not in ("insists", "silent")]
+    owning = [row for row in others if row.rights == "ownership" and not _record(row).consent]
+    former = {table.owner for row in owning for table in _record(row).tables}
+    return Elsewhere(
+        joined=frozenset(membership.owner for row in content for membership in _record(row).joined),
+        former=frozenset(former) - await owners.administrators(connection, former),
+    )
 
 
 def identities_of(record: Takeover) -> dict[int, Identity]:

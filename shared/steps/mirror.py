@@ -135,6 +135,7 @@ async def _status(row: MirrorRow) -> MirrorStatus | None:
     try:
         return await mirrored_database.status(row.workspace, row.item)
     except NotFound:
+        await mirrored_database.confirm_gone(row.workspace, row.item)
         return None
 
 

@@ -6,6 +6,7 @@ Server parameters stay as they are, since lowering them needs a restart. Each st
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 from shared.decisions.login import password_name
 from shared.desired.server_id import ServerId
@@ -43,7 +44,7 @@ async def release_mirror(id: ServerId, database: str) -> None:
 async def release_database(id: ServerId, database: str) -> None:
     """Give a database back to its owners, exactly as it was. A database that was dropped meanwhile is fine.
 
-    Raises `NotFound` when Azure knows no such server, and keeps the row: only the row knows the owners.
+    Raises `Unavailable` when Azure does not find the server, and keeps the row: only the row knows the owners.
     """
     row = await store.read_mirror(id, database)
     if row is None:
@@ -71,7 +72,7 @@ async def leave_workspace(row: MirrorRow) -> None:
 async def release_server(id: ServerId) -> tuple[Reason, ...]:
     """Drop the fabric role and delete its password. Returns what is left as it is.
 
-    Raises `NotFound` when the server is gone, so that no role is taken for dropped. The next run forgets such a server.
+    Raises `Unavailable` when Azure does not find the server, so that no role is taken for dropped.
     """
     row = await store.read_server(id)
     if row is not None and row.role:
@@ -83,11 +84,19 @@ async def release_server(id: ServerId) -> tuple[Reason, ...]:
     return (PARAMETERS_LEFT,)
 
 
-async def forget_server(id: ServerId) -> None:
-    """The server was deleted: leave Fabric by the same setting, and delete all rows of the server: another
-    server may come to have its name."""
+async def leave_deleted_server(id: ServerId) -> None:
+    """The server was deleted: leave Fabric by the same setting. The rows and the password stay, as they are what a
+    server that is there again is given back by; `forget_server` deletes them after HISTORY_DAYS."""
     for row in await store.list_mirrors_of(id):
         await _leave_fabric(row)
+        left: dict[str, Any] = {"item": "", "item_name": "", "connection": "", "login": "", "superseded": ()}
+        await store.update_mirror(id, row.database, phase="Deleted", reasons=(), reseed=False, **left)
+    await store.update_server(id, missing_since=None, missing_code="", deletion_told=False, report="")
+
+
+async def forget_server(id: ServerId) -> None:
+    """Delete all that is recorded of a server that was deleted, and its password."""
+    for row in await store.list_mirrors_of(id):
         await store.delete_mirror(id, row.database)
     await secrets.delete(password_name(id))
     await store.delete_server(id)

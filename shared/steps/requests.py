@@ -18,8 +18,8 @@ from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import store
 from shared.source import server as flexible_server
-from shared.source.facts import ServerFacts
-from shared.steps import decide
+from shared.source.facts import Absence, ServerFacts
+from shared.steps import decide, presence
 
 
 class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,16 +78,20 @@ async def ask(id: ServerId, body: bytes) -> None:
             code="DatabaseNotFound",
             remedy="Correct the name (letter case matters), or create the database first.",
         )
+    await presence.note_present(facts, await store.read_server(id))
     await store.update_server(id, request=wish, restart_refused="")
 
 
 async def withdraw(id: ServerId) -> None:
-    """Forget the wish that came over HTTP. Raises `Conflict` where a tag wants the server mirrored all the same."""
+    """Forget the wish that came over HTTP. Raises `Conflict` where a tag wants the server mirrored all the same.
+
+    Of a server that is missing, it says that the server was deleted.
+    """
     row = await store.read_server(id)
     if row is None:
         raise _unknown(id)
     facts = await flexible_server.observe(id)
-    tags = desired.read_tags(facts.tags, settings().scope.tag_prefix) if facts else TagWish()
+    tags = _tags(facts) if isinstance(facts, ServerFacts) else TagWish()
     if tags.state:
         prefix = settings().scope.tag_prefix
         raise Conflict(
@@ -95,7 +99,8 @@ async def withdraw(id: ServerId) -> None:
             code="WantedByTag",
             remedy=f"Set the tag {prefix} to disabled, or remove it; that releases the server.",
         )
-    await store.update_server(id, request=None)
+    changes: dict[str, Any] = {"deletion_told": True} if row.phase == "Missing" and isinstance(facts, Absence) else {}
+    await store.update_server(id, request=None, **changes)
 
 
 async def rotate(id: ServerId) -> None:
@@ -169,7 +174,7 @@ async def describe(id: ServerId, running: bool) -> ServerState:
 
 async def _observed(id: ServerId) -> ServerFacts:
     facts = await flexible_server.observe(id)
-    if facts is None:
+    if isinstance(facts, Absence):
         raise NotFound(
             f"There is no flexible server {id.name!r} in resource group {id.resource_group!r} that the app can see.",
             code="ServerNotFound",

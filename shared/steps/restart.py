@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from uuid import uuid4
+
+import msgspec
 
 from shared.decisions import parameters as server_parameters
 from shared.decisions import restart as deciding
+from shared.decisions import restart_once as once
 from shared.decisions.login import is_rotation_due, login_of
 from shared.decisions.restart import Verdict
+from shared.decisions.restart_once import Seen
 from shared.decisions.run import Asked
+from shared.desired.changes import Progress, Restart
 from shared.desired.server_id import ServerId
 from shared.platform import logs
-from shared.platform.errors import Blocked, NotFound
+from shared.platform.errors import Blocked, MirrorError, Unavailable
 from shared.platform.settings import RestartPolicy, settings
 from shared.records import store
+from shared.records.rows import RestartIntent
 from shared.source import server as flexible_server
+from shared.source.connection import running_since
+from shared.source.facts import Absence
+from shared.source.refusals import is_refused, not_found
 from shared.steps import announce
 
 log = logs.logger(__name__)
@@ -30,13 +40,77 @@ async def decide(id: ServerId, policy: RestartPolicy, waiting: tuple[str, ...], 
     """Whether the server is restarted now, or what is waited for. Raises `Blocked` when the restart for the same intent
     was refused before, or not decided in time."""
     facts, row = await asyncio.gather(flexible_server.observe(id), store.read_server(id))
-    if facts is None:
-        raise NotFound(f"Server {id.name!r} was deleted.")
+    if isinstance(facts, Absence):
+        raise not_found(f"Azure Resource Manager does not find server {id.name!r}.")
     verdict = deciding.judge(facts, policy, waiting, now.replace(tzinfo=UTC), settings())
     if refused := deciding.refused_before(row, verdict):
         raise Blocked(refused.message, code=refused.code, remedy=refused.remedy)
     log.info("%s.", verdict.message)
     return verdict
+
+
+async def begin(id: ServerId) -> str:
+    """Ask for the restart of the server. Returns the continuation token; empty: there is nothing to restart for.
+
+    Raises `Unavailable` while an earlier request, whose answer was lost, may still be under way.
+    """
+    row, seen = await asyncio.gather(store.read_server(id), _seen(id))
+    intent, now = row.restart if row else None, datetime.now(UTC)
+    move = once.next_move(intent, seen, now)
+    log.info("%s of the restart: %s.", type(move).__name__, move.why)
+    match move:
+        case once.Done():
+            await _note_ended(id)
+            return ""
+        case once.Wait(why):
+            raise _under_way(id, why)
+    mine = RestartIntent(at=now, started_at=seen.started_at, by=uuid4().hex)
+    if not await store.note_restart(id, intent, mine):
+        raise _under_way(id, "another process of the app asked for it at the same time")
+    try:
+        return await flexible_server.begin(id, Restart())
+    except MirrorError as error:
+        if is_refused(error):
+            await store.note_restart(id, mine, intent)
+        raise
+
+
+async def poll(id: ServerId, token: str) -> Progress:
+    """Ask once for the state of the restart. Raises `Blocked` when it failed."""
+    try:
+        progress = await flexible_server.poll(id, Restart(), token)
+    except Blocked:
+        await _note_ended(id)
+        raise
+    if progress.done:
+        await _note_ended(id)
+    return progress
+
+
+async def _seen(id: ServerId) -> Seen:
+    waiting, glance = await asyncio.gather(pending(id), flexible_server.glance(id))
+    try:
+        started_at = await running_since(glance.host) if glance.state == "Ready" else None
+    except MirrorError as error:
+        log.info("PostgreSQL does not say since when it has been running: %s", error.message)
+        started_at = None
+    return Seen(pending=waiting, state=glance.state, started_at=started_at)
+
+
+async def _note_ended(id: ServerId) -> None:
+    """Note that the question how the last restart ended is answered."""
+    row = await store.read_server(id)
+    if row and row.restart and not row.restart.ended:
+        await store.note_restart(id, row.restart, msgspec.structs.replace(row.restart, ended=True))
+
+
+def _under_way(id: ServerId, why: str) -> Unavailable:
+    return Unavailable(
+        f"A restart of server {id.name!r} may be under way: {why}.",
+        code="RestartUnderWay",
+        remedy="Look at the server in the Azure portal. The next event or the hourly resync looks again.",
+        retry_after=once.BETWEEN,
+    )
 
 
 async def record_waiting(id: ServerId, verdict: Verdict) -> None:

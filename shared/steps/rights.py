@@ -64,15 +64,16 @@ async def ensure(place: Place, choice: Choice) -> None:
 async def choose(connection: Connection, name: str, way: Rights, seen: Seen, word: Word) -> Plan:
     """The way to the tables of each owner. What ownership would harm is looked for only where it is the way."""
     statements = {owner.name: owners.statement(connection, owner.name) for owner in seen.owners}
-    plan = rights.choose(way, seen.owners, word, (), statements)
+    plan = rights.choose(way, seen.owners, word, (), statements, seen.elsewhere)
     if way == "ownership" or not plan.ownership:
         return plan
-    return rights.choose(way, seen.owners, word, await harms_of(connection, name, seen, plan.ownership), statements)
+    found = await harms_of(connection, name, seen, plan.ownership)
+    return rights.choose(way, seen.owners, word, found, statements, seen.elsewhere)
 
 
 async def harms_of(connection: Connection, name: str, seen: Seen, of: Collection[str]) -> tuple[Harm, ...]:
-    """What would change for the application if the role owned the tables of these owners."""
-    names = [table for owner in of for table in seen.owned.get(owner, ())]
+    """What would change for the application if the role owned the tables of these owners too."""
+    names = [table for owner in of for table in seen.owned.get(owner, ()) if table not in seen.taken]
     facts = await dependents.dependents(connection, name, names)
     return harm.harms(facts, major(connection))
 
@@ -88,11 +89,15 @@ async def _ensure_rights(connection: Connection, place: Place, choice: Choice, s
         if not judged_by_service:
             seen = await _look_again(connection, place, choice, seen, record)
         word = await _word(place, seen, plan)
+        if word != "unasked":
+            await store.update_mirror(place.server, place.database, word=word)
         if word in ("insists", "silent"):
             plan = await choose(connection, name, choice.rights, seen, word)
             require_plan(plan)
     except Blocked:
-        await _unjoin(connection, place, record, {it for it in record.joined if it not in before})
+        record = await _retreat(connection, place, record, before)
+        if choice.rights == "auto":
+            await _retake(connection, place, seen, record)
         raise
     if word in ("insists", "silent"):
         require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
@@ -128,6 +133,8 @@ async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) ->
     now = await owners.joined(connection, name)
     recorded = await still_joined(place.server, place.database) | set(seen.takeover.joined)
     record = await _give_back(connection, place, seen.takeover, plan.membership)
+    if any(not owner.joined for owner in seen.owners if owner.name in plan.membership):
+        await _require_apart(connection, await still_members(place.server, place.database), plan.membership)
     joined = set(record.joined)
     for owner in seen.owners:
         if owner.name not in plan.membership:
@@ -180,28 +187,53 @@ async def _give_back(connection: Connection, place: Place, record: Takeover, to:
 async def _end_membership(connection: Connection, place: Place, owner: str) -> None:
     """End the membership of an owner in the fabric role, which stands in the way of the other direction."""
     name = settings().login.role
-    if not await owners.is_member(connection, name, owner):
-        return
     if owner in await still_members(place.server, place.database):
         raise Unavailable(f"Other databases of the server have to give tables back to role {owner!r} first.")
     await ownership.leave(connection, name, [owner])
     await _require_free(connection, name, owner)
 
 
-async def _require_free(connection: Connection, role: str, member: str) -> None:
-    """Raise `Blocked` where `member` is a member of `role`, so that the role can't become a member of `member`."""
-    if await owners.is_member(connection, role, member):
-        raise Blocked(
-            f"Role {member!r} is a member of {role!r}, so {role!r} can't become a member of {member!r}.",
-            code="MembershipInTheWay",
-            remedy=f"Run as who granted it: {owners.revocation(connection, role, member)}",
+async def _require_apart(connection: Connection, former: Collection[str], joined: Collection[str]) -> None:
+    """Raise `Unavailable` while former owners of tables, members of the role, would get the rights of other owners."""
+    gaining = set(former) - await owners.administrators(connection, former)
+    if gaining and joined:
+        raise Unavailable(
+            f"The fabric role must not have the members {', '.join(map(repr, sorted(gaining)))} while it is a member "
+            f"of {', '.join(map(repr, sorted(joined)))}: other databases of the server have to change first."
         )
 
 
-async def _unjoin(connection: Connection, place: Place, record: Takeover, added: Collection[Joined]) -> None:
-    """Take memberships back that this call added."""
-    await owners.leave(connection, settings().login.role, set(added) - await still_joined(place.server, place.database))
-    await keep(place, msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it not in added)))
+async def _require_free(connection: Connection, role: str, member: str) -> None:
+    """Raise `Blocked` where `member` is a member of `role`, so that the role can't become a member of `member`."""
+    if links := await owners.links(connection, role, member):
+        by = "" if links == (member,) else f" by {', '.join(map(repr, links))}"
+        raise Blocked(
+            f"Role {member!r} is a member of {role!r}{by}, so {role!r} can't become a member of {member!r}.",
+            code="MembershipInTheWay",
+            remedy="Run as who granted it: " + " ".join(owners.revocation(connection, role, link) for link in links),
+        )
+
+
+async def _retreat(connection: Connection, place: Place, record: Takeover, before: Collection[Joined]) -> Takeover:
+    """End the memberships that were not there before; the record as it is then.
+
+    Nothing of a first preparation stays, even of an earlier call that was cut off.
+    """
+    row = await store.read_mirror(place.server, place.database)
+    added = {it for it in record.joined if it not in before or not (row and row.rights)}
+    await owners.leave(connection, settings().login.role, added - await still_joined(place.server, place.database))
+    record = msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it not in added))
+    await keep(place, record)
+    return record
+
+
+async def _retake(connection: Connection, place: Place, seen: Seen, record: Takeover) -> None:
+    """Take the tables again that the role owned before, so that their mirror goes on."""
+    if seen.takeover.tables:
+        record = msgspec.structs.replace(seen.takeover, joined=record.joined)
+        await keep(place, record)
+        await keepsake.write(connection, record)
+        await ownership.apply_take(connection, record)
 
 
 async def _own(
@@ -212,12 +244,18 @@ async def _own(
     names = [table for owner in plan.ownership for table in seen.owned.get(owner, ())]
     takeover = await ownership.plan_take(connection, name, names)
     require_takeable(takeover.not_takeable)
-    await owners.leave(connection, name, [it for it in record.joined if it.owner in plan.ownership])
     for owner in plan.ownership:
+        await owners.leave(connection, name, [it for it in record.joined if it.owner == owner])
         await _require_free(connection, owner, name)
+    remaining = tuple(it for it in record.joined if it.owner not in plan.ownership)
+    if remaining != record.joined:
+        record = msgspec.structs.replace(record, joined=remaining)
+        await keep(place, record)
+    if choice.rights != "ownership":
+        elsewhere = await still_joined(place.server, place.database)
+        await _require_apart(connection, plan.ownership, {it.owner for it in elsewhere})
     takeover = msgspec.structs.replace(takeover, consent=choice.consent if choice.rights == "ownership" else "")
     record = takeover.after(record)
-    record = msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it.owner not in plan.ownership))
     await keep(place, record)
     await keepsake.write(connection, record)
     await ownership.apply_take(connection, takeover)
@@ -250,7 +288,6 @@ async def _word(place: Place, seen: Seen, plan: Plan) -> Word:
     word: Word = "content" if answer.asked else "silent"
     if reached & set(answer.not_owned):
         word = "insists"
-    await store.update_mirror(place.server, place.database, word=word)
     return word
 
 

@@ -26,6 +26,7 @@ from shared.desired.server_id import ServerId
 from shared.platform import clients
 from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
 from shared.source import connection, server, slots
+from shared.source.facts import Absence, ServerFacts
 from shared.source.parameters import Used
 from tests.component.app import IDENTITY, app_environment
 from tests.component.azure_resource_manager import change, create_server, server_path
@@ -73,7 +74,7 @@ async def carry_out(id: ServerId, change: Change) -> list[server.Progress]:
 
 async def test_sees_the_server_as_it_is(stack: Stack, id: ServerId) -> None:
     facts = await server.observe(id)
-    assert facts
+    assert isinstance(facts, ServerFacts)
     assert (facts.id, facts.version, facts.state, facts.tier) == (id, 18, "Ready", "GeneralPurpose")
     assert (facts.high_availability, facts.replicas, facts.elastic_cluster) == ("Disabled", 0, False)
     assert facts.databases == ("shop",)
@@ -85,14 +86,14 @@ async def test_sees_the_server_as_it_is(stack: Stack, id: ServerId) -> None:
     rule = {"properties": {"startIpAddress": "0.0.0.0", "endIpAddress": "0.0.0.0"}}
     change(stack, "PUT", f"{server_path(stack, NAME)}/firewallRules/azure", rule)
     again = await server.observe(id)
-    assert again
+    assert isinstance(again, ServerFacts)
     assert again.azure_services_allowed
 
 
 async def test_a_server_that_does_not_exist_is_none_and_has_no_parameters(id: ServerId) -> None:
     missing = msgspec.structs.replace(id, name="pg-missing")
-    assert await server.observe(missing) is None
-    with pytest.raises(NotFound, match="pg-missing"):
+    assert await server.observe(missing) == Absence("ResourceNotFound")
+    with pytest.raises(Unavailable, match="pg-missing"):
         await server.parameters(missing)
 
 
@@ -103,11 +104,11 @@ async def test_lists_the_servers_of_a_subscription_with_their_tags(id: ServerId)
 
 async def test_enabling_the_identity_keeps_those_that_are_there(stack: Stack, id: ServerId) -> None:
     before = await server.observe(id)
-    assert before
+    assert isinstance(before, ServerFacts)
     assert (before.identity_type, before.principal_id) == ("UserAssigned", "")
     await carry_out(id, EnableSystemIdentity())
     after = await server.observe(id)
-    assert after
+    assert isinstance(after, ServerFacts)
     assert after.identity_type == "SystemAssigned,UserAssigned"
     assert len(after.principal_id) == 36
 
@@ -117,7 +118,7 @@ async def test_the_app_becomes_an_administrator_and_gets_in_with_its_token(stack
     await carry_out(id, EnableEntraAuthentication())
     await carry_out(id, AddAdministrator(who.object_id, IDENTITY, stack.topology.tenant))
     facts = await server.observe(id)
-    assert facts
+    assert isinstance(facts, ServerFacts)
     assert facts.entra_auth
     assert facts.password_auth
     assert facts.administrators == (server.Administrator(who.object_id, IDENTITY, "ServicePrincipal"),)
@@ -138,7 +139,7 @@ async def test_a_server_that_does_not_know_the_app_refuses_it_with_what_to_do(
     stack: Stack, id: ServerId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = await server.observe(id)
-    assert facts
+    assert isinstance(facts, ServerFacts)
     app_environment(stack.topology, monkeypatch, IDENTITY_NAME="id-unknown")
     with pytest.raises(Blocked, match="'id-unknown'") as caught:
         async with connection.connect(facts.host, "shop"):
@@ -233,14 +234,14 @@ async def test_an_operation_that_fails_in_the_end_says_so(stack: Stack, id: Serv
 
 async def test_reading_survives_a_single_failure(stack: Stack, id: ServerId) -> None:
     stack.control("arm", "POST", "faults", {"operation": "Servers_Get", "status": 503})
-    assert await server.observe(id)
+    assert isinstance(await server.observe(id), ServerFacts)
 
 
 async def test_a_stopped_server_is_seen_and_out_of_reach(stack: Stack, id: ServerId) -> None:
     change(stack, "POST", f"{server_path(stack, NAME)}/stop")
     try:
         facts = await server.observe(id)
-        assert facts
+        assert isinstance(facts, ServerFacts)
         assert facts.state == "Stopped"
         with pytest.raises(Unavailable, match=facts.host):
             async with connection.connect(facts.host, "shop"):

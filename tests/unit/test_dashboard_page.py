@@ -82,7 +82,13 @@ def test_a_server_waits_while_its_run_looks_at_it():
     ],
 )
 @pytest.mark.parametrize(
-    ("kind", "phase"), [("waiting", "Waiting"), ("blocked", "Blocked"), *(("working", phase) for phase in AT_WORK)]
+    ("kind", "phase"),
+    [
+        ("waiting", "Waiting"),
+        ("missing", "Missing"),
+        ("blocked", "Blocked"),
+        *(("working", phase) for phase in AT_WORK),
+    ],
 )
 def test_a_server_is_shown_whatever_its_row_and_its_run_say(kind: str, phase: str, status: progress.Status | None):
     """The two are written one after the other, and a row need not name a run or a reason."""

@@ -20,7 +20,7 @@ from shared.decisions.run import Asked, intent_of
 from shared.platform.reasons import Reason
 from shared.platform.regions import ZONES, time_zone
 from shared.records.rows import MirrorRow, ServerRow
-from shared.source.facts import MaintenanceWindow, ServerFacts
+from shared.source.facts import Absence, MaintenanceWindow, ServerFacts
 from tests.unit.facts import SERVER, server, settings
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # a Sunday
@@ -168,7 +168,7 @@ FINGERPRINT = intent_of(TAGGED, None, settings()).fingerprint
 
 
 def superseded(
-    facts: ServerFacts | None = TAGGED,
+    facts: ServerFacts | Absence = TAGGED,
     row: ServerRow | None = None,
     *mirrors: MirrorRow,
     asked: Asked = ASKED,
@@ -183,7 +183,7 @@ def test_a_wait_goes_on_while_the_same_is_wanted() -> None:
 
 
 def test_a_wait_ends_for_whatever_changes() -> None:
-    assert superseded(None) == "the server was deleted"
+    assert superseded(Absence("ResourceNotFound")) == "Azure does not find the server"
     assert superseded(server()) == "nobody wants the server mirrored any more"
     assert "'perhaps'" in superseded(server(tags={"fabric-mirror": "perhaps"}))
     tags = {"fabric-mirror": "enabled", "fabric-mirror-databases": "crm"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.decisions.harm import Harm
-from shared.decisions.rights import Plan, Word, choose, gains
+from shared.decisions.rights import Elsewhere, Plan, Word, choose, gains
 from shared.desired.takeover import TableName
 from shared.platform.settings import Rights
 from shared.source.facts import Owner
@@ -103,7 +103,39 @@ def test_a_former_owner_does_not_get_the_rights_of_an_owner_that_the_role_is_a_m
     strong = owner("crm", beyond=("pg_monitor",))
     [problem] = plan(owner(), strong).problems
     assert problem.code == "OwnershipWouldHarm"
-    assert "'crm' would join the fabric role, and so get the rights of 'app'" in problem.message
+    assert "'crm' would have the rights of 'app'" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("way", "elsewhere", "message"),
+    [
+        ({}, Elsewhere(former=frozenset({"crm"})), "'crm' would have the rights of 'app'"),
+        ({"beyond": ("g",)}, Elsewhere(joined=frozenset({"crm"})), "'app' would have the rights of 'crm'"),
+        ({"beyond": ("g",)}, Elsewhere(joined=frozenset({"app"})), "a member of 'app', and for another one the other"),
+    ],
+)
+def test_other_databases_count_as_the_fabric_role_is_the_servers(
+    way: dict[str, Any], elsewhere: Elsewhere, message: str
+) -> None:
+    [problem] = choose("auto", [owner(**way)], "content", (), {"app": ""}, elsewhere).problems
+    assert problem.code == "OwnershipWouldHarm"
+    assert message in problem.message
+    assert choose("ownership", [owner(**way)], "content", (), {"app": ""}, elsewhere).problems == ()
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [Elsewhere(former=frozenset({"crm"})), Elsewhere(joined=frozenset({"crm"}))], ids=["former", "joined"]
+)
+def test_administrators_gain_nothing_and_one_way_for_all_databases_mixes_nothing(elsewhere: Elsewhere) -> None:
+    way = {"administrator": True} if elsewhere.joined else {"beyond": ("g",)}
+    assert choose("auto", [owner(**way)], "content", (), {"app": ""}, elsewhere).problems == ()
+
+
+@pytest.mark.parametrize("rights", ["auto", "membership", "ownership"])
+def test_tables_of_one_of_postgresqls_own_roles_are_not_touched(rights: Rights) -> None:
+    [problem] = plan(owner("pg_database_owner", beyond=("pg_database_owner",)), rights=rights).problems
+    assert problem.code == "OwnerTooStrong"
+    assert "one of PostgreSQL's own" in problem.message
     assert plan(owner(), owner("dba", administrator=True)).problems == (), "it has them anyway"
 
 

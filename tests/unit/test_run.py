@@ -9,7 +9,7 @@ import pytest
 from shared.decisions import run
 from shared.decisions.readiness import Plan, Report
 from shared.decisions.readiness.report import Check
-from shared.decisions.run import Examine, Forget, Nothing, Prepare, Refuse, Release, Wait
+from shared.decisions.run import Examine, Nothing, Prepare, Refuse, Release, Wait
 from shared.desired.changes import EnableSystemIdentity, SetParameter
 from shared.desired.intent import MirrorIntent, TableName, Wish
 from shared.desired.server_id import ServerId
@@ -34,21 +34,9 @@ def mirror(database: str = "shop", **columns: Any) -> MirrorRow:
 
 
 def look(
-    facts: ServerFacts | None, row: ServerRow | None = None, *mirrors: MirrorRow, rotate: bool = False
-) -> Release | Forget | Refuse | Nothing | Wait | Examine:
+    facts: ServerFacts, row: ServerRow | None = None, *mirrors: MirrorRow, rotate: bool = False
+) -> Release | Refuse | Nothing | Wait | Examine:
     return run.look(facts, row, mirrors, rotate, SETTINGS)
-
-
-@pytest.mark.parametrize("known", [None, row("Deleted")])
-def test_a_server_that_is_gone_and_of_which_nothing_is_recorded_needs_nothing(known: ServerRow | None) -> None:
-    decision = look(None, known)
-    assert isinstance(decision, Nothing)
-    assert "no such server" in decision.why
-
-
-@pytest.mark.parametrize("phase", ["New", "Mirrored", "Blocked", "Released"])
-def test_a_server_that_is_gone_is_forgotten(phase: str) -> None:
-    assert isinstance(look(None, row(phase)), Forget)
 
 
 def test_tags_that_can_not_be_understood_stand_in_the_way_and_say_so() -> None:
@@ -67,7 +55,7 @@ def test_a_server_that_nobody_wants_and_that_is_untouched_needs_nothing(known: S
     assert "Nobody wants" in decision.why
 
 
-@pytest.mark.parametrize("phase", ["Mirrored", "Blocked", "Preparing", "Waiting", "Releasing"])
+@pytest.mark.parametrize("phase", ["Mirrored", "Blocked", "Missing", "Preparing", "Waiting", "Releasing"])
 def test_a_server_that_nobody_wants_any_more_is_released(phase: str) -> None:
     decision = look(server(), row(phase), mirror("crm"), mirror("shop"))
     assert isinstance(decision, Release)

@@ -16,13 +16,12 @@ from shared.decisions.progress import Status
 from tests.unit.facts import SERVER
 
 RUN = f"{SERVER.key}:3"
-NOW = datetime.now(UTC)
 
 
 class Client:
     """What of a durable client is used. `told` are the names of the signals and events, in order."""
 
-    def __init__(self, running: str, status: OrchestrationStatus | None, waiting_for: str = "", age: float = 0):
+    def __init__(self, running: str, status: OrchestrationStatus | None, waiting_for: str = "", age: float = 60):
         self.box = msgspec.to_builtins(Box(runs=3, running=running))
         self.status, self.waiting_for, self.age = status, waiting_for, age
         self.told: list[str] = []
@@ -34,7 +33,7 @@ class Client:
         self.told.append(event)
 
     async def get_entity(self, identity: object) -> Any:
-        changed = NOW - timedelta(seconds=self.age)
+        changed = datetime.now(UTC) - timedelta(seconds=self.age)
         return SimpleNamespace(id=identity, last_modified=changed, get_typed_state=lambda _: self.box)
 
     async def get_all_entities(self, _: object) -> list[Any]:
@@ -48,7 +47,11 @@ class Client:
             waiting_for=self.waiting_for,
         )  # fmt: skip
         shown = msgspec.to_builtins(status)
-        return SimpleNamespace(runtime_status=self.status, get_custom_status=lambda: shown if fetch_payloads else None)
+        return SimpleNamespace(
+            runtime_status=self.status,
+            created_at=(datetime.now(UTC) - timedelta(seconds=self.age)).replace(tzinfo=None),
+            get_custom_status=lambda: shown if fetch_payloads else None,
+        )
 
 
 @pytest.mark.parametrize(
@@ -60,8 +63,10 @@ class Client:
         (Client(RUN, OrchestrationStatus.RUNNING, "restart-decision"), ["look", "look-again"]),
         (Client(RUN, OrchestrationStatus.FAILED, "restart-decision"), ["look", f"finished {RUN}"]),
         (Client(RUN, OrchestrationStatus.TERMINATED), ["look", f"finished {RUN}"]),
+        (Client(RUN, OrchestrationStatus.PENDING), ["look"]),
+        (Client(RUN, OrchestrationStatus.PENDING, age=3600), ["look", f"finished {RUN}"]),
     ],
-    ids=["no run", "about to begin", "works", "waits", "failed", "terminated"],
+    ids=["no run", "about to begin", "works", "waits", "failed", "terminated", "pending", "never begins"],
 )
 async def test_a_look(client: Client, told: list[str]) -> None:
     await signals.look(client, SERVER)  # type: ignore[arg-type]
@@ -74,10 +79,13 @@ async def test_a_look(client: Client, told: list[str]) -> None:
         (Client("", None), False),
         (Client(RUN, OrchestrationStatus.RUNNING), False),
         (Client(RUN, OrchestrationStatus.FAILED), True),
+        (Client(RUN, OrchestrationStatus.RUNNING, age=3 * 86400), False),
+        (Client(RUN, OrchestrationStatus.PENDING), False),
+        (Client(RUN, OrchestrationStatus.PENDING, age=3600), True),
         (Client(RUN, None, age=60), False),
         (Client(RUN, None, age=600), True),
     ],
-    ids=["no run", "works", "failed", "about to begin", "vanished"],
+    ids=["no run", "works", "failed", "waits long", "pending", "never begins", "about to begin", "vanished"],
 )
 async def test_servers_whose_runs_died_are_looked_at_once_more(client: Client, is_revived: bool) -> None:
     await signals.revive(client)  # type: ignore[arg-type]

@@ -20,11 +20,11 @@ from shared.fabric import connection, mirror
 from shared.fabric.credentials import Basic
 from shared.fabric.definition import definition
 from shared.platform import clients
-from shared.platform.errors import NotFound
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow
 from shared.source.facts import Glance
+from shared.source.refusals import not_found
 from shared.steps import server_view
 from tests.component.app import app_environment
 from tests.component.fabric.callers import Caller, Control
@@ -131,7 +131,7 @@ def hosts(server: ServerId, source: Source, monkeypatch: pytest.MonkeyPatch) -> 
 
     async def glance(id: ServerId) -> Glance:
         if id not in hosts:
-            raise NotFound(f"Reading server {id.name!r} failed: there is no such server.")
+            raise not_found(f"Reading server {id.name!r} failed: there is no such server.")
         return Glance("Ready", 0, hosts[id])
 
     monkeypatch.setattr(server_view.flexible_server, "glance", glance)

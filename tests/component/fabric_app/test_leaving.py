@@ -7,8 +7,9 @@ import pytest
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import Takeover
 from shared.fabric import connection
+from shared.fabric import mirror as mirrored_database
 from shared.fabric.credentials import Basic
-from shared.platform.errors import NotFound
+from shared.platform.errors import Unavailable
 from shared.records import store
 from shared.records.rows import MirrorRow
 from shared.steps import mirror, release
@@ -82,7 +83,7 @@ async def test_a_404_during_a_release_keeps_what_only_the_record_of_the_database
     takeover = Takeover(ROLE)
     await store.update_mirror(row.server, row.database, takeover=takeover)
     hosts.clear()
-    with pytest.raises(NotFound):
+    with pytest.raises(Unavailable):
         await release.release_database(row.server, row.database)
     kept = await store.read_mirror(row.server, row.database)
     assert kept is not None
@@ -95,9 +96,29 @@ async def test_a_404_at_the_end_of_a_release_takes_no_role_for_dropped(
     """Neither the record of the role nor its password goes before the role has gone."""
     await store.update_server(server, role=ROLE)
     hosts.clear()
-    with pytest.raises(NotFound):
+    with pytest.raises(Unavailable):
         await release.release_server(server)
     kept = await store.read_server(server)
     assert kept is not None
     assert kept.role == ROLE
     await store.delete_server(server)
+
+
+async def test_one_404_leaves_no_mirrored_database_behind(row: MirrorRow, control: Control, myself: Caller) -> None:
+    """What Fabric does not find, and lists all the same, is not taken for gone."""
+    await mirror.ensure_mirror(row.server, row.database, row.workspace, "Sales", (), adopt=False)
+    kept = await store.read_mirror(row.server, row.database)
+    assert kept
+    path = f"/workspaces/{row.workspace}/mirroredDatabases/{kept.item}"
+    for operation, step in (
+        ("Mirroring_GetMirroringStatus", mirrored_database.stop),
+        ("Items_DeleteMirroredDatabase", mirrored_database.delete),
+    ):
+        control("POST", "faults", {"operation": operation, "status": 404, "code": "EntityNotFound", "path": kept.item})
+        with pytest.raises(Unavailable, match="which the list"):
+            await step(row.workspace, kept.item)
+        assert myself.call("GET", path).ok
+        await step(row.workspace, kept.item)
+    assert myself.call("GET", path).status_code == 404
+    await mirrored_database.delete(row.workspace, kept.item)  # by now it is gone
+    await release.release_mirror(row.server, row.database)

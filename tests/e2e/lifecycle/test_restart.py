@@ -99,6 +99,27 @@ def after_decision(operator: Operator, server: Server, restart: bool) -> dict[st
     return eventually(lambda: operator.mirroring(server), lambda seen: not seen["running"])
 
 
+def a_restart_whose_answer_is_lost_is_made_once(operator: Operator) -> None:
+    lost = {"operation": "Servers_Restart", "after": True}
+    once_although(operator, "pg-cut", lost | {"drop": True})
+
+
+def a_restart_that_is_answered_with_an_error_is_made_once(operator: Operator) -> None:
+    lost = {"operation": "Servers_Restart", "after": True}
+    once_although(operator, "pg-failed-after", lost | {"status": 500})
+    once_although(operator, "pg-throttled-after", lost | {"status": 429, "retry_after": 1})
+
+
+def once_although(operator: Operator, name: str, fault: dict[str, Any]) -> None:
+    server, application = with_shop(operator, name, 17)
+    path = f"/{name}/"
+    operator.stack.control("arm", "POST", "faults", fault | {"path": path})
+    mirrored(operator, server)
+    assert path not in [left["path"] for left in operator.stack.control("arm", "GET", "faults")]
+    assert operator.restarts(server) == 1
+    assert application.inabilities() == {}
+
+
 def an_open_window_is_used_at_once(operator: Operator) -> None:
     server, _ = with_shop(operator, "pg-open", 15, maintenanceWindow=window(now() - timedelta(minutes=2)))
     mirrored(operator, server, {"restart": "window"})
@@ -153,6 +174,8 @@ def opting_out_before_the_wait_begins_is_not_overlooked(operator: Operator) -> N
     [
         an_approved_restart_is_made_once,
         a_refused_restart_leaves_a_server_that_works_as_before,
+        a_restart_whose_answer_is_lost_is_made_once,
+        pytest.param(a_restart_that_is_answered_with_an_error_is_made_once, marks=pytest.mark.exhaustive),
         pytest.param(an_open_window_is_used_at_once, marks=pytest.mark.exhaustive),
         another_policy_counts_at_once,
         somebody_elses_restart_ends_the_wait,

@@ -34,19 +34,49 @@ def a_deleted_server_is_forgotten_and_its_name_means_nothing(operator: Operator)
     assert kept is not None
     group = operator.topology.resource_group
     seen = after(operator, server, lambda: operator.management.servers.begin_delete(group, server.name).result())
-    assert (seen["phase"], seen["reasons"], seen["mirrors"], seen["report"]) == ("Deleted", [], [], None)
-    assert row(operator, "Mirrors", server) is None
-    assert password(operator, kept["secret"]) is None
+    assert (seen["phase"], seen["reasons"], seen["report"]) == ("Deleted", [], None)
+    left = row(operator, "Mirrors", server)
+    assert left is not None
+    assert (left["phase"], left["item"], left["takeover"]) == (
+        "Deleted",
+        "",
+        kept["takeover"],
+    )  # gives back, if need be
+    assert password(operator, kept["secret"])
     path = f"/workspaces/{WORKSPACE}/mirroredDatabases/{mirror['mirrored_database']}"
     assert fabric(operator, "GET", path)["displayName"] == "pg-deleted-shop"
     assert fabric(operator, "GET", f"/connections/{kept['connection']}") is None
 
     namesake = new_server(operator, "pg-deleted", 18, "shop")
     eventually(lambda: operator.mailbox(namesake), lambda box: not box["running"])
-    assert operator.mirroring(namesake)["phase"] == "Deleted"
+    assert row(operator, "Mirrors", namesake) is None
+    assert password(operator, kept["secret"]) is None
     query(operator, namesake, "CREATE ROLE fabric_user")
     refused = after(operator, namesake, lambda: put(operator, namesake))
     assert codes(refused) == ["RoleNotOurs"]  # the role of this name was ours on the other server
+
+
+def one_404_makes_nobody_forget_a_living_server(operator: Operator) -> None:
+    server, application = with_shop(operator, "pg-unseen", 17)
+    mirrored(operator, server)
+    before = row(operator, "Mirrors", server)
+    fault = {"operation": "Servers_Get", "path": f"/{server.name}$", "status": 404, "code": "ResourceNotFound"}
+    operator.stack.control("arm", "POST", "faults", fault)
+    runs = operator.mailbox(server)["runs"]
+    operator.tag(server, team="sales")  # which has the server looked at
+    seen = eventually(lambda: operator.mirroring(server), lambda seen: seen["phase"] == "Missing")
+    assert codes(seen) == ["ServerMissing"]
+    assert "the list of its subscription has it" in page(operator)
+    eventually(lambda: operator.mailbox(server), lambda box: box["runs"] > runs and not box["running"])
+    seen = operator.mirroring(server)
+    assert (seen["phase"], seen["reasons"]) == ("Mirrored", [])
+    after_it = row(operator, "Mirrors", server)
+    assert before is not None
+    assert after_it is not None
+    assert [after_it[name] for name in ("item", "connection", "takeover", "login")] == [
+        before[name] for name in ("item", "connection", "takeover", "login")
+    ]
+    assert application.inabilities() == {}
 
 
 def a_server_deleted_while_a_decision_is_awaited_ends_the_wait(operator: Operator) -> None:
@@ -101,6 +131,7 @@ def a_server_stopped_and_started_is_mirrored_on(operator: Operator) -> None:
     "story",
     [
         a_deleted_server_is_forgotten_and_its_name_means_nothing,
+        one_404_makes_nobody_forget_a_living_server,
         a_server_deleted_while_a_decision_is_awaited_ends_the_wait,
         a_busy_server_is_waited_for,
         pytest.param(an_operation_that_fails_is_told_and_the_next_look_goes_on, marks=pytest.mark.exhaustive),
