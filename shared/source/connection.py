@@ -23,7 +23,7 @@ from psycopg.rows import DictRow, dict_row
 from shared.platform.clients import cloud, credential
 from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
 from shared.platform.settings import settings
-from shared.source.facts import CLOSED
+from shared.source.facts import CLOSED, MAINTENANCE_DATABASE
 
 type Connection = psycopg.AsyncConnection[DictRow]
 
