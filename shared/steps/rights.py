@@ -29,7 +29,6 @@ from shared.source import (
     ownership,
     role,
     service,
-    tables,
 )
 from shared.source.connection import Connection, connect, connect_as, explained
 from shared.source.membership import acting_as, borrowed, major
@@ -38,11 +37,9 @@ from shared.steps.holdings import (
     Choice,
     Place,
     Seen,
-    former_owners,
     identities_of,
     keep,
     look,
-    owners_of,
     still_joined,
     still_members,
 )
@@ -88,7 +85,7 @@ async def _ensure_rights(connection: Connection, place: Place, choice: Choice, s
     require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
     try:
         if not judged_by_service:
-            seen = await _look_again(connection, place, choice, seen, record)
+            seen = await _look_again(connection, place, choice, seen)
         word = await _word(place, seen, plan)
         if word != "unasked":
             await store.update_mirror(place.server, place.database, word=word)
@@ -109,21 +106,18 @@ async def _ensure_rights(connection: Connection, place: Place, choice: Choice, s
     return seen
 
 
-async def _look_again(connection: Connection, place: Place, choice: Choice, seen: Seen, record: Takeover) -> Seen:
+async def _look_again(connection: Connection, place: Place, choice: Choice, seen: Seen) -> Seen:
     """What the service itself says of the tables that the app judged alone, before the extension was there.
 
     Raises `Blocked` with code `TableRefused` where it refuses a table that was chosen. The others are left out.
     """
-    name = settings().login.role
-    report = await tables.report(connection, name, settings().fabric.table_limit, choice.chosen or None)
+    again = await look(connection, place, choice)
     if choice.chosen:
-        require_accepted(report, place.database)
-    refused = [str(table) for table in seen.eligible if table not in report.eligible]
+        require_accepted(again.report, place.database)
+    refused = [str(table) for table in seen.eligible if table not in again.eligible]
     if refused:
         log.warning("The service refuses tables of database %r: %s.", place.database, ", ".join(refused))
-    return msgspec.structs.replace(
-        seen, report=report, owned=owners_of(report, await former_owners(connection, record), name)
-    )
+    return msgspec.structs.replace(seen, report=again.report, owned=again.owned)
 
 
 async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) -> Takeover:
