@@ -26,7 +26,7 @@ from tests.e2e.lifecycle.story import (
 
 SETTINGS = {
     "RELEASE_MIRROR": "delete",
-    "RESTART_DECISION_HOURS": "0.002",
+    "RESTART_DECISION_HOURS": "0.006",
     "RESTART_GRACE_HOURS": "0.0001",
     "SERVER_WAIT_MINUTES": "0.01",
 }
@@ -50,7 +50,7 @@ def an_old_server_is_asked_about_once(operator: Operator) -> None:
     server, application = with_shop(operator, "pg-old", 17)
     put(operator, server)  # policy auto, and it is older than a moment
     assert waiting(operator, server)["progress"]["waiting_for"] == "restart-decision"
-    seen = eventually(lambda: operator.mirroring(server), lambda seen: not seen["running"], 30)
+    seen = eventually(lambda: operator.mirroring(server), lambda seen: not seen["running"], 60)
     assert (seen["phase"], codes(seen)) == ("Blocked", ["RestartNotDecided"])
     assert "wal_level" in seen["reasons"][0]["message"]
     assert operator.restarts(server) == 0
