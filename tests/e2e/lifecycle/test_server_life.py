@@ -51,6 +51,7 @@ def a_deleted_server_is_forgotten_and_its_name_means_nothing(operator: Operator)
     eventually(lambda: operator.mailbox(namesake), lambda box: not box["running"])
     assert row(operator, "Mirrors", namesake) is None
     assert password(operator, kept["secret"]) is None
+    operator.install(namesake, "shop")
     query(operator, namesake, "CREATE ROLE fabric_user")
     refused = after(operator, namesake, lambda: put(operator, namesake))
     assert codes(refused) == ["RoleNotOurs"]  # the role of this name was ours on the other server
