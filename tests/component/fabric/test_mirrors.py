@@ -341,7 +341,7 @@ def test_deletion_works_without_the_server(app: Caller, mirror_of: Callable[...,
 def test_tables_are_paged_up_to_the_limit(
     app: Caller, mirror_of: Callable[..., Mirror], source: Source, control: Control
 ) -> None:
-    database = source.database("".join(f"CREATE TABLE t{number:03} (id int PRIMARY KEY);" for number in range(503)))
+    database = source.database("".join(f"CREATE TABLE t{number:04} (id int);" for number in range(1003)))
     mirror = mirror_of(source, database)
     mirror.start()
     mirror.until("Running")
@@ -354,7 +354,7 @@ def test_tables_are_paged_up_to_the_limit(
         assert len(page["data"]) <= 200
         names += [row["sourceTableName"] for row in page["data"]]
         token = page.get("continuationToken")
-    assert names == [f"t{number:03}" for number in range(500)]
+    assert names == [f"t{number:04}" for number in range(1000)]
 
 
 def test_official_client_follows_a_mirror(app: Caller, mirror_of: Callable[..., Mirror], source: Source) -> None:
