@@ -145,14 +145,16 @@ async def new_shop(
 
     yield make
     for shop in made:
-        shop.character("membership")
+        others = {"local.azure_cdc": None, "azure.service_principal_id": None}  # other tests use the server too
+        shop.app.postgres.server.set_parameters(others)
 
 
 def _prepare(postgres: Postgres) -> None:
     """What the service asks of a server."""
     if postgres.server.parameters.get("max_worker_processes") != "16":
-        postgres.server.set_parameters({"max_worker_processes": "16", "azure.service_principal_id": str(uuid4())})
+        postgres.server.set_parameters({"max_worker_processes": "16"})
         postgres.server.restart()
+    postgres.server.set_parameters({"azure.service_principal_id": str(uuid4())})
 
 
 def _trust(patch: pytest.MonkeyPatch, postgres: Postgres, stack: Topology) -> None:
