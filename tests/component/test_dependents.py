@@ -241,13 +241,11 @@ async def test_an_owner_without_inheritance_and_a_plain_application(postgres: Po
             cure(made, facts, "no inheritance")
 
 
-SUBSCRIBED_SINCE = 16
-"""Before, an apply worker runs as the owner of its subscription."""
-
-
+# Before 16, an apply worker runs as the owner of its subscription.
+@pytest.mark.parametrize(
+    "postgres", [18, *(pytest.param(version, marks=pytest.mark.exhaustive) for version in (16, 17))], indirect=True
+)
 async def test_a_subscription_stops_and_the_advice_keeps_it_going(made: Scenery) -> None:
-    if made.version < SUBSCRIBED_SINCE:
-        pytest.skip("the apply worker does not run as the table's owner")
     source, slot = made.postgres.fresh_database(), f"of_{made.fabric}"
     login = made.postgres.connection(source) | {"sslmode": "require"}
     del login["sslrootcert"]

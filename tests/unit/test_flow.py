@@ -29,7 +29,7 @@ class Look(msgspec.Struct, frozen=True):
 
 
 async def look(_: Look) -> int:
-    raise NotImplementedError("only its name and its types are needed")
+    return 7
 
 
 LOOK = Activity(look)

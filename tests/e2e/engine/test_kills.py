@@ -87,7 +87,6 @@ def test_a_run_goes_on_where_somebody_dies_at_each_activity(operator: Operator, 
 
 
 @pytest.mark.exhaustive
-@pytest.mark.xfail(strict=True, reason="a restart whose answer is lost is made once more", raises=AssertionError)
 def test_a_server_is_restarted_once_though_the_worker_dies_before_it_can_tell(operator: Operator) -> None:
     server, _ = with_shop(operator, "pg-dies-restarting", 17)
     operator.stack.crash("decide_restart", "before")
