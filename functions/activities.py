@@ -8,7 +8,7 @@ from functions import corridor, messages
 from shared.decisions.restart import Verdict
 from shared.decisions.run import Decision
 from shared.decisions.start import Advance
-from shared.desired.changes import Progress, Restart
+from shared.desired.changes import Progress
 from shared.platform.reasons import Reason
 
 blueprint = df.Blueprint()
@@ -24,22 +24,16 @@ async def decide_server(request: messages.OfRun) -> Decision:
 @corridor.activity(blueprint)
 async def start_operation(request: messages.Operation) -> str:
     """The continuation token of the operation; empty: there is nothing to do any more."""
-    from shared.source import server
-    from shared.steps import restart
+    from shared.steps import operation
 
-    if isinstance(request.change, Restart):
-        return await restart.begin(request.server)
-    return await server.begin(request.server, request.change)
+    return await operation.begin(request.server, request.change)
 
 
 @corridor.activity(blueprint)
 async def poll_operation(request: messages.StartedOperation) -> Progress:
-    from shared.source import server
-    from shared.steps import restart
+    from shared.steps import operation
 
-    if isinstance(request.change, Restart):
-        return await restart.poll(request.server, request.token)
-    return await server.poll(request.server, request.change, request.token)
+    return await operation.poll(request.server, request.change, request.token)
 
 
 @corridor.activity(blueprint)
@@ -147,10 +141,10 @@ async def advance_mirror(request: messages.AdvanceMirror) -> Advance:
 
 @corridor.activity(blueprint)
 async def give_back_surplus(request: messages.Target) -> None:
+    from shared.steps import undo
     from shared.steps.holdings import Place
-    from shared.steps.undo import give_back_surplus as undo_surplus
 
-    await undo_surplus(Place(request.server, request.database, request.host), request.tables)
+    await undo.give_back_surplus(Place(request.server, request.database, request.host), request.tables)
 
 
 @corridor.activity(blueprint)
