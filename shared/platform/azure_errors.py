@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,16 @@ NOT_ISSUED = "TokenMissing"
 NOT_ACCEPTED = "TokenRefused"
 RETRY_AFTER = 15.0
 """Seconds until the next try where the service names no time."""
+_PASSES = re.compile(
+    r"busy|in ?progress|not ?ready|time[ds]? ?out|throttl|too ?many ?requests|(server|service|temporarily) ?unavailable"
+    r"|internal|preempted|retry|^conflict$",
+    re.IGNORECASE,
+)
+
+
+def passes(code: str) -> bool:
+    """Whether the code of an error names what passes by itself: ServerIsBusy, ServerIsNotReady, OperationTimedOut, …"""
+    return bool(_PASSES.search(code))
 
 
 @contextmanager
@@ -60,13 +71,14 @@ def no_token(service: str, error: AzureError) -> Unavailable:
     )
 
 
-def token_refused(service: str, said: str) -> Unavailable:
+def token_refused(service: str, said: str, remedy: str = "") -> Unavailable:
     """The error where a service refuses the app's token and a new one. `said` says where, and what it answered."""
     return Unavailable(
         f"{service} refused the app's token, and a new one, {said}",
         code=NOT_ACCEPTED,
-        remedy="The app tries again by itself. If it lasts, check that the service belongs to the Microsoft Entra "
-        "tenant of the app's managed identity, and that nobody deleted or disabled the identity.",
+        remedy=remedy
+        or "The app tries again by itself. If it lasts, check that the service belongs to the Microsoft Entra tenant "
+        "of the app's managed identity, and that nobody deleted or disabled the identity.",
         retry_after=RETRY_AFTER,
     )
 

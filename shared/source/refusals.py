@@ -8,13 +8,20 @@ operations" of the Azure Resource Manager docs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from azure.core.exceptions import AzureError, DecodeError, HttpResponseError
 
-from shared.platform.azure_errors import first_line, if_it_lasts, is_401, no_token, token_refused, unreadable
+from shared.platform.azure_errors import (
+    first_line,
+    if_it_lasts,
+    is_401,
+    no_token,
+    passes,
+    token_refused,
+    unreadable,
+)
 from shared.platform.errors import Blocked, MirrorError, NotAllowed, Unavailable
 from shared.platform.identity import NoToken
 from shared.platform.pipeline import Unreadable
@@ -27,12 +34,6 @@ NOT_FOUND_PATIENCE = 180.0
 OPERATION_FAILED = "OperationFailed"
 OPERATION_LOST = "OperationLost"
 SERVER_NOT_FOUND = "ServerNotFound"
-_PASSES = re.compile(
-    r"busy|in ?progress|not ?ready|time[ds]? ?out|throttl|too ?many ?requests|(server|service|temporarily) ?unavailable"
-    r"|internal|preempted|retry|^conflict$",
-    re.IGNORECASE,
-)
-"""What the code of something says that passes by itself: ServerIsBusy, ServerIsNotReady, OperationTimedOut, …"""
 _LACKS_RIGHT = frozenset({"", "AuthorizationFailed", "LinkedAuthorizationFailed", "Forbidden"})
 _ROLE = "Give the app's managed identity the role 'Flexible server mirroring' on the server's subscription."
 _REMEDIES = {
@@ -99,7 +100,7 @@ def _refusal(doing: str, error: HttpResponseError) -> MirrorError:
         return NotAllowed(f"{doing} was refused: {said} ({code or status})", remedy=_ROLE)
     if status == 404:
         return not_found(message)
-    if status != 403 and _PASSES.search(code):
+    if status != 403 and passes(code):
         return Unavailable(message, remedy=if_it_lasts(SERVICE), retry_after=_retry_after(error))
     return Blocked(message, code=code, remedy=_OTHER)
 
@@ -109,7 +110,7 @@ def _ended(doing: str, error: OperationEnded) -> MirrorError:
     code, said = _code(error), error.error.message if error.error else None
     message = f"{doing} failed: {said or f'the operation is {error.state}, and Azure gives no reason'}"
     message += f" ({code})" if code else ""
-    if error.state.lower() == "canceled" or not code or _PASSES.search(code):
+    if error.state.lower() == "canceled" or not code or passes(code):
         remedy = "The app tries again by itself. If it lasts, look at the server's activity log in the Azure portal."
         return Passing(message, code=code or OPERATION_FAILED, remedy=remedy)
     return Blocked(
