@@ -232,6 +232,23 @@ async def test_an_operation_that_fails_in_the_end_says_so(stack: Stack, id: Serv
     assert (last.again.code, bool(last.again.remedy)) == ("InternalServerError", True)
 
 
+async def test_an_answer_that_is_cut_or_no_json_is_an_error_of_azure_and_is_asked_for_again(
+    stack: Stack, id: ServerId
+) -> None:
+    for fault in ({"truncate": 40}, {"truncate": 40, "drop": True}, {"raw": "<html>", "content_type": "text/html"}):
+        stack.control("arm", "POST", "faults", {"operation": "Servers_Get", **fault})
+        assert isinstance(await server.observe(id), ServerFacts)
+        stack.control("arm", "POST", "faults", {"operation": "Servers_Get", "times": 9, **fault})
+        with pytest.raises(Unavailable, match="Azure Resource Manager"):
+            await server.observe(id)
+        stack.control("arm", "DELETE", "faults")
+
+
+async def test_a_token_that_azure_refuses_is_replaced(stack: Stack, id: ServerId) -> None:
+    stack.control("arm", "POST", "faults", {"operation": "Servers_Get", "status": 401, "code": "ExpiredToken"})
+    assert isinstance(await server.observe(id), ServerFacts)
+
+
 async def test_reading_survives_a_single_failure(stack: Stack, id: ServerId) -> None:
     stack.control("arm", "POST", "faults", {"operation": "Servers_Get", "status": 503})
     assert isinstance(await server.observe(id), ServerFacts)

@@ -104,11 +104,12 @@ def a_busy_server_is_waited_for(operator: Operator) -> None:
 
 def an_operation_that_fails_is_told_and_the_next_look_goes_on(operator: Operator) -> None:
     server, _ = with_shop(operator, "pg-failing", 15)
-    fault = {"operation": "Servers_Restart", "path": server.name, "fail_operation": True}
+    fault = {"operation": "Servers_Restart", "path": server.name, "fail_operation": True, "code": "OperationNotAllowed"}
     operator.stack.control("arm", "POST", "faults", fault)
     blocked = after(operator, server, lambda: put(operator, server))
     assert blocked["phase"] == "Blocked"
     assert "Restarting server 'pg-failing'" in blocked["reasons"][0]["message"]
+    assert blocked["reasons"][0]["code"] == "OperationNotAllowed"
     mirrored(operator, server)
     assert operator.restarts(server) == 1
 
