@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
-from azure.core.exceptions import AzureError, ServiceRequestError
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.identity.aio import ManagedIdentityCredential
 
@@ -60,6 +60,7 @@ def _as_no_token() -> Iterator[None]:
     try:
         yield
     except AzureError as error:
-        raise NoToken(error.message.partition("\n")[0]) from error
+        details = error.error if isinstance(error, HttpResponseError) else None
+        raise NoToken((details and details.message) or error.message.partition("\n")[0]) from error
     except (ValueError, TypeError, KeyError) as error:
         raise NoToken("the identity's endpoint gave an answer that is no token") from error

@@ -46,7 +46,8 @@ class JsonOnly(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
     """Raises `Unreadable` for an answer that is no JSON object although its status says that the service spoke.
 
     It follows the retry policy, which repeats what may be repeated. A status that any gateway may answer with (401,
-    408, 429, 5xx) says enough without a body.
+    408, 429, 5xx) says enough without a body. Of an answer that the SDK streams (to a batch, or to what begins an
+    operation) only the type is looked at: an empty one can't be read twice.
     """
 
     async def send(self, request: Request) -> Response:
@@ -54,10 +55,12 @@ class JsonOnly(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
         answer = response.http_response
         if says_enough(answer.status_code):
             return response
+        is_text = answer.headers.get("Content-Type", "").startswith("text/")
+        if answer.status_code < 300 and request.context.options.get("stream") and not is_text:
+            return response
         content = await answer.read()
         is_empty = not content and answer.status_code < 300 and request.http_request.method != "GET"
-        is_batch = answer.headers.get("Content-Type", "").startswith("multipart/")
-        if not is_empty and not is_batch and not is_object(content):
+        if not is_empty and not is_object(content):
             raise Unreadable(unreadable(request.http_request, answer, content))
         return response
 

@@ -92,6 +92,8 @@ def _refusal(doing: str, error: HttpResponseError) -> MirrorError:
     message = f"{doing} failed: {said} ({code or status})"
     if is_401(error):
         return _before(doing, token_refused(SERVICE, f"{said} ({code or status})"))
+    if status < 400:
+        return _before(doing, unreadable(SERVICE, f"HTTP {status}, which it does not document"))
     if status in (408, 429) or status >= 500:
         return Unavailable(message, remedy=if_it_lasts(SERVICE), retry_after=_retry_after(error))
     if code in _REMEDIES:

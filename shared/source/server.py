@@ -32,7 +32,7 @@ from shared.desired.server_id import ServerId, parse
 from shared.platform import reasons
 from shared.platform.clients import management
 from shared.platform.errors import Unavailable
-from shared.platform.pipeline import Unreadable
+from shared.platform.pipeline import Unreadable, is_object
 from shared.platform.settings import settings
 from shared.source.facts import Absence, Administrator, Glance, Listed, MaintenanceWindow, ServerFacts
 from shared.source.parameters import Parameter
@@ -163,6 +163,14 @@ class _OneRequest(AsyncARMPolling):
 
     def __init__(self) -> None:
         super().__init__(timeout=RETRY_AFTER, **_ONCE)
+
+    def initialize(self, client: Any, initial_response: Any, deserialization_callback: Any) -> None:
+        """Take the answer that the operation began with. Raises `Unreadable` where it does not name the operation."""
+        answer = initial_response.http_response
+        is_named = any(name in answer.headers for name in ("Azure-AsyncOperation", "Location"))
+        if (answer.content and not is_object(answer.content)) or (answer.status_code == 202 and not is_named):
+            raise Unreadable(f"HTTP {answer.status_code} with {len(answer.content)} bytes names no operation")
+        super().initialize(client, initial_response, deserialization_callback)
 
     async def run(self) -> None:
         try:

@@ -68,6 +68,20 @@ async def test_a_refusal_has_its_true_reason_and_remedy(
     assert is_refused(refused.value) is (status != 429)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [Says(202), Says(202, b"<html>"), Says(200, b"null"), Says(202, b'{"na', ACCEPTED.headers), Says(200, b"[]")],
+)
+async def test_an_answer_that_names_no_operation_is_none(wired: Wired, answer: Says) -> None:
+    wire = wired(answer)
+    for change in (CHANGE, Restart()):
+        with pytest.raises(
+            Unavailable, match=r"can't read, HTTP 20. with \d+ bytes names no operation|, which it does not document"
+        ):
+            await server.begin(SERVER, change)
+    assert len(wire.sent) == 2, "a change may be under way, so it is not sent again here"
+
+
 async def polled(wired: Wired, *answers: Says) -> Progress:
     wired(ACCEPTED, *answers)
     return await server.poll(SERVER, CHANGE, await server.begin(SERVER, CHANGE))
