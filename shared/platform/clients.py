@@ -25,6 +25,8 @@ from shared.platform.version import VERSION
 
 USER_AGENT = f"fabric-mirror/{VERSION}"
 """Tells a service which app calls, and in which version."""
+MANAGEMENT_API_VERSION = "2026-10-01"
+"""The version of the flexible servers' REST API, which is the SDK's own."""
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]] = WeakKeyDictionary()
@@ -77,6 +79,7 @@ def management(subscription: str) -> PostgreSQLManagementClient:
         lambda: PostgreSQLManagementClient(
             credential(),
             subscription,
+            api_version=MANAGEMENT_API_VERSION,
             base_url=cloud().management,
             credential_scopes=[cloud().management_scope],
             polling_interval=1,
@@ -119,6 +122,7 @@ def publisher() -> EventGridPublisherClient:
             settings().services.notice_topic,
             credential(),
             user_agent=USER_AGENT,
+            per_call_policies=[fresh_token()],
             retry_total=1,
             retry_backoff_factor=0.5,
         ),

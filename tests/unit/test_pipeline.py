@@ -15,6 +15,7 @@ from shared.platform.identity import NoToken
 from shared.platform.table import View
 from shared.records.rows import ServerRow
 from shared.source import server
+from shared.source.parameter_list import parameters
 from tests.unit.facts import SERVER
 from tests.unit.wire import HTML, JSON, Says, Wired, wired
 
@@ -28,7 +29,7 @@ async def read_table() -> object:
 
 
 READS: dict[str, Callable[[], Awaitable[object]]] = {
-    "Azure Resource Manager": lambda: server.parameters(SERVER),
+    "Azure Resource Manager": lambda: parameters(SERVER),
     "Key Vault": lambda: secrets.read("s"),
     "Table Storage": read_table,
 }
