@@ -253,7 +253,7 @@ async def _settled[T](kind: type[T], path: str, response: AsyncHttpResponse) -> 
 def _succeeded(operation: str, response: AsyncHttpResponse) -> bool:
     """Whether the operation succeeded; False while it runs, in whatever state. Raises when it failed."""
     state = decode(_State, response)
-    if state.status != "Failed":
+    if state.status.lower() not in ("failed", "canceled", "cancelled"):
         return state.status == "Succeeded"
     error = state.error or ErrorResponse()
     raise failure(error, _about(operation, response, error))

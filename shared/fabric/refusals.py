@@ -107,14 +107,13 @@ def refusal(doing: str, response: AsyncHttpResponse) -> MirrorError:
 
 def failure(error: ErrorResponse, operation: str) -> MirrorError:
     """What it means that an operation failed. `operation` names it."""
-    message = f"An operation of Fabric failed: {error.text} ({error.error_code or 'UnknownError'}, {operation})"
+    code = error.error_code or "UnknownError"
+    message = f"An operation of Fabric failed: {error.text} ({code}, {operation})"
     if error.is_retriable:
-        return Unavailable(message, code=error.error_code, remedy=PASSES, retry_after=RETRY_AFTER)
-    if passes(error.error_code):
-        return Unavailable(
-            message, code=error.error_code, remedy=PASSES, retry_after=RETRY_AFTER, patience=PASSING_SECONDS
-        )
-    return Blocked(message, code=error.error_code, remedy="Look at the item in the Fabric portal, then try again.")
+        return Unavailable(message, code=code, remedy=PASSES, retry_after=RETRY_AFTER)
+    if not error.error_code or passes(code):
+        return Unavailable(message, code=code, remedy=PASSES, retry_after=RETRY_AFTER, patience=PASSING_SECONDS)
+    return Blocked(message, code=code, remedy="Look at the item in the Fabric portal, then try again.")
 
 
 def request_of(response: AsyncHttpResponse, error: ErrorResponse | None = None) -> str:

@@ -221,6 +221,21 @@ async def test_an_operation_that_failed_for_what_passes_is_tried_again(monkeypat
         assert failed.value.patience, "it is Blocked after some minutes"
 
 
+@pytest.mark.parametrize(
+    "state", [b'{"status": "Failed"}', b'{"status": "Failed", "error": {}}', b'{"status": "Canceled"}']
+)
+async def test_an_operation_that_ended_without_a_reason_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, state: bytes
+) -> None:
+    accepted = Answer(202, b"", **{"x-ms-operation-id": "o-1"})
+    one_after_the_other(monkeypatch, accepted, Answer(200, state, requestId="r-1"))
+    with pytest.raises(
+        errors.Unavailable, match=r"failed: no reason was given \(UnknownError, operation o-1"
+    ) as failed:
+        await client.write(msgspec.Raw, "POST", "/x", {})
+    assert (failed.value.code, bool(failed.value.patience)) == ("UnknownError", True)
+
+
 @pytest.mark.parametrize(("retriable", "error"), [(b"true", errors.Unavailable), (b"false", errors.Blocked)])
 async def test_a_failed_operation_says_whether_it_may_be_tried_again(
     monkeypatch: pytest.MonkeyPatch, retriable: bytes, error: type[errors.MirrorError]
