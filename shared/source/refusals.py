@@ -91,7 +91,7 @@ def _refusal(doing: str, error: HttpResponseError) -> MirrorError:
     code, said, status = _code(error), _message(error), error.status_code or 0
     message = f"{doing} failed: {said} ({code or status})"
     if is_401(error):
-        return _before(doing, token_refused(SERVICE, f"{said} ({code or status})"))
+        return _before(doing, token_refused(SERVICE, f"with {code or status}: {said}"))
     if status < 400:
         return _before(doing, unreadable(SERVICE, f"HTTP {status}, which it does not document"))
     if status in (408, 429) or status >= 500:

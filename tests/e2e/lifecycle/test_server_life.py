@@ -92,7 +92,7 @@ def a_server_deleted_while_a_decision_is_awaited_ends_the_wait(operator: Operato
 def a_busy_server_is_waited_for(operator: Operator) -> None:
     server, _ = with_shop(operator, "pg-busy", 16)
     busy = {
-        "operation": "Configurations_Put", "path": server.name, "status": 409, "code": "ServerIsBusy", "times": 2,
+        "operation": "Configurations_Update", "path": server.name, "status": 409, "code": "ServerIsBusy", "times": 2,
         "retry_after": 1,
     }  # fmt: skip
     operator.stack.control("arm", "POST", "faults", busy)
