@@ -12,6 +12,7 @@ from local.scenario import ADMINISTRATOR, Operator, Server, eventually
 from tests.e2e.lifecycle import musicbrainz
 from tests.e2e.lifecycle.story import (
     ROLE,
+    SECONDS,
     WORKSPACE,
     Story,
     admit_the_app,
@@ -78,7 +79,7 @@ def a_removed_tag_gives_everything_back(operator: Operator) -> None:
     admit_the_app(operator, server)
     before = dump(operator, server)
     operator.tag(server, fabric_mirror="enabled", fabric_mirror_rights="ownership")
-    eventually(lambda: operator.mirroring(server), lambda seen: seen.get("phase") == "Mirrored", 90)
+    eventually(lambda: operator.mirroring(server), lambda seen: seen.get("phase") == "Mirrored", SECONDS)
     assert set(owners(operator, server).values()) == {ROLE}
     released(operator, server, lambda: operator.tag(server, team="sales"))
     assert dump(operator, server) == before
