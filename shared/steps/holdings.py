@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -55,13 +55,14 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         return self.report.eligible
 
     @property
-    def taken(self) -> set[TableName]:
-        """The tables that the role owned before this look: that it owns them changes nothing."""
-        return {TableName(it.schema, it.name) for it in self.report.tables if it.owner == self.takeover.role}
-
-    @property
     def schemas(self) -> set[str]:
         return {table.schema for table in self.eligible}
+
+    def to_take(self, owners: Iterable[str]) -> list[TableName]:
+        """The tables of these owners that the role did not own before this look. That it owns the others changes
+        nothing."""
+        taken = {TableName(it.schema, it.name) for it in self.report.tables if it.owner == self.takeover.role}
+        return [table for owner in owners for table in self.owned.get(owner, ()) if table not in taken]
 
 
 async def look(connection: Connection, place: Place, choice: Choice) -> Seen:

@@ -71,17 +71,16 @@ async def _rights(connection: Connection, server: ServerFacts, database: str, in
     name = settings().login.role
     chosen = tuple(TableName(table.schema, table.table) for table in intent.tables_of(database))
     seen = await look_at_rights(connection, Place(server.id, database, server.host), Choice(chosen, intent.rights, ""))
-    plan = await rights.choose(connection, name, intent.rights, seen, seen.word)
+    plan, harms = await rights.choose(connection, name, intent.rights, seen, seen.word)
     taken = [table for owner in plan.ownership for table in seen.owned[owner]]
     takeover = await ownership.plan_take(connection, name, taken)
-    owning = bool(plan.ownership)
     return DatabaseFacts(
         name=database,
         tables=seen.report,
         owners=seen.owners,
         rights=plan,
-        harms=await rights.harms_of(connection, name, seen, plan.ownership) if owning else (),
+        harms=harms,
         not_takeable=takeover.not_takeable,
         identities=await identity.plan(connection, seen.eligible),
-        missing=await role.plan_database(connection, name, seen.schemas, plan.membership, owning),
+        missing=await role.plan_database(connection, name, seen.schemas, plan.membership, bool(plan.ownership)),
     )

@@ -53,27 +53,23 @@ async def ensure(place: Place, choice: Choice) -> None:
     name = settings().login.role
     async with connect(place.host, place.database) as connection, event_triggers.guarded(connection):
         seen = await look(connection, place, choice)
-        plan = await choose(connection, name, choice.rights, seen, seen.word)
+        plan, _ = await choose(connection, name, choice.rights, seen, seen.word)
         require_plan(plan)
         seen = await _ensure_rights(connection, place, choice, seen, plan)
     await _verify(place, seen)
 
 
-async def choose(connection: Connection, name: str, way: Rights, seen: Seen, word: Word) -> Plan:
-    """The way to the tables of each owner. What ownership would harm is looked for only where it is the way."""
+async def choose(
+    connection: Connection, name: str, way: Rights, seen: Seen, word: Word
+) -> tuple[Plan, tuple[Harm, ...]]:
+    """The way to the tables of each owner, and what would change for the application where it is ownership."""
     statements = {owner.name: owners.statement(connection, owner.name) for owner in seen.owners}
     plan = rights.choose(way, seen.owners, word, (), statements, seen.elsewhere)
-    if way == "ownership" or not plan.ownership:
-        return plan
-    harms = await harms_of(connection, name, seen, plan.ownership)
-    return rights.choose(way, seen.owners, word, harms, statements, seen.elsewhere)
-
-
-async def harms_of(connection: Connection, name: str, seen: Seen, of: Collection[str]) -> tuple[Harm, ...]:
-    """What would change for the application if the role owned the tables of these owners too."""
-    names = [table for owner in of for table in seen.owned.get(owner, ()) if table not in seen.taken]
-    facts = await dependents.dependents(connection, name, names)
-    return harm.harms(facts, major(connection))
+    if not plan.ownership:
+        return plan, ()
+    facts = await dependents.dependents(connection, name, seen.to_take(plan.ownership))
+    harms = harm.harms(facts, major(connection))
+    return rights.choose(way, seen.owners, word, harms, statements, seen.elsewhere), harms
 
 
 async def _ensure_rights(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan) -> Seen:
@@ -90,7 +86,7 @@ async def _ensure_rights(connection: Connection, place: Place, choice: Choice, s
         if word != "unasked":
             await store.update_mirror(place.server, place.database, word=word)
         if word in ("insists", "silent"):
-            plan = await choose(connection, name, choice.rights, seen, word)
+            plan, _ = await choose(connection, name, choice.rights, seen, word)
             require_plan(plan)
     except Blocked:
         record = await _retreat(connection, place, record, before)
