@@ -137,6 +137,27 @@ def if_not_allowed(id: ServerId, row: ServerRow | None, settings: Settings) -> R
     return Refuse(reasons=(problem,), asked=Asked())
 
 
+def can_be_asked(facts: ServerFacts, settings: Settings) -> bool:
+    """Whether the app may look into PostgreSQL: it is an administrator of a server that works and can be written to.
+
+    Of a server that it never prepared, the app is none.
+    """
+    is_open = facts.state == "Ready" and facts.entra_auth and facts.replication_role in readiness.WRITABLE_ROLES
+    return is_open and readiness.is_administrator(facts, settings)
+
+
+def may_be_forgotten(
+    facts: ServerFacts, row: ServerRow | None, mirrors: Sequence[MirrorRow], settings: Settings
+) -> bool:
+    """Whether a server may have something of the app that the app has no record of, while nobody wants it mirrored."""
+    if mirrors or (row is not None and row.phase in UNTOUCHED):
+        return False
+    try:
+        return not intent_of(facts, row, settings).wanted
+    except InvalidInput:
+        return False
+
+
 def look(
     facts: ServerFacts,
     row: ServerRow | None,

@@ -26,7 +26,7 @@ from shared.records.rows import MirrorRow, ServerRow
 from shared.source import server as flexible_server
 from shared.source.facts import Absence, ServerFacts
 from shared.source.parameters import Parameter
-from shared.steps import credentials, inside, presence
+from shared.steps import credentials, inside, presence, recovery
 
 LOOK_SECONDS = 15.0
 """Seconds between two looks at a server whose state has to change first."""
@@ -48,7 +48,10 @@ async def decide(id: ServerId, run: str) -> Decision:
         decision: Decision = await presence.judge(facts, id, row, run)
     else:
         row = await presence.note_present(facts, row)
-        decision = await _decide(id, facts, row, await store.list_mirrors_of(id), run)
+        mirrors = await store.list_mirrors_of(id)
+        if deciding.may_be_forgotten(facts, row, mirrors, settings()):
+            row, mirrors = await recovery.recover(facts, row)
+        decision = await _decide(id, facts, row, mirrors, run)
     if not isinstance(decision, Refuse | Miss):
         log.info("%s: %s", type(decision).__name__, decision.why)
     return decision

@@ -92,6 +92,42 @@ def test_a_request_counts_as_a_tag_does_and_a_tag_forbids_it() -> None:
     assert isinstance(look(forbidden, row("Mirrored", request=Wish())), Release)
 
 
+def forgotten(known: ServerRow | None, *mirrors: MirrorRow, **tags: str) -> bool:
+    return run.may_be_forgotten(server(tags={name.replace("_", "-"): value for name, value in tags.items()}), known,
+                                mirrors, SETTINGS)  # fmt: skip
+
+
+@pytest.mark.parametrize("known", [None, row("Releasing"), row("Blocked", role="fabric_user"), row("Mirrored")])
+def test_a_server_that_nobody_wants_and_of_which_no_mirror_is_recorded_may_be_forgotten(
+    known: ServerRow | None,
+) -> None:
+    assert forgotten(known)
+    assert forgotten(known, fabric_mirror="disabled")
+    assert not forgotten(known, fabric_mirror="enabled")
+    assert not forgotten(known, fabric_mirror="perhaps")
+    assert not forgotten(known, mirror())
+
+
+@pytest.mark.parametrize("phase", ["New", "Released", "Deleted"])
+def test_a_server_on_which_nothing_is_left_is_not_forgotten(phase: str) -> None:
+    assert not forgotten(row(phase))
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({}, True),
+        ({"replication_role": "None"}, True),
+        ({"administrators": ()}, False),
+        ({"entra_auth": False}, False),
+        ({"state": "Stopped"}, False),
+        ({"replication_role": "AsyncReplica"}, False),
+    ],
+)
+def test_the_app_looks_into_servers_alone_that_it_administrates(changes: dict[str, Any], asked: bool) -> None:
+    assert run.can_be_asked(server(**changes), SETTINGS) is asked
+
+
 def report(*changes: Any, checks: tuple[Check, ...] = (), databases: tuple[str, ...] = ("crm", "shop")) -> Report:
     plan = Plan(changes=changes, restart=False, restart_because=(), databases=databases, baseline_worker_processes=8)
     return Report(checks=checks, plan=plan, workspace_name="Mirrors")

@@ -20,6 +20,7 @@ from tests.e2e.lifecycle.story import (
     delete,
     dump,
     fabric,
+    lose_record,
     mirrored,
     new_server,
     nothing_of_ours_is_left,
@@ -110,6 +111,26 @@ def a_withdrawn_request_is_refused_half_way_and_goes_on_from_there(operator: Ope
     assert (refused.status, refused.body["code"]) == (404, "NotMirrored")
 
 
+def a_server_whose_record_was_lost_is_given_back_by_what_it_has_itself(operator: Operator) -> None:
+    server, application = with_shop(operator, "pg-forgotten", 17)
+    admit_the_app(operator, server)
+    before = dump(operator, server)
+    [mirror] = mirrored(operator, server, {"rights": "ownership"})["mirrors"]
+    lose_record(operator, server)
+    released(operator, server, lambda: delete(operator, server))
+    assert dump(operator, server) == before
+    path = f"/workspaces/{WORKSPACE}/mirroredDatabases/{mirror['mirrored_database']}"
+    eventually(lambda: fabric(operator, "POST", f"{path}/getMirroringStatus")["status"], lambda it: it == "Stopped", 20)
+    tagged(operator, server)
+    lose_record(operator, server)
+    released(operator, server, lambda: operator.tag(server, fabric_mirror="disabled"))
+    assert dump(operator, server) == before
+    assert application.inabilities() == {}
+    lose_record(operator, server)
+    refused = operator.call("DELETE", operator.door(server))
+    assert (refused.status, refused.body["code"]) == (404, "NotMirrored")
+
+
 def fabric_refuses_one_database_and_the_other_is_released_all_the_same(operator: Operator) -> None:
     server = new_server(operator, "pg-two", 17, "crm", "shop")
     for database in ("crm", "shop"):
@@ -171,6 +192,7 @@ def a_schema_that_nobody_here_wrote_comes_back_as_it_was(operator: Operator) -> 
         a_removed_tag_gives_everything_back,
         a_withdrawn_request_is_refused_half_way_and_goes_on_from_there,
         fabric_refuses_one_database_and_the_other_is_released_all_the_same,
+        a_server_whose_record_was_lost_is_given_back_by_what_it_has_itself,
     ],
     ids=lambda story: story.__name__,
 )
