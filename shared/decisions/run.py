@@ -89,10 +89,12 @@ class Miss(msgspec.Struct, frozen=True, kw_only=True, tag="missing"):
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True, tag="blocked"):
-    """Something stands in the way. Nothing is changed but what was `asked` for."""
+    """Something stands in the way. Nothing is changed but what was `asked` for, and what is too much to keep."""
 
     reasons: tuple[Reason, ...]
     asked: Asked
+    leave: tuple[str, ...] = ()
+    """The databases in which the fabric role is a member of an owner that has become strong, and leaves it."""
 
 
 class Nothing(msgspec.Struct, frozen=True, kw_only=True, tag="none"):
@@ -197,7 +199,7 @@ def after_report(
     plan = report.plan
     asked = asked_for(facts, row, mirrors, plan.databases, rotate, settings)
     if report.failures:
-        return Refuse(reasons=report.failures, asked=asked)
+        return Refuse(reasons=report.failures, asked=asked, leave=plan.leave)
     return Prepare(
         why=f"The {intent.source} wants {', '.join(plan.databases)} mirrored, and nothing stands in the way.",
         asked=asked,

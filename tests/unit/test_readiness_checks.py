@@ -254,3 +254,12 @@ def test_what_is_seen_of_parameters() -> None:
     assert told["max_replication_slots"] == ("ParameterMissing", "", "", "fail")
     assert not [check for check in found.checks if check.id in ("ReplicationSlots", "WalSenders")]
     assert found.plan.restart_because == ("max_worker_processes", "max_wal_senders", "wal_level")
+
+
+def test_an_owner_that_has_become_strong_is_told_and_left() -> None:
+    told = report(databases=(inside(name="crm", strong_owners=("boss", "dba")), inside()))
+    left = checks(told, "OwnerBecameStrong")
+    assert [(check.subject, check.status) for check in left] == [("crm: boss", "will_fix"), ("crm: dba", "will_fix")]
+    assert "'boss'" in left[0].message
+    assert told.plan.leave == ("crm",)
+    assert report(databases=(inside(),)).plan.leave == ()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.decisions.harm import Harm
-from shared.decisions.rights import Elsewhere, Plan, Word, choose, gains
+from shared.decisions.rights import Elsewhere, Plan, Word, choose, gains, is_asked_again, word_of
 from shared.desired.takeover import TableName
 from shared.platform.settings import Rights
 from shared.source.facts import Owner
@@ -147,3 +147,28 @@ def test_what_the_role_gains_as_a_member() -> None:
     )
     assert gains([wide], plan(wide, rights="ownership")) == ""
     assert gains([owner()], plan()) == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "refused", "word"),
+    [(True, False, "content"), (True, True, "insists"), (False, False, "silent"), (False, True, "insists")],
+)
+def test_the_word_of_the_service(asked: bool, refused: bool, word: Word) -> None:
+    assert word_of(asked, refused) == word
+
+
+@pytest.mark.parametrize(
+    ("word", "taken", "again"),
+    [
+        ("insists", False, True),
+        ("silent", False, True),
+        ("insists", True, False),
+        ("silent", True, False),
+        ("content", False, False),
+        ("unasked", False, False),
+    ],
+)
+def test_the_service_is_asked_again_as_long_as_nothing_was_taken_for_its_word(
+    word: Word, taken: bool, again: bool
+) -> None:
+    assert is_asked_again(word, taken) is again

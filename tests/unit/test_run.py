@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared.decisions import run
@@ -157,6 +158,14 @@ def test_a_check_that_fails_stands_in_the_way_and_what_was_asked_for_is_done_all
     assert isinstance(decision, Refuse)
     assert [reason.code for reason in decision.reasons] == ["ServerTier"]
     assert (decision.asked.rotate, decision.asked.rotation, decision.asked.restarts) == (True, 3, ("shop",))
+
+
+def test_the_role_leaves_strong_owners_although_something_stands_in_the_way() -> None:
+    refused = report(checks=(FAILED,))
+    plan = msgspec.structs.replace(refused.plan, leave=("crm",))
+    decision = after(msgspec.structs.replace(refused, plan=plan))
+    assert isinstance(decision, Refuse)
+    assert decision.leave == ("crm",)
 
 
 def test_a_preparation_makes_what_lets_the_app_in_first_and_then_the_parameters() -> None:

@@ -81,4 +81,5 @@ def _plan(facts: Facts, parameters: ParameterPlan, databases: tuple[str, ...], s
         restart_because=restart_because,
         databases=databases,
         baseline_worker_processes=parameters.baseline_worker_processes,
+        leave=tuple(database.name for database in facts.databases if database.strong_owners),
     )
