@@ -83,9 +83,10 @@ async def test_tables_of_an_earlier_version_are_taken_again_though_the_worker_di
     before = shop.dump()
     taken = await taken_by_an_earlier_version(shop)
     shop.character("ownership")
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="died"):
+    with monkeypatch.context() as patched:
         patched.setattr(asking, "ask", dies)
-        await shop.ensure()
+        with pytest.raises(OSError, match="died"):
+            await shop.ensure()
     assert shop.owners() == {shop.app.owner, shop.app.other}
     await shop.ensure()
     assert (shop.owners(), shop.memberships()) == ({shop.app.fabric}, set())
@@ -109,9 +110,10 @@ async def test_they_are_taken_again_though_the_worker_died_on_the_way_back_of_a_
         "CREATE FUNCTION sales.note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'",
         "CREATE TRIGGER note BEFORE DELETE ON sales.late FOR EACH ROW EXECUTE FUNCTION sales.note()",
     )
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="died"):
+    with monkeypatch.context() as patched:
         patched.setattr(ownership, "apply_take", dies)
-        await shop.ensure()
+        with pytest.raises(OSError, match="died"):
+            await shop.ensure()
     assert shop.app.fabric not in shop.owners()
     assert await blocked(shop) == "OwnershipWouldHarm"
     shop.as_superuser("DROP TABLE sales.late")
