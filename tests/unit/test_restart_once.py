@@ -75,7 +75,7 @@ def test_what_shows_of_the_restart_is_said(before: datetime | None, now: datetim
 
 
 def test_azure_has_minutes_to_begin_and_to_show_a_restart() -> None:
-    assert (TO_BEGIN, TO_SHOW) == (timedelta(minutes=2), timedelta(minutes=5))
+    assert (timedelta(minutes=2), timedelta(minutes=5)) == (TO_BEGIN, TO_SHOW)
 
 
 @pytest.mark.parametrize("state", ["Stopped", "Disabled", "Inaccessible"])
