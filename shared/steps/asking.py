@@ -37,11 +37,13 @@ async def rehearse(connection: Connection, seen: Seen) -> Word:
     """What the service would say if the role were a member of the tables' owners.
 
     It is asked in a transaction that is rolled back, so that nobody else ever sees the memberships. Where that can't be
-    done, its recorded word stays.
+    done, its recorded word stays. The word of an extension that is gone says nothing of the next one.
     """
     name, members = settings().login.role, [owner.name for owner in seen.owners if not owner.strong]
     reached = {table for owner in members for table in seen.owned.get(owner, ())}
-    if not reached or not await extension.members(connection):
+    if not await extension.members(connection):
+        return "unasked"
+    if not reached:
         return seen.word
     try:
         async with connection.transaction(force_rollback=True):

@@ -38,7 +38,7 @@ async def test_a_server_without_a_record_is_given_back(version: int, way: Rights
     async with connection.connect(shop.place.host, "postgres") as link:
         await role.drop_role(link, shop.app.fabric)
     assert await recovery.databases_of_ours(facts(shop)) is None
-    assert shop.dump() == before
+    assert [line for line in shop.dump() ^ before if shop.app.fabric not in line] == []
     assert shop.memberships() == set()
 
 
