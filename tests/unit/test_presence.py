@@ -147,3 +147,16 @@ def test_another_server_is_the_one_that_was_moved_by_its_domain_name(
 ) -> None:
     verdict = of_absent(SERVER_404, missed(EARLIER, created_at=BORN), hosts, {ELSEWHERE: listed}, NOW)
     assert isinstance(verdict, Missing if is_moved else Gone)
+
+
+@pytest.mark.parametrize(("code", "words"), [("ResourceGroupNotFound", "ResourceGroupNotFound"), ("", "no code")])
+def test_what_azure_answered_is_said(code: str, words: str) -> None:
+    verdict = of_absent(Absence(code), row(), HOSTS, {}, NOW)
+    assert isinstance(verdict, Missing)
+    assert f"it answered {words}, which is not about the server" in verdict.reason.message
+
+
+def test_a_run_does_not_look_again_once_the_minutes_have_passed() -> None:
+    verdict = of_absent(GROUP_404, missed(EARLIER, GROUP_404.code), HOSTS, {}, NOW)
+    assert isinstance(verdict, Missing)
+    assert verdict.look_again is None
