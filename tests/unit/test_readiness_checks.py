@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from shared.decisions import readiness
+from shared.decisions.harm import Harm
+from shared.decisions.rights import Plan
 from shared.desired.intent import MirrorIntent
-from shared.desired.takeover import NotTakeable
+from shared.desired.takeover import NotTakeable, TableName
 from shared.fabric.facts import WorkspaceFacts
 from shared.platform.reasons import Reason
 from shared.source.facts import Administrator
@@ -263,3 +265,18 @@ def test_an_owner_that_has_become_strong_is_told_and_left() -> None:
     assert "'boss'" in left[0].message
     assert told.plan.leave == ("crm",)
     assert report(databases=(inside(),)).plan.leave == ()
+
+
+def test_what_ownership_changes_is_listed_where_it_is_accepted_and_told_as_the_reason_where_it_is_not() -> None:
+    harm = Harm(TableName("s", "t"), "trigger keep of s.t", "It would fail.", "DO IT;")
+    accepted = report(databases=(inside(harms=(harm,)),))
+    [told] = checks(accepted, "OwnershipChanges")
+    assert (told.subject, told.status, told.message, told.remedy) == (
+        "shop: trigger keep of s.t", "warn", "It would fail.", "DO IT;"
+    )  # fmt: skip
+    refused = Plan(owners=(), problems=(Reason("OwnershipWouldHarm", "It would harm.", "Accept it."),))
+    blocked = report(databases=(inside(harms=(harm,), rights=refused),))
+    assert checks(blocked, "OwnershipChanges") == []
+    [reason] = checks(blocked, "OwnershipWouldHarm")
+    assert (reason.subject, reason.status, reason.remedy) == ("shop", "fail", "Accept it.")
+    assert reason.message == "Database 'shop': It would harm."
