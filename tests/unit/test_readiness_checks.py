@@ -11,16 +11,17 @@ import pytest
 
 from shared.decisions import readiness
 from shared.decisions.harm import Harm
-from shared.decisions.rights import Plan
+from shared.decisions.rights import OfOwner, Plan
 from shared.desired.intent import MirrorIntent
-from shared.desired.takeover import NotTakeable, TableName
+from shared.desired.takeover import Identity, NotTakeable, TableName
 from shared.fabric.facts import WorkspaceFacts
 from shared.platform.reasons import Reason
-from shared.source.facts import Administrator
+from shared.source.facts import Administrator, EventTrigger, IdentityChange, Missing, Owner
 from shared.source.parameters import Parameter, Used
 from tests import source
 from tests.unit.facts import OBJECT_ID, OTHER_WORKSPACE, WORKSPACE
 from tests.unit.prepared import AS_PRINCIPAL, AS_WORKSPACE, READY, checks, inside, intent, report, workspace
+from tests.unit.test_rights import owner
 
 FOLDER = Path(readiness.__file__).parent
 REASON = Reason("Code", "Message.", "Remedy.")
@@ -280,3 +281,87 @@ def test_what_ownership_changes_is_listed_where_it_is_accepted_and_told_as_the_r
     [reason] = checks(blocked, "OwnershipWouldHarm")
     assert (reason.subject, reason.status, reason.remedy) == ("shop", "fail", "Accept it.")
     assert reason.message == "Database 'shop': It would harm."
+
+
+@pytest.mark.parametrize(
+    ("owners", "status"),
+    [
+        ((owner("app", joined=True), owner("web", joined=True)), "pass"),
+        ((owner("app", joined=True), owner("web")), "will_fix"),
+        ((owner("app", joined=True, other_tables=3),), "warn"),
+    ],
+)
+def test_how_the_role_gets_its_rights_on_tables(owners: tuple[Owner, ...], status: str) -> None:
+    ways = tuple(OfOwner(it.name, "membership", "It changes nothing.") for it in owners)
+    [told] = checks(report(databases=(inside(owners=owners, rights=Plan(owners=ways)),)), "TableRights")
+    names = ", ".join(it.name for it in owners)
+    assert (told.subject, told.status, told.found, told.wanted) == ("shop", status, "membership", f"member of {names}")
+    assert told.message.startswith("It changes nothing.")
+    assert ("3 other tables" in told.message) is (status == "warn")
+
+
+def test_both_ways_to_tables_are_told() -> None:
+    owners = (owner("app"), owner("boss", administrator=True))
+    ways = (OfOwner("app", "membership", "One."), OfOwner("boss", "ownership", "Two."))
+    [told] = checks(report(databases=(inside(owners=owners, rights=Plan(owners=ways)),)), "TableRights")
+    assert (told.found, told.wanted) == ("ownership", "member of app; owner of the tables of boss")
+    assert told.message == "One. Two."
+
+
+@pytest.mark.parametrize(
+    ("names", "run_as", "message", "remedy"),
+    [
+        (("a",), (), "Table s.a of database 'shop' belongs to 'app'", "Run as a superuser: GRANT 1;"),
+        (("a", "b"), ("boss",), "Table s.a and 1 more tables of database 'shop' belong to 'app'", "Run as boss: GRANT"),
+        (("a", "b", "c"), ("x", "y"), "Table s.a and 2 more tables", "Run as x or y: GRANT 1;"),
+    ],
+)
+def test_tables_that_the_app_may_not_take_are_one_check_an_owner(
+    names: tuple[str, ...], run_as: tuple[str, ...], message: str, remedy: str
+) -> None:
+    refused = tuple(NotTakeable("s", name, "app", "GRANT 1;", run_as) for name in names)
+    other = NotTakeable("s", "z", "web", "GRANT 2;", ("boss",))
+    told = checks(report(databases=(inside(not_takeable=(*refused, other)),)), "TableNotTakeable")
+    assert [(check.found, check.status) for check in told] == [("app", "fail"), ("web", "fail")]
+    assert told[0].subject == "shop: s.a"
+    assert message in told[0].message
+    assert remedy in told[0].remedy
+    assert "Table s.z of database 'shop' belongs to 'web'" in told[1].message
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(5, "s.t4 (DEFAULT)."), (6, "s.t4 (DEFAULT) and 1 more."), (9, "s.t4 (DEFAULT) and 4 more.")]
+)
+def test_the_first_replica_identities_are_named(number: int, words: str) -> None:
+    changes = tuple(IdentityChange(Identity(n, "s", f"t{n}", "DEFAULT"), "FULL") for n in range(number))
+    [told] = checks(report(databases=(inside(identities=changes),)), "ReplicaIdentity")
+    assert (told.status, told.wanted, told.subject) == ("will_fix", "FULL", "shop")
+    assert told.found.startswith("s.t0 (DEFAULT), s.t1")
+    assert told.found.endswith(words.rstrip("."))
+    assert words in told.message
+
+
+@pytest.mark.parametrize(
+    ("trusted", "tags", "id", "status", "seen"),
+    [
+        (True, ("CREATE TABLE", "GRANT"), "EventTrigger", "warn", "ddl_command_end: CREATE TABLE, GRANT"),
+        (True, (), "EventTrigger", "warn", "ddl_command_end: all commands"),
+        (False, (), "EventTriggerNotTrusted", "fail", "mallory"),
+    ],
+)
+def test_event_triggers(trusted: bool, tags: tuple[str, ...], id: str, status: str, seen: str) -> None:
+    trigger = EventTrigger(
+        name="note", event="ddl_command_end", tags=tags, function="s.note()", owner="mallory", trusted=trusted
+    )
+    told = report(databases=(inside(event_triggers=(trigger,)),))
+    [check] = [check for check in told.checks if check.id.startswith("EventTrigger")]
+    assert (check.id, check.subject, check.status, check.found) == (id, "shop: note", status, seen)
+    assert "s.note()" in check.message
+
+
+@pytest.mark.parametrize(("run_as", "who"), [((), "a superuser"), (("boss",), "boss"), (("x", "y"), "x or y")])
+def test_a_right_that_the_app_may_not_grant_names_who_may(run_as: tuple[str, ...], who: str) -> None:
+    missing = Missing("CREATE ON DATABASE shop", "GRANT 1;", run_as)
+    [told] = checks(report(databases=(inside(missing=(missing,)),)), "GrantNotPermitted")
+    assert (told.subject, told.status) == ("shop: CREATE ON DATABASE shop", "fail")
+    assert told.remedy == f"Run as {who}, in this database: GRANT 1;"
