@@ -122,6 +122,7 @@ def a_server_whose_record_was_lost_is_given_back_by_what_it_has_itself(operator:
     path = f"/workspaces/{WORKSPACE}/mirroredDatabases/{mirror['mirrored_database']}"
     eventually(lambda: fabric(operator, "POST", f"{path}/getMirroringStatus")["status"], lambda it: it == "Stopped", 20)
     tagged(operator, server)
+    an_owner_that_becomes_strong_is_left_though_its_server_is_blocked(operator, server)
     lose_record(operator, server)
     released(operator, server, lambda: operator.tag(server, fabric_mirror="disabled"))
     assert dump(operator, server) == before
@@ -129,6 +130,24 @@ def a_server_whose_record_was_lost_is_given_back_by_what_it_has_itself(operator:
     lose_record(operator, server)
     refused = operator.call("DELETE", operator.door(server))
     assert (refused.status, refused.body["code"]) == (404, "NotMirrored")
+
+
+def an_owner_that_becomes_strong_is_left_though_its_server_is_blocked(operator: Operator, server: Server) -> None:
+    def is_member() -> bool:
+        [reached] = query(operator, server, "SELECT pg_has_role(%s::name, 'shop_app', 'USAGE') AS reached", ROLE)
+        return bool(reached["reached"])
+
+    assert is_member()
+    query(operator, server, "CREATE ROLE dba CREATEDB")
+    query(operator, server, "GRANT dba TO shop_app")
+    how = {"fabric_mirror": "enabled", "fabric_mirror_rights": "membership"}
+    blocked = after(operator, server, lambda: operator.tag(server, **how))
+    assert (blocked["phase"], codes(blocked)) == ("Blocked", ["OwnerTooStrong"])
+    assert "OwnerBecameStrong" in {check["id"] for check in blocked["report"]["checks"]}
+    assert not is_member()
+    query(operator, server, "DROP ROLE dba")
+    tagged(operator, server)
+    assert is_member()
 
 
 def fabric_refuses_one_database_and_the_other_is_released_all_the_same(operator: Operator) -> None:
