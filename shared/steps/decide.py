@@ -94,7 +94,7 @@ async def _examine(
     }
     if isinstance(decision, Prepare):
         noted["phase"] = deciding.phase_of_preparation(row, intent, checked)
-        noted |= {"reasons": (), "baseline_worker_processes": checked.plan.baseline_worker_processes}
+        noted |= {"reasons": (), "left": (), "baseline_worker_processes": checked.plan.baseline_worker_processes}
     await store.update_server(facts.id, **noted)
     return decision
 
