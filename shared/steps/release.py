@@ -5,6 +5,7 @@ Server parameters stay as they are, since lowering them needs a restart. Each st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,9 +21,8 @@ from shared.records import store
 from shared.records.rows import MirrorRow
 from shared.source import event_triggers, identity, role, slots
 from shared.source import server as flexible_server
-from shared.source.connection import Connection, connect
+from shared.source.connection import connect
 from shared.source.facts import MAINTENANCE_DATABASE
-from shared.steps.holdings import present_record
 from shared.steps.undo import undo
 
 PARAMETERS_LEFT = Reason(
@@ -54,9 +54,10 @@ async def release_database(id: ServerId, database: str) -> None:
     host = (await flexible_server.glance(id)).host  # the token goes nowhere else, whatever the row says
     try:
         async with connect(host, database) as connection, event_triggers.guarded(connection):
-            await _note_unknown_identities(connection, row)
+            in_full = await identity.published_in_full(connection, name)
             await slots.stop_publications(connection, name)
-            await undo(connection, row)
+            if not await undo(connection, row):
+                await _note_unknown(row, in_full)
             await role.release_database(connection, name)
     except NotFound:
         pass
@@ -104,11 +105,9 @@ async def forget_server(id: ServerId) -> None:
     await store.delete_server(id)
 
 
-async def _note_unknown_identities(connection: Connection, row: MirrorRow) -> None:
+async def _note_unknown(row: MirrorRow, statements: Sequence[str]) -> None:
     """Note for the end of the release which replica identities can't be given back, as their record was lost."""
-    if await present_record(connection, row.takeover):
-        return
-    if not (statements := await identity.published_in_full(connection, settings().login.role)):
+    if not statements:
         return
     server = await store.read_server(row.server)
     noted = Reason(
