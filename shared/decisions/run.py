@@ -151,13 +151,18 @@ def can_be_asked(facts: ServerFacts, settings: Settings) -> bool:
 def may_be_forgotten(
     facts: ServerFacts, row: ServerRow | None, mirrors: Sequence[MirrorRow], settings: Settings
 ) -> bool:
-    """Whether a server may have something of the app that the app has no record of, while nobody wants it mirrored."""
+    """Whether a server that nobody wants mirrored may have something of the app that the app has no record of.
+
+    Where it has no record at all, a missing tag says nothing: somebody may have asked for the server over HTTP. Only a
+    tag that forbids it counts then, or a `DELETE`, which leaves a row.
+    """
     if mirrors or (row is not None and row.phase in UNTOUCHED):
         return False
     try:
-        return not intent_of(facts, row, settings).wanted
+        intent = intent_of(facts, row, settings)
     except InvalidInput:
         return False
+    return not intent.wanted and (row is not None or intent.source == "tag")
 
 
 def look(

@@ -98,11 +98,20 @@ def forgotten(known: ServerRow | None, *mirrors: MirrorRow, **tags: str) -> bool
                                 mirrors, SETTINGS)  # fmt: skip
 
 
+def test_without_any_record_a_missing_tag_releases_nothing_as_somebody_may_have_asked_over_http() -> None:
+    assert not forgotten(None)
+    assert not forgotten(None, team="sales")
+
+
+@pytest.mark.parametrize("known", [row("Releasing"), row("Blocked", role="fabric_user"), row("Mirrored")])
+def test_a_server_that_nobody_wants_any_more_may_be_forgotten_in_part(known: ServerRow) -> None:
+    assert forgotten(known)
+
+
 @pytest.mark.parametrize("known", [None, row("Releasing"), row("Blocked", role="fabric_user"), row("Mirrored")])
-def test_a_server_that_nobody_wants_and_of_which_no_mirror_is_recorded_may_be_forgotten(
+def test_a_server_that_a_tag_forbids_and_of_which_no_mirror_is_recorded_may_be_forgotten(
     known: ServerRow | None,
 ) -> None:
-    assert forgotten(known)
     assert forgotten(known, fabric_mirror="disabled")
     assert not forgotten(known, fabric_mirror="enabled")
     assert not forgotten(known, fabric_mirror="perhaps")
