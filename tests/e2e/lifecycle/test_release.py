@@ -143,7 +143,7 @@ def an_owner_that_becomes_strong_is_left_though_its_server_is_blocked(operator: 
         return bool(reached["reached"])
 
     assert is_member()
-    query(operator, server, "CREATE ROLE dba CREATEDB")
+    query(operator, server, "CREATE ROLE dba CREATEROLE")
     query(operator, server, "GRANT dba TO shop_app")
     how = {"fabric_mirror": "enabled", "fabric_mirror_rights": "membership"}
     blocked = after(operator, server, lambda: operator.tag(server, **how))
