@@ -53,7 +53,8 @@ async def recover(facts: ServerFacts, row: ServerRow | None) -> tuple[ServerRow 
     if databases is None or (row is not None and row.role and not databases):
         return row, []
     log.warning("The record of databases %s was lost; it is made again.", ", ".join(databases) or "(none)")
-    left = tuple([reason for database in databases async for reason in _unknown(facts.host, database)])
+    unknown = [reason for database in databases async for reason in _unknown(facts.host, database)]
+    left = tuple(dict.fromkeys((*(row.left if row else ()), *unknown)))
     row = await store.update_server(facts.id, role=settings().login.role, phase="Releasing", left=left)
     items = await _items(facts.id, databases)
     mirrors = []
