@@ -193,3 +193,8 @@ def test_every_code_of_a_table_is_told() -> None:
 def test_a_table_that_is_mirrored_with_a_loss_is_a_warning(chosen: tuple[TableName, ...]) -> None:
     [check] = checks([table("t", status="WARNING", code="UNSUPPORTED_DATA_TYPE")], chosen)
     assert (check.id, check.status) == ("Table", "warn")
+
+
+def test_row_level_security_of_a_table_that_is_not_mirrored_is_no_warning() -> None:
+    listed = checks([table("t", status="ERROR", code="ROW_SECURITY"), table("u")])
+    assert "RowSecurity" not in [check.id for check in listed]
