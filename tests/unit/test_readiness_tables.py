@@ -198,3 +198,17 @@ def test_a_table_that_is_mirrored_with_a_loss_is_a_warning(chosen: tuple[TableNa
 def test_row_level_security_of_a_table_that_is_not_mirrored_is_no_warning() -> None:
     listed = checks([table("t", status="ERROR", code="ROW_SECURITY"), table("u")])
     assert "RowSecurity" not in [check.id for check in listed]
+
+
+def test_a_database_that_is_left_out_is_told_so_and_another_one_is_not() -> None:
+    def message(*databases: DatabaseFacts, named: tuple[str, ...] = ()) -> str:
+        intent = MirrorIntent(True, "tag", named, (), facts.WORKSPACE, "", "auto", "auto")
+        server = facts.server(databases=tuple(it.name for it in databases))
+        listed = database_checks(server, to_mirror(intent, server, databases), intent, databases)
+        return next(check.message for check in listed if check.status != "pass")
+
+    shop, empty, closed = database("shop", "t"), database("empty"), database("noconn", closed=True)
+    assert message(shop, empty).endswith("It is left out until then.")
+    assert "left out" not in message(shop, empty, named=("empty", "shop"))
+    assert message(shop, closed).endswith("It is left out.")
+    assert "left out" not in message(shop, closed, named=("noconn", "shop"))
