@@ -212,3 +212,10 @@ def test_a_database_that_is_left_out_is_told_so_and_another_one_is_not() -> None
     assert "left out" not in message(shop, empty, named=("empty", "shop"))
     assert message(shop, closed).endswith("It is left out.")
     assert "left out" not in message(shop, closed, named=("noconn", "shop"))
+
+
+@pytest.mark.parametrize(("databases", "words"), [(("crm", "hr"), "it has crm, hr."), ((), "it has none.")])
+def test_a_database_that_is_not_there_is_told_with_those_that_are(databases: tuple[str, ...], words: str) -> None:
+    intent = MirrorIntent(True, "tag", ("shop",), (), facts.WORKSPACE, "", "auto", "auto")
+    [check] = list(database_checks(facts.server(databases=databases), ("shop",), intent, ()))
+    assert (check.id, check.status, check.message.endswith(words)) == ("DatabaseExists", "fail", True)
