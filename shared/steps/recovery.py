@@ -7,18 +7,19 @@ mirrored databases have the app's mark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from shared.decisions import run as deciding
 from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
 from shared.fabric import mirror as mirrored_database
 from shared.platform import logs
-from shared.platform.errors import NotFound
+from shared.platform.errors import Blocked, NotFound
+from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow, ServerRow
-from shared.source import keepsake, traces
+from shared.source import identity, keepsake, traces
 from shared.source.connection import connect
 from shared.source.facts import MAINTENANCE_DATABASE, ServerFacts
 
@@ -52,7 +53,9 @@ async def recover(facts: ServerFacts, row: ServerRow | None) -> tuple[ServerRow 
     if databases is None or (row is not None and row.role and not databases):
         return row, []
     log.warning("The record of databases %s was lost; it is made again.", ", ".join(databases) or "(none)")
-    row = await store.update_server(facts.id, role=settings().login.role, phase="Releasing")
+    unknown = [reason for database in databases async for reason in _unknown(facts.host, database)]
+    left = tuple(dict.fromkeys((*(row.left if row else ()), *unknown)))
+    row = await store.update_server(facts.id, role=settings().login.role, phase="Releasing", left=left)
     items = await _items(facts.id, databases)
     mirrors = []
     for database in databases:
@@ -60,6 +63,26 @@ async def recover(facts: ServerFacts, row: ServerRow | None) -> tuple[ServerRow 
         made = {"host": facts.host, "workspace": workspace, "item": item, "item_name": name}
         mirrors.append(await store.update_mirror(facts.id, database, phase="Releasing", **made))
     return row, mirrors
+
+
+async def _unknown(host: str, database: str) -> AsyncIterator[Reason]:
+    """What the release of a database can't give back, as only the record knew it. It has to be looked at while Fabric
+    still publishes the tables. What stands in the way of the look, the release itself will tell."""
+    name = settings().login.role
+    try:
+        async with connect(host, database) as connection:
+            is_known = await keepsake.read(connection, name) is not None
+            statements = () if is_known else await identity.published_in_full(connection, name)
+    except (Blocked, NotFound) as error:
+        log.warning("The app can't look into database %r: %s", database, error.message)
+        return
+    if statements:
+        yield Reason(
+            "ReplicaIdentitiesLeft",
+            f"Database {database}: Fabric published {len(statements)} tables with REPLICA IDENTITY FULL. What they had "
+            "before is not known, since the record of it was lost.",
+            f"Where FULL was not theirs, run in this database as the tables' owner: {' '.join(statements)}",
+        )
 
 
 async def _is_kept(host: str, database: str) -> bool:

@@ -5,7 +5,6 @@ Server parameters stay as they are, since lowering them needs a restart. Each st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +18,7 @@ from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow
-from shared.source import event_triggers, identity, role, slots
+from shared.source import event_triggers, role, slots
 from shared.source import server as flexible_server
 from shared.source.connection import connect
 from shared.source.facts import MAINTENANCE_DATABASE
@@ -54,10 +53,8 @@ async def release_database(id: ServerId, database: str) -> None:
     host = (await flexible_server.glance(id)).host  # the token goes nowhere else, whatever the row says
     try:
         async with connect(host, database) as connection, event_triggers.guarded(connection):
-            in_full = await identity.published_in_full(connection, name)
             await slots.stop_publications(connection, name)
-            if not await undo(connection, row):
-                await _note_unknown(row, in_full)
+            await undo(connection, row)
             await role.release_database(connection, name)
     except NotFound:
         pass
@@ -103,21 +100,6 @@ async def forget_server(id: ServerId) -> None:
         await store.delete_mirror(id, row.database)
     await secrets.delete(password_name(id))
     await store.delete_server(id)
-
-
-async def _note_unknown(row: MirrorRow, statements: Sequence[str]) -> None:
-    """Note for the end of the release which replica identities can't be given back, as their record was lost."""
-    if not statements:
-        return
-    server = await store.read_server(row.server)
-    noted = Reason(
-        "ReplicaIdentitiesLeft",
-        f"Database {row.database}: Fabric publishes {len(statements)} tables with REPLICA IDENTITY FULL. What they had "
-        "before is not known, since the record of it was lost.",
-        f"Where FULL was not theirs, run in this database as the tables' owner: {' '.join(statements)}",
-    )
-    if server is not None and noted not in server.left:
-        await store.update_server(row.server, left=(*server.left, noted))
 
 
 async def _leave_fabric(row: MirrorRow) -> None:

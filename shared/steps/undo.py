@@ -49,9 +49,8 @@ async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
     await store.update_mirror(place.server, place.database, takeover=record or None)
 
 
-async def undo(connection: Connection, row: MirrorRow) -> bool:
-    """Give back all tables of a database, and leave all owners. Nothing may be published any more. Returns whether
-    there is a record of what was done.
+async def undo(connection: Connection, row: MirrorRow) -> None:
+    """Give back all tables of a database, and leave all owners. Nothing may be published any more.
 
     What can't be undone holds up nothing else: raises `Blocked` when the rest is done, with code
     `FormerOwnerGone`, or `NotPermitted` for a replica identity.
@@ -59,7 +58,7 @@ async def undo(connection: Connection, row: MirrorRow) -> bool:
     name = settings().login.role
     record = await present_record(connection, row.takeover)
     if not record:
-        return False
+        return
     problem: Blocked | None = None
     try:
         await identity.give_back(connection, identities_of(record).values(), "")
@@ -75,4 +74,3 @@ async def undo(connection: Connection, row: MirrorRow) -> bool:
     if problem:
         raise problem
     await keepsake.drop(connection, name)
-    return True

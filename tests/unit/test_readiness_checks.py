@@ -263,6 +263,7 @@ def test_an_owner_that_has_become_strong_is_told_and_left() -> None:
     told = report(databases=(inside(name="crm", strong_owners=("boss", "dba")), inside()))
     left = checks(told, "OwnerBecameStrong")
     assert [(check.subject, check.status) for check in left] == [("crm: boss", "will_fix"), ("crm: dba", "will_fix")]
+    assert (left[0].found, left[0].wanted) == ("member", "no member")
     assert "'boss'" in left[0].message
     assert told.plan.leave == ("crm",)
     assert report(databases=(inside(),)).plan.leave == ()

@@ -119,11 +119,12 @@ def test_forced_row_level_security_is_a_loud_warning_and_fails_for_a_chosen_tabl
     assert check.remedy == "ALTER TABLE …"
 
 
-def test_row_level_security_is_one_warning_a_database() -> None:
-    secured = [table(f"t{n}", code="ROW_SECURITY") for n in range(7)]
+@pytest.mark.parametrize(("number", "end"), [(4, ".t3"), (5, ".t4"), (6, ".t4 and 1 more"), (7, ".t4 and 2 more")])
+def test_row_level_security_is_one_warning_a_database(number: int, end: str) -> None:
+    secured = [table(f"t{n}", code="ROW_SECURITY") for n in range(number)]
     [check] = checks(secured)
     assert (check.id, check.subject, check.status) == ("RowSecurity", "shop", "warn")
-    assert check.found.endswith("public.t4 and 2 more")
+    assert check.found.endswith(f"public{end}")
     assert "may read every row" in check.message
 
 
@@ -192,3 +193,29 @@ def test_every_code_of_a_table_is_told() -> None:
 def test_a_table_that_is_mirrored_with_a_loss_is_a_warning(chosen: tuple[TableName, ...]) -> None:
     [check] = checks([table("t", status="WARNING", code="UNSUPPORTED_DATA_TYPE")], chosen)
     assert (check.id, check.status) == ("Table", "warn")
+
+
+def test_row_level_security_of_a_table_that_is_not_mirrored_is_no_warning() -> None:
+    listed = checks([table("t", status="ERROR", code="ROW_SECURITY"), table("u")])
+    assert "RowSecurity" not in [check.id for check in listed]
+
+
+def test_a_database_that_is_left_out_is_told_so_and_another_one_is_not() -> None:
+    def message(*databases: DatabaseFacts, named: tuple[str, ...] = ()) -> str:
+        intent = MirrorIntent(True, "tag", named, (), facts.WORKSPACE, "", "auto", "auto")
+        server = facts.server(databases=tuple(it.name for it in databases))
+        listed = database_checks(server, to_mirror(intent, server, databases), intent, databases)
+        return next(check.message for check in listed if check.status != "pass")
+
+    shop, empty, closed = database("shop", "t"), database("empty"), database("noconn", closed=True)
+    assert message(shop, empty).endswith("It is left out until then.")
+    assert "left out" not in message(shop, empty, named=("empty", "shop"))
+    assert message(shop, closed).endswith("It is left out.")
+    assert "left out" not in message(shop, closed, named=("noconn", "shop"))
+
+
+@pytest.mark.parametrize(("databases", "words"), [(("crm", "hr"), "it has crm, hr."), ((), "it has none.")])
+def test_a_database_that_is_not_there_is_told_with_those_that_are(databases: tuple[str, ...], words: str) -> None:
+    intent = MirrorIntent(True, "tag", ("shop",), (), facts.WORKSPACE, "", "auto", "auto")
+    [check] = list(database_checks(facts.server(databases=databases), ("shop",), intent, ()))
+    assert (check.id, check.status, check.message.endswith(words)) == ("DatabaseExists", "fail", True)

@@ -143,14 +143,14 @@ def an_owner_that_becomes_strong_is_left_though_its_server_is_blocked(operator: 
         return bool(reached["reached"])
 
     assert is_member()
-    query(operator, server, "CREATE ROLE dba CREATEDB")
-    query(operator, server, "GRANT dba TO shop_app")
+    query(operator, server, "CREATE ROLE chief CREATEROLE")
+    query(operator, server, "GRANT chief TO shop_app")
     how = {"fabric_mirror": "enabled", "fabric_mirror_rights": "membership"}
     blocked = after(operator, server, lambda: operator.tag(server, **how))
     assert (blocked["phase"], codes(blocked)) == ("Blocked", ["OwnerTooStrong"])
     assert "OwnerBecameStrong" in {check["id"] for check in blocked["report"]["checks"]}
     assert not is_member()
-    query(operator, server, "DROP ROLE dba")
+    query(operator, server, "DROP ROLE chief")
     tagged(operator, server)
     assert is_member()
 
