@@ -85,7 +85,7 @@ def reconcile_server(ctx: Context, target: OfServer) -> Flow[Outcome]:
             outcome = Outcome("Superseded")
             ctx.signal_entity(box, LOOK)
         else:
-            outcome = Outcome("Blocked", (reason_of(error),))
+            outcome = outcomes.blocked(reason_of(error))
     try:
         if outcome.is_recorded:
             ended = messages.RecordOutcome(server=target.server, outcome=outcome)
@@ -108,10 +108,10 @@ def _reconcile(run: Run) -> Flow[Outcome]:
             try:
                 return (yield from _prepare(run, decision, failed))
             except Refused as refused:
-                return Outcome("Blocked", (refused.reason, *failed))
+                return outcomes.blocked(refused.reason, *failed)
         case Refuse():
             failed = yield from _do_what_was_asked(run, decision.asked)
-            return Outcome("Blocked", (*decision.reasons, *failed))
+            return outcomes.blocked(*decision.reasons, *failed)
         case Release():
             return (yield from _release(run, decision))
         case Forget():

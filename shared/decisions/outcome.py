@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from shared.platform import reasons as short_form
 from shared.platform.reasons import Reason
 
 type OutcomePhase = Literal["Mirrored", "Released", "Deleted", "Missing", "Blocked", "Unconcerned", "Superseded"]
@@ -38,11 +39,17 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.phase not in ("Unconcerned", "Superseded")
 
 
+def blocked(*reasons: Reason) -> Outcome:
+    """The end of a run that something stood in the way of, with the reasons in short form: an outcome goes into a
+    history, a row and a notice."""
+    return Outcome("Blocked", short_form.short(reasons))
+
+
 def of_preparation(reasons: tuple[Reason, ...]) -> Outcome:
     """The end of a preparation: one reason is enough for Blocked."""
-    return Outcome("Blocked" if reasons else "Mirrored", reasons)
+    return blocked(*reasons) if reasons else Outcome("Mirrored")
 
 
 def of_release(reasons: tuple[Reason, ...], left: tuple[Reason, ...]) -> Outcome:
     """The end of a release. `reasons`: what stood in the way; `left`: what stays as it is, once all is given back."""
-    return Outcome("Blocked", reasons) if reasons else Outcome("Released", left)
+    return blocked(*reasons) if reasons else Outcome("Released", left)

@@ -41,6 +41,12 @@ class InvalidInput(MirrorError):
     code = "InvalidInput"
 
 
+class TooLarge(MirrorError):
+    """The body of a request is larger than the app takes."""
+
+    code = "BodyTooLarge"
+
+
 class InvalidSetting(MirrorError):
     """An app setting is missing or malformed."""
 

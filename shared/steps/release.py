@@ -91,7 +91,8 @@ async def leave_deleted_server(id: ServerId) -> None:
         await _leave_fabric(row)
         left: dict[str, Any] = {"item": "", "item_name": "", "connection": "", "login": "", "superseded": ()}
         await store.update_mirror(id, row.database, phase="Deleted", reasons=(), reseed=False, **left)
-    await store.update_server(id, missing_since=None, missing_code="", deletion_told=False, report="")
+    await store.update_server(id, missing_since=None, missing_code="", deletion_told=False, report="", report_id="")
+    await store.delete_reports(id)
 
 
 async def forget_server(id: ServerId) -> None:

@@ -16,7 +16,9 @@ from shared.decisions.login import PasswordLogin, login_of
 from shared.decisions.rights import Plan, Word
 from shared.desired.takeover import Identity, Joined, Takeover
 from shared.platform import logs
+from shared.platform.brief import cut, listed
 from shared.platform.errors import Blocked, Unavailable
+from shared.platform.reasons import LONGEST, short
 from shared.platform.settings import Rights, settings
 from shared.records import store
 from shared.source import (
@@ -102,7 +104,7 @@ async def _ensure_rights(connection: Connection, place: Place, choice: Choice, s
     if plan.ownership:
         record = await _own(connection, place, choice, seen, plan, record)
     await _set_identities(connection, place, seen, record)
-    await store.update_mirror(place.server, place.database, rights=plan.way, rights_why=plan.why)
+    await store.update_mirror(place.server, place.database, rights=plan.way, rights_why=cut(plan.why, LONGEST))
     return seen
 
 
@@ -116,7 +118,7 @@ async def _look_again(connection: Connection, place: Place, choice: Choice, seen
         require_accepted(again.report, place.database)
     refused = [str(table) for table in seen.eligible if table not in again.eligible]
     if refused:
-        log.warning("The service refuses tables of database %r: %s.", place.database, ", ".join(refused))
+        log.warning("The service refuses tables of database %r: %s.", place.database, listed(refused))
     return msgspec.structs.replace(seen, report=again.report, owned=again.owned)
 
 
@@ -278,7 +280,7 @@ async def _word(place: Place, seen: Seen, plan: Plan) -> Word:
         answer = await service.ask(connection, seen.eligible)
         mirrored = await service.is_mirrored(connection)
     prerequisites = [it for it in answer.prerequisites if not (mirrored and it.code == service.LIMIT_REACHED)]
-    await store.update_mirror(place.server, place.database, prerequisites=tuple(prerequisites))
+    await store.update_mirror(place.server, place.database, prerequisites=short(prerequisites))
     reached = {table for owner in plan.membership for table in seen.owned.get(owner, ())}
     if not reached:
         return "unasked"
@@ -295,7 +297,7 @@ async def _verify(place: Place, seen: Seen) -> None:
         lacking = await role.verify(connection, seen.schemas, seen.eligible)
     if lacking:
         raise Blocked(
-            f"Role {name!r} still lacks in database {place.database!r}: {', '.join(lacking)}.",
+            f"Role {name!r} still lacks in database {place.database!r}: {listed(lacking)}.",
             code="RightsMissing",
             remedy="Somebody, or a policy, takes these rights away again: stop that, then look at the server again.",
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from shared.decisions.readiness.report import LIMITS, Check, Outcome
+from shared.platform.brief import listed
 from shared.source.facts import (
     GENERATED,
     HIDDEN_ROWS,
@@ -16,8 +17,6 @@ from shared.source.facts import (
     TableReport,
     TableStatus,
 )
-
-MOST_NAMED = 5
 
 
 def table_checks(database: str, report: TableReport, chosen: bool) -> Iterator[Check]:
@@ -104,14 +103,13 @@ def row_security_forced(database: str, table: TableStatus, chosen: bool) -> Chec
 
 def row_security(database: str, tables: Sequence[TableStatus]) -> Check:
     """The mirror has every row: Fabric does not know the policies."""
-    first = ", ".join(f"{table.schema}.{table.name}" for table in tables[:MOST_NAMED])
-    more = f" and {len(tables) - MOST_NAMED} more" if len(tables) > MOST_NAMED else ""
+    named = listed([f"{table.schema}.{table.name}" for table in tables])
     return Check(
         id="RowSecurity",
         subject=database,
         status="warn",
-        found=f"{first}{more}",
-        message=f"Tables of database {database!r} have row-level security: {first}{more}. Fabric does not know its "
+        found=named,
+        message=f"Tables of database {database!r} have row-level security: {named}. Fabric does not know its "
         "policies, so whoever reads the mirror may read every row of it.",
         remedy="Give the mirror to those alone who may see every row, or choose other tables.",
         reference=LIMITS,
