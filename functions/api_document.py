@@ -59,14 +59,14 @@ class Live(msgspec.Struct):
 
 
 class Problem(msgspec.Struct):
-    """What went wrong (RFC 9457). `code` is stable; `remedy` says what to do, where something can be done."""
+    """What went wrong (RFC 9457). `code` is stable; `remedy` says what to do."""
 
     type: str
     title: str
     status: int
     code: str
     detail: str
-    remedy: str = ""
+    remedy: str
 
 
 class Parameter(msgspec.Struct, frozen=True):

@@ -79,9 +79,8 @@ def problem(error: MirrorError) -> func.HttpResponse:
         "status": status,
         "code": error.code,
         "detail": error.message,
+        "remedy": error.remedy,
     }
-    if error.remedy:
-        body["remedy"] = error.remedy
     headers = {"Cache-Control": "no-store"}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))

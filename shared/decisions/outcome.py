@@ -53,3 +53,17 @@ def of_preparation(reasons: tuple[Reason, ...]) -> Outcome:
 def of_release(reasons: tuple[Reason, ...], left: tuple[Reason, ...]) -> Outcome:
     """The end of a release. `reasons`: what stood in the way; `left`: what stays as it is, once all is given back."""
     return blocked(*reasons) if reasons else Outcome("Released", left)
+
+
+def left(parameters: tuple[str, ...]) -> tuple[Reason, ...]:
+    """What stays as it is after a release. `parameters`: the server parameters that the app set."""
+    if not parameters:
+        return ()
+    return (
+        Reason(
+            "ParametersLeft",
+            f"Server parameters that the app set were left as they are: {', '.join(parameters)}. Taking them back may need "
+            "a restart, and others may rely on them.",
+            "Where nobody does, set them back in the Azure portal, and restart the server at a time that suits it.",
+        ),
+    )

@@ -5,6 +5,7 @@ The docstring of the type is its description in the API's document and in the sc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -19,7 +20,11 @@ LONGEST = 4000
 """Bytes of a message, and of a remedy."""
 LONGEST_CODE = 100
 MORE = "MoreReasons"
-_FORMS = ((5, 20, LONGEST), (3, 20, 1500), (1, 20, 600), (1, 10, 300), (1, 5, 300))
+EACH = 5
+"""How many reasons of one code are shown."""
+MOST = 20
+"""How many reasons are shown, and one that counts the others."""
+_FORMS = ((EACH, MOST, LONGEST), (3, MOST, 1500), (1, MOST, 600), (1, 10, 300), (1, 5, 300))
 """Ever shorter forms: how many reasons of one code, how many in all, and how long the texts are."""
 
 
@@ -30,6 +35,11 @@ class Reason(msgspec.Struct, frozen=True):
     message: str
     remedy: str = ""
 
+    def __post_init__(self) -> None:
+        """Codes of services have remedies of their own in the documents alone, and so have the rows of old versions."""
+        if not self.remedy:
+            msgspec.structs.force_setattr(self, "remedy", f"docs/operations.md says what to do about {self.code}.")
+
 
 def of(error: MirrorError) -> Reason:
     """An error as a reason. The texts of services have any length, so long ones are cut."""
@@ -39,6 +49,9 @@ def of(error: MirrorError) -> Reason:
 def short(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
     """The reasons in at most `MOST_BYTES`: the first of each code. A last one counts the others by code."""
     shown = tuple(reasons)
+    of_code = Counter(reason.code for reason in shown)
+    if len(shown) <= MOST + 1 and max(of_code.values(), default=0) <= EACH and size(shown) <= MOST_BYTES:
+        return shown
     for each, most, longest in _FORMS:
         shown = _in_form(reasons, each, most, longest)
         if size(shown) <= MOST_BYTES:

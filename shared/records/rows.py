@@ -64,6 +64,8 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     """Which report `Reports` has in full; empty: none."""
     baseline_worker_processes: int | None = None
     """What max_worker_processes was before the first preparation."""
+    parameters: tuple[str, ...] = ()
+    """The server parameters that the app set."""
     role: str = ""
     """The PostgreSQL role that the app created on the server; empty: none."""
     run: str = ""

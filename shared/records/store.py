@@ -100,6 +100,20 @@ async def note_restart(id: ServerId, before: RestartIntent | None, intent: Resta
     return (await _servers.update(ServerRow(id=id), noted)).restart == intent
 
 
+async def note_parameter(id: ServerId, name: str, is_set: bool) -> bool:
+    """Note that the app sets a server parameter, or that it did not. False: the row says so already."""
+    changed = False
+
+    def noted(row: ServerRow) -> ServerRow:
+        nonlocal changed
+        changed = (name in row.parameters) != is_set
+        names = {*row.parameters, name} if is_set else {*row.parameters} - {name}
+        return msgspec.structs.replace(row, parameters=tuple(sorted(names)))
+
+    await _servers.update(ServerRow(id=id), noted)
+    return changed
+
+
 async def delete_server(id: ServerId) -> None:
     """Delete the row of a server, and its report; it is fine if there is none."""
     await delete_reports(id)

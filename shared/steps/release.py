@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from shared.decisions import outcome
 from shared.decisions.login import password_name
 from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
@@ -23,13 +24,6 @@ from shared.source import server as flexible_server
 from shared.source.connection import connect
 from shared.source.facts import MAINTENANCE_DATABASE
 from shared.steps.undo import undo
-
-PARAMETERS_LEFT = Reason(
-    "ParametersLeft",
-    "The server parameters were left as they are: taking them back needs a restart, and others may rely on them.",
-    "Where nobody does, set wal_level, max_worker_processes, shared_preload_libraries and azure.fabric_mirror_enabled "
-    "back, and restart the server at a time that suits it.",
-)
 
 
 async def release_mirror(id: ServerId, database: str) -> None:
@@ -81,7 +75,7 @@ async def release_server(id: ServerId) -> tuple[Reason, ...]:
             await role.drop_role(connection, row.role, recorded=True)
         await store.update_server(id, role="")
     await secrets.delete(password_name(id))
-    return (PARAMETERS_LEFT,)
+    return outcome.left(row.parameters if row else ())
 
 
 async def leave_deleted_server(id: ServerId) -> None:

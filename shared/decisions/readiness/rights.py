@@ -46,6 +46,7 @@ def table_rights(database: DatabaseFacts) -> Check:
         found=plan.way,
         wanted=roles,
         message=f"{plan.why} {gains}".strip(),
+        remedy="Nothing, if the fabric role may reach that. Or set rights to ownership." if gains else "",
         reference=TUTORIAL,
     )
 

@@ -5,7 +5,7 @@ Without a choice of tables, what can't be mirrored is left out with a warning. A
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from shared.decisions.readiness.report import LIMITS, Check, Outcome
 from shared.platform.brief import listed
@@ -17,6 +17,27 @@ from shared.source.facts import (
     TableReport,
     TableStatus,
 )
+
+_NAME = "Correct the name; letter case matters."
+REMEDIES: Mapping[str, str] = {
+    "HAS_PRIMARY_KEY": "",
+    "HAS_UNIQUE_INDEX": "",
+    "SCHEMA_DOES_NOT_EXIST": _NAME,
+    "TABLE_DOES_NOT_EXIST": _NAME,
+    "NOT_REGULAR_TABLE": "Mirror the tables that are behind it.",
+    "FORBIDDEN_CHARS_IN_TABLE_NAME": "Rename the table.",
+    "FORBIDDEN_CHARS_IN_COLUMN_NAME": "Rename the columns.",
+    "UNSUPPORTED_TYPE_IN_REPLICA_IDENTITY": "Add a key of columns whose types can be mirrored.",
+    "UNSUPPORTED_DATA_TYPE": "Nothing, if nobody needs these columns in Fabric; else add columns of supported types.",
+    "NO_INDEX_FULL_IDENTITY": "Add a primary key.",
+    TABLE_LIMIT_EXCEEDED: "Name the tables to mirror.",
+    ROW_SECURITY: "Give the mirror to those alone who may see every row.",
+    HIDDEN_ROWS: "Let the fabric role see every row.",
+    "NUMERIC_WITHOUT_PRECISION": "Give the columns precision and scale, as numeric(18, 4).",
+    GENERATED: "Add a unique index on other columns that are NOT NULL.",
+    "HYPERTABLE": "Mirror an ordinary table of it.",
+}
+"""What to do about a table, by the code of the service or of the app; nothing about a code that says that it is fine."""
 
 
 def table_checks(database: str, report: TableReport, chosen: bool) -> Iterator[Check]:
@@ -49,8 +70,15 @@ def table_status(database: str, table: TableStatus, chosen: bool) -> Check:
         status=status,
         found=", ".join(table.codes),
         message=table.message,
+        remedy=table.remedy or _remedy(table.codes),
         reference=LIMITS,
     )
+
+
+def _remedy(codes: Sequence[str]) -> str:
+    """What to do about a table with these codes."""
+    remedies = [REMEDIES.get(code, f"The service's documents say what {code} means.") for code in codes]
+    return " ".join(dict.fromkeys(remedy for remedy in remedies if remedy))
 
 
 def too_many_tables(database: str, report: TableReport, beyond: tuple[TableStatus, ...], chosen: bool) -> Check:
