@@ -23,9 +23,9 @@ class Brief[T](msgspec.Struct, frozen=True):
 
 
 def listed(texts: Sequence[str], separator: str = ", ", most: int = NAMED) -> str:
-    """The first texts, and how many more there are: `a, b and 12 more`."""
+    """The first texts, and how many more there are: `a, b and 12 more`, `a; b; and 12 more`."""
     shown = separator.join(texts[:most])
-    return f"{shown} and {len(texts) - most:,} more" if len(texts) > most else shown
+    return f"{shown}{separator.replace(',', '')}and {len(texts) - most:,} more" if len(texts) > most else shown
 
 
 def cut(text: str, most: int) -> str:

@@ -71,7 +71,7 @@ def test_problems_have_the_stable_form(document: dict[str, Any]):
     assert {"400", "401", "403", "404", "409", "500", "503"} <= set(refusal)
     [reference] = refusal["409"]["content"]["application/problem+json"]["schema"].values()
     problem = document["components"]["schemas"][reference.rpartition("/")[2]]
-    assert set(problem["required"]) == {"type", "title", "status", "code", "detail"}
+    assert set(problem["required"]) == {"type", "title", "status", "code", "detail", "remedy"}
 
 
 def test_the_documents_describe_every_door(document: dict[str, Any]):

@@ -37,7 +37,7 @@ REMEDIES: Mapping[str, str] = {
     GENERATED: "Add a unique index on other columns that are NOT NULL.",
     "HYPERTABLE": "Mirror an ordinary table of it.",
 }
-"""What to do about a table, by the code of the service or of the app; nothing about a code that says that it is fine."""
+"""What to do about a table, by the code of the service or of the app; nothing where the code says that all is well."""
 
 
 def table_checks(database: str, report: TableReport, chosen: bool) -> Iterator[Check]:
