@@ -10,12 +10,15 @@ import msgspec
 from durabletask import task
 
 from functions import corridor
-from functions.corridor import Context, Flow, Value
-from functions.flow import call
+from functions.corridor import Context, Flow, Later, Value
+from functions.flow import Refused, call
 from shared.decisions.sweep import Probed, Timetable
 from shared.records.columns import Watched
 
 blueprint = df.Blueprint()
+
+SECOND_PATIENCE = timedelta(minutes=2)
+"""Time in which a chunk that could not be looked at for a passing reason is tried again, after all others."""
 
 
 class SweepHealth(msgspec.Struct, frozen=True):
@@ -67,7 +70,8 @@ async def conclude_sweep(request: ConcludeSweep) -> dict[str, int]:
 def sweep_health(ctx: Context, _: SweepHealth) -> Flow[dict[str, int]]:
     """Look at the mirrors, each chunk at its time. The answer counts them by level.
 
-    A chunk that takes longer, for a server that does not answer, holds up no other.
+    A chunk that takes longer, for a server that does not answer, holds up no other. A chunk that met something that
+    passes, such as a table that answers no more for a moment, gets a second look after all others.
     """
     begun = ctx.current_utc_datetime
     timetable = yield from call(ctx, plan_sweep, PlanSweep())
@@ -79,15 +83,24 @@ def sweep_health(ctx: Context, _: SweepHealth) -> Flow[dict[str, int]]:
             yield ctx.create_timer(due)
         probes.append(probe_mirrors.begin(ctx, ProbeMirrors(begun, chunk.mirrors)))
     calls, failed = 0, 0
-    for probe in probes:
+    again: list[ProbeMirrors] = []
+    for chunk, probe in zip(timetable.chunks, probes, strict=True):
         try:
             answer = probe_mirrors.answer((yield probe))
         except task.TaskFailedError:
             failed += 1
             continue
-        if isinstance(answer, Value):
-            calls += answer.value.calls
-        else:
+        match answer:
+            case Value(probed):
+                calls += probed.calls
+            case Later():
+                again.append(ProbeMirrors(begun, chunk.mirrors))
+            case _:
+                failed += 1
+    for request in again:
+        try:
+            calls += (yield from call(ctx, probe_mirrors, request, SECOND_PATIENCE)).calls
+        except (Refused, task.TaskFailedError):
             failed += 1
     return (yield from call(ctx, conclude_sweep, ConcludeSweep(begun, calls, failed)))
 
