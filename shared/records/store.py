@@ -60,8 +60,8 @@ class Span(msgspec.Struct, frozen=True):
     last: str
 
 
-PART = 250_000
-"""Characters of a report in one row: at most 1,000,000 bytes in UTF-16."""
+PART = 80_000
+"""Characters of a report in one row: less than 1 MiB as JSON in ASCII, which Azurite counts, and less in UTF-16."""
 MOST_PARTS = 10_000
 """More parts than the reports of one server have."""
 

@@ -87,6 +87,32 @@ async def test_a_server_is_made_changed_listed_and_deleted() -> None:
     assert await store.read_server(id) is None
 
 
+async def test_a_report_of_any_length_comes_back_in_full_and_takes_the_place_of_the_last_one() -> None:
+    id, other = server("pg-report"), server("pg-other-report")
+    for report in ("ä𝕏" * 400_000, "short", "ä𝕏" * 300_000):
+        parts = store.parts_of(id, report)
+        await store.write_report(parts)
+        await store.write_report(store.parts_of(other, report))
+        await store.delete_reports(id, but=parts[0].report_id)
+        assert await store.read_report(id, parts[0].report_id) == report
+    assert await store.read_report(id, store.parts_of(id, "short")[0].report_id) == ""
+    assert await store.read_report(other, store.parts_of(other, "short")[0].report_id) == "short"
+    await store.delete_server(id)
+    assert await store.read_report(id, parts[0].report_id) == ""
+    assert await store.read_report(other, parts[0].report_id) == report
+
+
+async def test_the_parameters_that_the_app_set_are_noted() -> None:
+    id = server("pg-parameters")
+    assert await store.note_parameter(id, "wal_level", is_set=True)
+    assert not await store.note_parameter(id, "wal_level", is_set=True)
+    assert await store.note_parameter(id, "azure.extensions", is_set=True)
+    assert await store.note_parameter(id, "wal_level", is_set=False)
+    row = await store.read_server(id)
+    assert row
+    assert row.parameters == ("azure.extensions",)
+
+
 async def test_an_update_that_changes_nothing_writes_nothing() -> None:
     first = await store.update_server(server("pg-same"), phase="Preparing")
     assert await store.update_server(server("pg-same"), phase="Preparing") == first
