@@ -30,7 +30,7 @@ ADMINISTRATOR = "dba"
 TAGS_API = "2021-04-01"
 ARM = "https://management.azure.com"
 HTTP_SECONDS = 60
-LOOK_SECONDS = 0.2
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.2, 1.5
 ENDED = ("Mirrored", "Blocked", "Released")
 READS = ("GET", "HEAD", "OPTIONS")
 # Fabric's own way of reading some things is to POST.
@@ -233,10 +233,14 @@ class Operator:
 
 
 def eventually[T](look: Callable[[], T], enough: Callable[[T], object], seconds: float = 60) -> T:
-    """What `look` returns, as soon as it is `enough`. Raises `TimeoutError` with the last value."""
-    end = time.monotonic() + seconds
+    """What `look` returns, as soon as it is `enough`. Raises `TimeoutError` with the last value.
+
+    The pauses grow with the time that it takes: many who look often would keep the machine from what they wait for.
+    """
+    begun = time.monotonic()
     while not enough(state := look()):
-        if time.monotonic() > end:
+        waited = time.monotonic() - begun
+        if waited > seconds:
             raise TimeoutError(f"Still so after {seconds:g} s: {state}")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(min(max(LOOK_SECONDS, waited / 10), LONGEST_LOOK_SECONDS))
     return state

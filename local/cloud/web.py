@@ -300,6 +300,11 @@ async def serve(
 
 
 def run(main: Awaitable[None]) -> None:
-    """The entry of every part: logging to standard error (its log file), then `main`."""
+    """The entry of every part: logging to standard error (its log file), then `main`.
+
+    Nothing is left to do after it, so the process does not stay to tidy up its modules.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     asyncio.run(main)  # type: ignore[arg-type]
+    logging.shutdown()
+    os._exit(0)

@@ -24,6 +24,8 @@ from shared.platform.version import VERSION
 
 USER_AGENT = f"fabric-mirror/{VERSION}"
 """Tells a service which app calls, and in which version."""
+MANAGEMENT_API_VERSION = "2026-10-01"
+"""The version of the flexible servers' REST API, which is the SDK's own."""
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]] = WeakKeyDictionary()
@@ -62,6 +64,7 @@ def management(subscription: str) -> PostgreSQLManagementClient:
         lambda: PostgreSQLManagementClient(
             credential(),
             subscription,
+            api_version=MANAGEMENT_API_VERSION,
             base_url=cloud().management,
             credential_scopes=[cloud().management_scope],
             polling_interval=1,

@@ -31,12 +31,11 @@ from shared.desired.server_id import ServerId, parse
 from shared.platform.clients import management
 from shared.platform.settings import settings
 from shared.source.facts import Absence, Administrator, Glance, Listed, MaintenanceWindow, ServerFacts
-from shared.source.parameters import Parameter
 from shared.source.refusals import translated
 
 RETRY_AFTER = 5.0
 """Seconds until the app asks again for the state of an operation, when the service names no time."""
-_READ: dict[str, Any] = {"retry_total": 2, "retry_backoff_max": 5, "timeout": 40}
+READING: dict[str, Any] = {"retry_total": 2, "retry_backoff_max": 5, "timeout": 40}
 _ONCE: dict[str, Any] = {"retry_total": 0}
 _ANY_AZURE_SERVICE = "0.0.0.0"
 """Begin and end of the firewall rule that stands for all Azure services."""
@@ -48,11 +47,11 @@ async def observe(id: ServerId) -> ServerFacts | Absence:
     client, group, name = management(id.subscription), id.resource_group, id.name
     with translated(f"Reading server {id.name!r}"):
         server, administrators, rules, databases, replicas = await asyncio.gather(
-            client.servers.get(group, name, **_READ),
-            _all(client.administrators_microsoft_entra.list_by_server(group, name, **_READ)),
-            _all(client.firewall_rules.list_by_server(group, name, **_READ)),
-            _all(client.databases.list_by_server(group, name, **_READ)),
-            _all(client.replicas.list_by_server(group, name, **_READ)),
+            client.servers.get(group, name, **READING),
+            _all(client.administrators_microsoft_entra.list_by_server(group, name, **READING)),
+            _all(client.firewall_rules.list_by_server(group, name, **READING)),
+            _all(client.databases.list_by_server(group, name, **READING)),
+            _all(client.replicas.list_by_server(group, name, **READING)),
             return_exceptions=True,
         )
         if isinstance(server, ResourceNotFoundError):
@@ -95,17 +94,10 @@ async def observe(id: ServerId) -> ServerFacts | Absence:
 async def glance(id: ServerId) -> Glance:
     """The server's state, size and host. Raises `Unavailable` when Azure does not find it."""
     with translated(f"Reading server {id.name!r}"):
-        server = await management(id.subscription).servers.get(id.resource_group, id.name, **_READ)
+        server = await management(id.subscription).servers.get(id.resource_group, id.name, **READING)
     properties = server.properties or models.ServerProperties()
     size = (properties.storage.storage_size_gb or 0) if properties.storage else 0
     return Glance(_text(properties.state), size, properties.fully_qualified_domain_name or "")
-
-
-async def parameters(id: ServerId) -> dict[str, Parameter]:
-    """Every server parameter, by name."""
-    with translated(f"Reading the parameters of server {id.name!r}"):
-        items = management(id.subscription).configurations.list_by_server(id.resource_group, id.name, **_READ)
-        return {item.name or "": _parameter(item) async for item in items}
 
 
 async def listed(subscription: str) -> dict[ServerId, Listed]:
@@ -121,7 +113,7 @@ async def list_servers(subscription: str) -> AsyncIterator[tuple[ServerId, dict[
 
 async def _servers(subscription: str) -> AsyncIterator[models.Server]:
     with translated(f"Listing the servers of subscription {subscription}"):
-        async for server in management(subscription).servers.list_by_subscription(**_READ):
+        async for server in management(subscription).servers.list_by_subscription(**READING):
             yield server
 
 
@@ -189,7 +181,7 @@ async def _poller(id: ServerId, change: Change, token: str | None, polling: _One
 
 async def _patch(id: ServerId, change: EnableSystemIdentity | EnableEntraAuthentication) -> models.ServerForPatch:
     """The update of the server. It keeps the server's other identities, or its other settings of authentication."""
-    server = await management(id.subscription).servers.get(id.resource_group, id.name, **_READ)
+    server = await management(id.subscription).servers.get(id.resource_group, id.name, **READING)
     if isinstance(change, EnableSystemIdentity):
         users = (server.identity.user_assigned_identities or {}) if server.identity else {}
         identity = models.UserAssignedIdentity(
@@ -281,17 +273,3 @@ def _window(window: models.MaintenanceWindow | None) -> MaintenanceWindow:
 
 def _user_databases(databases: list[models.Database]) -> list[str]:
     return [database.name for database in databases if database.name and database.name not in _SYSTEM_DATABASES]
-
-
-def _parameter(item: models.Configuration) -> Parameter:
-    properties = item.properties or models.ConfigurationProperties()
-    return Parameter(
-        name=item.name or "",
-        value=properties.value or "",
-        default=properties.default_value or "",
-        allowed=properties.allowed_values or "",
-        read_only=bool(properties.is_read_only),
-        dynamic=bool(properties.is_dynamic_config),
-        pending_restart=bool(properties.is_config_pending_restart),
-        data_type=_text(properties.data_type),
-    )

@@ -23,6 +23,7 @@ from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow, ServerRow
+from shared.source import parameter_list
 from shared.source import server as flexible_server
 from shared.source.facts import Absence, ServerFacts
 from shared.source.parameters import Parameter
@@ -141,7 +142,7 @@ def _is_rotation_due(row: ServerRow | None) -> bool:
 
 async def _parameters(facts: ServerFacts) -> dict[str, Parameter]:
     """The server's parameters; Azure tells those of a running server only."""
-    return await flexible_server.parameters(facts.id) if facts.state == "Ready" else {}
+    return await parameter_list.parameters(facts.id) if facts.state == "Ready" else {}
 
 
 async def _workspace(workspace: str, server: str) -> WorkspaceFacts | None:

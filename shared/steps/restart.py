@@ -22,6 +22,7 @@ from shared.platform.errors import Blocked, MirrorError, Unavailable
 from shared.platform.settings import RestartPolicy, settings
 from shared.records import store
 from shared.records.rows import RestartIntent
+from shared.source import parameter_list
 from shared.source import server as flexible_server
 from shared.source.connection import running_since
 from shared.source.facts import Absence
@@ -33,7 +34,7 @@ log = logs.logger(__name__)
 
 async def pending(id: ServerId) -> tuple[str, ...]:
     """The parameters of mirroring that wait for a restart."""
-    return server_parameters.pending_restart(await flexible_server.parameters(id))
+    return server_parameters.pending_restart(await parameter_list.parameters(id))
 
 
 async def decide(id: ServerId, policy: RestartPolicy, waiting: tuple[str, ...], now: datetime) -> Verdict:

@@ -25,7 +25,7 @@ from shared.desired.changes import (
 from shared.desired.server_id import ServerId
 from shared.platform import clients
 from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
-from shared.source import connection, server, slots
+from shared.source import connection, parameter_list, server, slots
 from shared.source.facts import Absence, ServerFacts
 from shared.source.parameters import Used
 from tests.component.app import IDENTITY, app_environment
@@ -94,7 +94,7 @@ async def test_a_server_that_does_not_exist_is_none_and_has_no_parameters(id: Se
     missing = msgspec.structs.replace(id, name="pg-missing")
     assert await server.observe(missing) == Absence("ResourceNotFound")
     with pytest.raises(Unavailable, match="pg-missing"):
-        await server.parameters(missing)
+        await parameter_list.parameters(missing)
 
 
 async def test_lists_the_servers_of_a_subscription_with_their_tags(id: ServerId) -> None:
@@ -151,17 +151,17 @@ async def test_a_server_that_does_not_know_the_app_refuses_it_with_what_to_do(
 
 
 async def test_the_planned_parameters_are_set_and_one_restart_applies_them(stack: Stack, id: ServerId) -> None:
-    found = await server.parameters(id)
+    found = await parameter_list.parameters(id)
     assert found["wal_level"].value == "replica"
     planned = server_parameters.plan(found, ["shop"])
     assert planned.problems == ()
     for planned_change in planned.changes:
         await carry_out(id, SetParameter(planned_change.name, planned_change.needed))
-    found = await server.parameters(id)
+    found = await parameter_list.parameters(id)
     assert server_parameters.plan(found, ["shop"], baseline=planned.baseline_worker_processes).changes == ()
     assert "wal_level" in server_parameters.pending_restart(found)
     await carry_out(id, Restart())
-    assert server_parameters.pending_restart(await server.parameters(id)) == ()
+    assert server_parameters.pending_restart(await parameter_list.parameters(id)) == ()
 
 
 async def test_polling_looks_once_and_never_waits(id: ServerId) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.messaging import CloudEvent
+from azure.mgmt.postgresqlflexibleservers.aio import PostgreSQLManagementClient
 
 from shared.platform import clients
 from shared.platform.settings import settings
@@ -74,3 +75,8 @@ async def test_a_client_is_made_once() -> None:
     assert clients.vault() is clients.vault()
     assert clients.management(SUBSCRIPTION) is clients.management(SUBSCRIPTION)
     assert clients.management(SUBSCRIPTION) is not clients.management(SUBSCRIPTION.replace("a1", "a2"))
+
+
+def test_the_version_of_the_rest_api_is_the_sdks_own() -> None:
+    client = PostgreSQLManagementClient(Credential(), "subscription", credential_scopes=["scope"])
+    assert client._config.api_version == clients.MANAGEMENT_API_VERSION

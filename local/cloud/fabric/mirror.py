@@ -126,6 +126,7 @@ class Mirror:
         self.error: dict[str, Any] | None = None
         self.tables: dict[tuple[str, str], Table] = {}
         self.generation = 0
+        self._looked_at: object = None
         self._task: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
 
@@ -269,19 +270,26 @@ class Mirror:
             await stream.start()
             self.status, self.error = "Running", None
             counter = Counter(self.tables)
-            look_at = 0.0
+            self._looked_at, look_at = None, 0.0
             async with contextlib.aclosing(stream.messages()) as messages:
                 async for message in messages:
                     counter.take(message)
                     if time.monotonic() >= look_at:
-                        await self._look(sql)
+                        await self._look_if_changed(sql)
                         if written := counter.written_since():
                             await self.publication.batch_written(sql, written)
                         look_at = time.monotonic() + LOOK_SECONDS
 
+    async def _look_if_changed(self, sql: psycopg.AsyncConnection[Any]) -> None:
+        """Look at the tables, unless nothing can be otherwise than at the last look, which left nothing to do."""
+        await self.publication.require(sql)
+        state = (await self.publication.state(sql), self.chosen)
+        if state != self._looked_at:
+            await self._look(sql)
+            self._looked_at = state if all(table.status == "Replicating" for table in self.tables.values()) else None
+
     async def _look(self, sql: psycopg.AsyncConnection[Any]) -> None:
         """Compare the publication with the tables to mirror now, and add, remove or mend what differs."""
-        await self.publication.require(sql)
         chosen = self._choose(await self.publication.tables(sql))
         published = await self.publication.members(sql)
         for source in chosen:

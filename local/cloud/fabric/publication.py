@@ -197,6 +197,11 @@ class Publication(msgspec.Struct, frozen=True):
             " WHERE p.pubname = %s GROUP BY p.oid", (lsn, self.name),
         )  # fmt: skip
 
+    async def state(self, connection: psycopg.AsyncConnection[Any]) -> tuple[Any, ...]:
+        """Is the same as long as no transaction changed anything, of the catalogue least of all, and none is open."""
+        asked = "SELECT pg_current_snapshot()::text, current_setting('local.azure_cdc', true)"
+        return await _one(connection, asked)
+
     async def members(self, connection: psycopg.AsyncConnection[Any]) -> set[tuple[str, str]]:
         """The published tables, by schema and name."""
         query = "SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = %s"

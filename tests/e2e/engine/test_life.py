@@ -14,7 +14,18 @@ import pytest
 from local.application import TABLES
 from local.scenario import Operator, Server, eventually
 from local.stack import ROOT
-from tests.e2e.lifecycle.story import after, codes, decide, delete, nothing_of_ours_is_left, put, waiting, with_shop
+from tests.e2e.lifecycle.story import (
+    WORKSPACE,
+    after,
+    codes,
+    decide,
+    delete,
+    fabric,
+    nothing_of_ours_is_left,
+    put,
+    waiting,
+    with_shop,
+)
 
 RUN_SECONDS = 240
 OVERTAKE_SECONDS = 60 + 30 + 120
@@ -140,6 +151,29 @@ def test_a_storm_of_requests_after_a_run_that_somebody_ended(operator: Operator)
     # The server's own changes raise events too, each of which may ask for one more look.
     assert box["runs"] <= before + 5
     assert (box["running"], box["again"]) == ("", False)
+
+
+@pytest.mark.exhaustive
+def test_what_a_run_that_somebody_ended_had_begun_does_no_harm(operator: Operator) -> None:
+    """The extension ends a run without its sub-orchestrations: they go on while the next run does the same work."""
+    server, application = with_shop(operator, "pg-orphaned", 17)
+    slow = {"operation": "Items_CreateMirroredDatabase", "delay": 15}
+    operator.stack.control("fabric", "POST", "faults", slow)
+    put(operator, server)
+    eventually(lambda: operator.control("fabric", "faults"), lambda faults: faults == [], RUN_SECONDS)
+    run = quote(operator.mirroring(server)["run"], safe="")
+    path = f"/runtime/webhooks/durabletask/instances/{run}/terminate?reason=test"
+    assert operator.call("POST", path, key="durabletask_extension").status == 202
+    put(operator, server)
+    operator.quiet(server, seconds=RUN_SECONDS)
+    assert ended(operator, server, "Mirrored") == []
+    assert operator.mirroring(server)["run"] != run
+    names = [connection["displayName"] for connection in fabric(operator, "GET", "/connections")["value"]]
+    assert len([name for name in names if server.name in name]) == 1
+    items = fabric(operator, "GET", f"/workspaces/{WORKSPACE}/mirroredDatabases")["value"]
+    assert len([item for item in items if item["displayName"].startswith(server.name)]) == 1
+    assert operator.restarts(server) == 1
+    assert application.inabilities() == {}
 
 
 def test_a_run_bears_that_each_message_is_delivered_twice(operator: Operator) -> None:
