@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -31,11 +32,14 @@ OF_SERVICES = {"shared/fabric/mirror.py"}
 """An error that Fabric tells of a mirror or a table. Whoever makes a reason of it adds the remedy."""
 
 
-def calls() -> Iterator[tuple[str, ast.Call]]:
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call):
-                yield f"{path.relative_to(ROOT)}", node
+@cache
+def calls() -> list[tuple[str, ast.Call]]:
+    return [
+        (f"{path.relative_to(ROOT)}", node)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+    ]
 
 
 def name(call: ast.Call) -> str:
