@@ -136,3 +136,37 @@ def test_parameters_are_left_only_where_the_app_set_some() -> None:
     assert reason.code == "ParametersLeft"
     assert "max_worker_processes, wal_level" in reason.message
     assert reason.remedy
+
+
+HANDED_IN = {
+    ("shared/decisions/readiness/report.py", "id"),
+    ("shared/decisions/readiness/report.py", "check"),
+    ("shared/desired/intent.py", "code"),
+}
+"""A parameter, or a check, whose codes stand where the function is called: `tests.source` finds them there."""
+OF_AZURE = {("shared/source/refusals.py", "code"), ("shared/source/service.py", "code")}
+"""A word of Azure Resource Manager or of `azure_cdc`, which has the remedy of the place that passes it on."""
+
+
+def is_in_sight(code: ast.expr) -> bool:
+    """Whether the code is a text, a constant's name, or that of another reason or error, or of an answer of Fabric."""
+    if isinstance(code, ast.Constant):
+        return True
+    if isinstance(code, ast.Name) and code.id.isupper():
+        return True
+    return any(isinstance(part, ast.Attribute) and part.attr in ("code", "error_code") for part in ast.walk(code))
+
+
+def test_no_code_is_out_of_sight() -> None:
+    """Otherwise it would be no wonder that each has a row in the runbook: nobody would know of it."""
+    errors = {kind.__name__ for kind in kinds()}
+    hidden = set()
+    for file, call in calls():
+        places = {"Reason": ("code", 0), "Check": ("id", None)} | dict.fromkeys(errors, ("code", None))
+        if name(call) not in places:
+            continue
+        code = argument(call, *places[name(call)])
+        if code is not None and not is_in_sight(code):
+            names = {part.id for part in ast.walk(code) if isinstance(part, ast.Name)}
+            hidden |= {(file, it) for it in names}
+    assert hidden - HANDED_IN - OF_AZURE == set()
