@@ -10,8 +10,8 @@ PYTHON := .venv/bin/python
 PYTHON_READY := .venv/.installed
 NODE_READY := node_modules/.installed
 PYTEST_ARGS ?=
-# Each worker has stacks of its own; tests that share one stay together (tests/conftest.py). They wait more than they compute.
-WORKERS ?= 3
+# Each worker has stacks of its own; two keep two cores busy. Tests that share a stack stay together (tests/conftest.py).
+WORKERS ?= 2
 # What runs the orchestrations of `make demo` and `make start`: in-memory, or extension (local/durable_host/README.md).
 ENGINE ?= in-memory
 # What azure_cdc asks of Fabric's role in `make start`: membership in the owners of tables, or ownership (local/topology.py).

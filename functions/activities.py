@@ -116,6 +116,13 @@ async def prepare_database(request: messages.Target) -> None:
 
 
 @corridor.activity(blueprint)
+async def leave_strong_owners(request: messages.OfDatabase) -> None:
+    from shared.steps import memberships
+
+    await memberships.leave_strong_owners(request.server, request.database)
+
+
+@corridor.activity(blueprint)
 async def ensure_connection(request: messages.Target) -> bool:
     """Whether the connection is new."""
     from shared.steps import mirror

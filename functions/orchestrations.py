@@ -111,7 +111,8 @@ def _reconcile(run: Run) -> Flow[Outcome]:
                 return outcomes.blocked(refused.reason, *failed)
         case Refuse():
             failed = yield from _do_what_was_asked(run, decision.asked)
-            return outcomes.blocked(*decision.reasons, *failed)
+            strong = yield from _leave_strong_owners(run, decision.leave)
+            return outcomes.blocked(*decision.reasons, *failed, *strong)
         case Release():
             return (yield from _release(run, decision))
         case Forget():
@@ -146,6 +147,20 @@ def _do_what_was_asked(run: Run, asked: Asked) -> Flow[tuple[Reason, ...]]:
             run,
             f"Restarting the mirror of database {database!r}",
             activities.restart_mirror,
+            OfDatabase(server=run.server, database=database),
+        )
+    return tuple(failed)
+
+
+def _leave_strong_owners(run: Run, databases: Iterable[str]) -> Flow[tuple[Reason, ...]]:
+    """What an owner has become the fabric role must not be, also where the server can't be prepared. The answer is the
+    reasons why not."""
+    failed: list[Reason] = []
+    for database in databases:
+        failed += yield from _try(
+            run,
+            f"Ending the fabric role's membership in an owner of database {database!r}",
+            activities.leave_strong_owners,
             OfDatabase(server=run.server, database=database),
         )
     return tuple(failed)

@@ -76,8 +76,7 @@ def of_absent(absence: Absence, row: ServerRow, hosts: Collection[str], listed: 
     """A server that Azure does not find. `hosts` are the domain names that its mirrors have, `listed` is what the lists
     of the subscriptions have at the same time."""
     id = row.id
-    is_same = row.missing_since is not None and row.missing_code == absence.code
-    since = row.missing_since if is_same and row.missing_since else now
+    since = row.missing_since if row.missing_since and row.missing_code == absence.code else now
     evidence, missing = _evidence(absence, row, since, now), f"Azure Resource Manager does not find server {id.name!r}"
     if isinstance(listed, Reason):
         doubt = f"the servers of its subscription can't be listed: {listed.message}"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from shared.decisions import allowed
+from shared.decisions.readiness.report import Report
 from shared.decisions.run import UNTOUCHED
 from shared.desired import intent as desired
 from shared.desired.server_id import ServerId
 from shared.platform.errors import InvalidInput
 from shared.platform.settings import Settings
 from shared.records.rows import ServerRow
+from shared.source.facts import CLOSED, NO_TABLES
 
 
 def why_look(id: ServerId, tags: Mapping[str, str] | None, row: ServerRow | None, settings: Settings) -> str:
@@ -39,6 +43,19 @@ def why_look(id: ServerId, tags: Mapping[str, str] | None, row: ServerRow | None
     if row.fingerprint != intent.fingerprint:
         return "something else is wanted than the last run worked for"
     return "a new password was asked for and is not everywhere" if row.rotation > row.rotated else ""
+
+
+def left_out(row: ServerRow) -> tuple[str, ...]:
+    """The databases of a mirrored server that the last run left out, since they had no table or accepted no
+    connections. No event tells when that changes."""
+    if row.phase != "Mirrored":
+        return ()
+    try:
+        report = msgspec.json.decode(row.report, type=Report)
+    except msgspec.MsgspecError:
+        return ()
+    subjects = dict.fromkeys(check.subject for check in report.checks if check.id in (NO_TABLES, CLOSED))
+    return tuple(name for name in subjects if name not in report.plan.databases)
 
 
 def _lacks_refusal(row: ServerRow | None) -> bool:

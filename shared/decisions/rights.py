@@ -96,6 +96,22 @@ def choose(
     return msgspec.structs.replace(plan, problems=tuple(problems))
 
 
+def word_of(asked: bool, refused: bool) -> Word:
+    """The service's word. `asked`: it told about tables. `refused`: it refuses one that the role is to reach."""
+    if refused:
+        return "insists"
+    return "content" if asked else "silent"
+
+
+def is_asked_again(word: Word, taken: bool) -> bool:
+    """Whether the service is asked once more before its last word counts.
+
+    A word for which tables were `taken` stays, so that a service that says now this and now that moves no table to and
+    fro: they go back when somebody names membership. Where nothing was taken, asking again changes nothing.
+    """
+    return word in ("insists", "silent") and not taken
+
+
 def would_harm(harms: Sequence[Harm], plan: Plan) -> Reason:
     """The reason for which ownership is not taken. It names the first findings; the report has all of them."""
     named = " ".join(f"{harm.object}: {harm.consequence}" for harm in harms[:MOST_NAMED])

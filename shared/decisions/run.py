@@ -89,10 +89,12 @@ class Miss(msgspec.Struct, frozen=True, kw_only=True, tag="missing"):
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True, tag="blocked"):
-    """Something stands in the way. Nothing is changed but what was `asked` for."""
+    """Something stands in the way. Nothing is changed but what was `asked` for, and what is too much to keep."""
 
     reasons: tuple[Reason, ...]
     asked: Asked
+    leave: tuple[str, ...] = ()
+    """The databases in which the fabric role is a member of an owner that has become strong, and leaves it."""
 
 
 class Nothing(msgspec.Struct, frozen=True, kw_only=True, tag="none"):
@@ -137,6 +139,32 @@ def if_not_allowed(id: ServerId, row: ServerRow | None, settings: Settings) -> R
     return Refuse(reasons=(problem,), asked=Asked())
 
 
+def can_be_asked(facts: ServerFacts, settings: Settings) -> bool:
+    """Whether the app may look into PostgreSQL: it is an administrator of a server that works and can be written to.
+
+    Of a server that it never prepared, the app is none.
+    """
+    is_open = facts.state == "Ready" and facts.entra_auth and facts.replication_role in readiness.WRITABLE_ROLES
+    return is_open and readiness.is_administrator(facts, settings)
+
+
+def may_be_forgotten(
+    facts: ServerFacts, row: ServerRow | None, mirrors: Sequence[MirrorRow], settings: Settings
+) -> bool:
+    """Whether a server that nobody wants mirrored may have something of the app that the app has no record of.
+
+    Where it has no record at all, a missing tag says nothing: somebody may have asked for the server over HTTP. Only a
+    tag that forbids it counts then, or a `DELETE`, which leaves a row.
+    """
+    if mirrors or (row is not None and row.phase in UNTOUCHED):
+        return False
+    try:
+        intent = intent_of(facts, row, settings)
+    except InvalidInput:
+        return False
+    return not intent.wanted and (row is not None or intent.source == "tag")
+
+
 def look(
     facts: ServerFacts,
     row: ServerRow | None,
@@ -176,7 +204,7 @@ def after_report(
     plan = report.plan
     asked = asked_for(facts, row, mirrors, plan.databases, rotate, settings)
     if report.failures:
-        return Refuse(reasons=reasons.short(report.failures), asked=asked)
+        return Refuse(reasons=reasons.short(report.failures), asked=asked, leave=plan.leave)
     return Prepare(
         why=f"The {intent.source} wants {', '.join(plan.databases)} mirrored, and nothing stands in the way.",
         asked=asked,

@@ -86,10 +86,15 @@ class NotTakeable(msgspec.Struct, frozen=True):
 
 
 class Joined(msgspec.Struct, frozen=True, order=True):
-    """An owner of tables that the app made the fabric role a member of, and the `grantor` by the catalogue."""
+    """An owner of tables that the app made the fabric role a member of, and the `grantor` by the catalogue.
+
+    Roles can be renamed: their object ids stay. 0: an earlier version recorded the names alone.
+    """
 
     owner: str
     grantor: str
+    owner_oid: int = 0
+    grantor_oid: int = 0
 
 
 class Identity(msgspec.Struct, frozen=True, order=True, array_like=True):
@@ -119,10 +124,13 @@ class Takeover(msgspec.Struct, frozen=True):
     identities: tuple[Identity, ...] = ()
     """The replica identities of tables that the role does not own: those without a primary key, and those that the app
     has changed."""
+    returned: tuple[int, ...] = ()
+    """The object ids of tables that were given back to ask the service whether that is enough for it. If it is not,
+    they are taken again. Empty: no question is open."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to undo."""
-        return bool(self.tables or self.joined or self.identities)
+        return bool(self.tables or self.joined or self.identities or self.returned)
 
     def after(self, earlier: Takeover | None) -> Takeover:
         """This plan joined with an earlier, kept one, which may be carried out already."""
@@ -136,4 +144,5 @@ class Takeover(msgspec.Struct, frozen=True):
             tuple(sorted({*earlier.joined, *self.joined})),
             self.consent or earlier.consent,
             tuple(sorted({*earlier.identities, *self.identities})),
+            tuple(sorted({*earlier.returned, *self.returned})),
         )

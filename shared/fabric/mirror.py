@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import chain, count
 from typing import Literal
@@ -44,6 +44,14 @@ _ANY_MARK = re.compile(rf"{PREFIX} \S+/.+ [0-9a-f]{{8}}")
 """The app's mark in a description, for whatever database."""
 
 log = logs.logger(__name__)
+
+
+class Marked(msgspec.Struct, frozen=True):
+    """A mirrored database that has a mark of the app in its description."""
+
+    id: str
+    name: str
+    """The display name."""
 
 
 class MirrorResult(msgspec.Struct, frozen=True):
@@ -123,6 +131,15 @@ async def ensure(
             return await _create(workspace, target, _free(name, items), mark)
     await _mark(workspace, item, mark)
     return MirrorResult(item.id, item.display_name, await _define(workspace, item.id, target))
+
+
+async def marked(workspace: str, marks: Iterable[str]) -> dict[str, Marked]:
+    """The mirrored database of the workspace that has each of the marks, as far as there is one. Raises
+    `NotFound` where there is no such workspace."""
+    items = [item async for item in pages(_Item, _items(workspace))]
+    return {
+        mark: Marked(item.id, item.display_name) for mark in marks for item in items if mark in (item.description or "")
+    }
 
 
 async def status(workspace: str, item: str) -> MirrorStatus:

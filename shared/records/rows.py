@@ -80,6 +80,8 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     """Number of the last rotation that has reached the server and all connections."""
     announced: str = ""
     """What the last notice said of the server, so that it is not sent twice."""
+    left: tuple[Reason, ...] = ()
+    """What the releases of databases could not give back, for the end of the server's."""
     created_at: datetime | None = None
     """When Azure created the server; None: the app does not know."""
     missing_since: datetime | None = None

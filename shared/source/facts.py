@@ -14,6 +14,8 @@ MAINTENANCE_DATABASE = "postgres"
 """The database that every server has. It is mirrored only where somebody names it."""
 CLOSED = "DatabaseClosed"
 """The code of the reason that a database accepts no connections."""
+NO_TABLES = "NoTables"
+"""The code of the reason that a database has no table that can be mirrored."""
 TAKEN = "SchemaTaken"
 """The code of the reason that others than administrators have put something under the name of the extension."""
 

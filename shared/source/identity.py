@@ -76,6 +76,15 @@ async def give_back(connection: Connection, identities: Iterable[Identity], role
     return tuple(listed[row["oid"]] for row in rows if row["published"])
 
 
+async def published_in_full(connection: Connection, role: str) -> tuple[str, ...]:
+    """The statements that give tables the default replica identity: those without a primary key that a publication of
+    `role` publishes with FULL, as Fabric sets it."""
+    rows = await (await connection.execute(_IN_FULL, [role])).fetchall()
+    return tuple(
+        statement(sql.Identifier(row["schema"], row["name"]), "DEFAULT").as_string(connection) + ";" for row in rows
+    )
+
+
 async def _set(connection: Connection, row: Mapping[str, Any], identity: str) -> None:
     command = statement(sql.Identifier(row["schema"], row["name"]), identity)
     try:
@@ -109,6 +118,15 @@ _WITHOUT_KEY = sql.SQL("""
       AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%(schemas)s::name[], %(names)s::name[]))
     ORDER BY 1
 """).format(identity=sql.SQL(_IDENTITY))
+_IN_FULL = sql.SQL("""
+    SELECT DISTINCT n.nspname::text AS schema, c.relname::text AS name
+    FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
+    JOIN pg_namespace n ON n.nspname = t.schemaname
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+    WHERE pg_get_userbyid(p.pubowner) = %s AND c.relreplident = 'f'
+      AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+    ORDER BY 1, 2
+""")
 _NOW = sql.SQL("""
     SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name,
            pg_get_userbyid(c.relowner)::text AS owner, {identity}, EXISTS (

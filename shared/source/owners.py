@@ -72,7 +72,29 @@ async def administrators(connection: Connection, roles: Iterable[str]) -> frozen
 async def joined(connection: Connection, role: str) -> frozenset[Joined]:
     """Every role that the fabric role is a member of, with the grantor."""
     rows = await (await connection.execute(_JOINED, [role])).fetchall()
-    return frozenset(Joined(row["owner"], row["grantor"]) for row in rows)
+    return frozenset(Joined(row["owner"], row["grantor"], row["owner_oid"], row["grantor_oid"]) for row in rows)
+
+
+async def renamed(connection: Connection, memberships: Collection[Joined]) -> frozenset[Joined]:
+    """These memberships by the names that their roles have now, whether the memberships exist or not."""
+    if not memberships:
+        return frozenset()
+    oids = {oid for it in memberships for oid in (it.owner_oid, it.grantor_oid)}
+    names = {name for it in memberships for name in (it.owner, it.grantor)}
+    rows = await (await connection.execute(_ROLES, [list(oids), list(names)])).fetchall()
+    return by_present_names(memberships, {row["oid"]: row["name"] for row in rows})
+
+
+def by_present_names(memberships: Iterable[Joined], roles: Mapping[int, str]) -> frozenset[Joined]:
+    """Memberships by the names that `roles` (object ids) have now; without those in an owner that is gone."""
+    oids = {name: oid for oid, name in roles.items()}
+    present: set[Joined] = set()
+    for it in memberships:
+        if it.owner_oid and it.owner_oid not in roles:
+            continue
+        owner, grantor = roles.get(it.owner_oid, it.owner), roles.get(it.grantor_oid, it.grantor)
+        present.add(Joined(owner, grantor, it.owner_oid or oids.get(owner, 0), it.grantor_oid or oids.get(grantor, 0)))
+    return frozenset(present)
 
 
 async def plan_join(connection: Connection, role: str, owner: str) -> Joined:
@@ -99,6 +121,13 @@ async def join(connection: Connection, role: str, memberships: Iterable[Joined])
     for membership in sorted(set(memberships) - await joined(connection, role)):
         with explained(f"Making role {role!r} a member of {membership.owner!r}"):
             await connection.execute(_grant(connection, role, membership.owner))
+
+
+async def join_all(connection: Connection, role: str, names: Iterable[str]) -> None:
+    """Make the fabric role a member of all these owners, whoever granted it some of them before."""
+    for name in names:
+        with explained(f"Making role {role!r} a member of {name!r}"):
+            await connection.execute(_grant(connection, role, name))
 
 
 async def leave(connection: Connection, role: str, memberships: Iterable[Joined]) -> None:
@@ -142,10 +171,14 @@ def _owners(connection: Connection) -> sql.Composed:
 
 
 _JOINED = sql.SQL("""
-    SELECT o.rolname::text AS owner, g.rolname::text AS grantor
+    SELECT o.rolname::text AS owner, g.rolname::text AS grantor, o.oid::int8 AS owner_oid, g.oid::int8 AS grantor_oid
     FROM pg_auth_members m
     JOIN pg_roles r ON r.oid = m.member JOIN pg_roles o ON o.oid = m.roleid JOIN pg_roles g ON g.oid = m.grantor
     WHERE r.rolname = %s
+""")
+_ROLES = sql.SQL("""
+    SELECT oid::int8 AS oid, rolname::text AS name FROM pg_roles
+    WHERE oid = ANY (%s::oid[]) OR rolname = ANY (%s::name[])
 """)
 _LINKS = sql.SQL("""
     SELECT DISTINCT l.rolname::text AS link

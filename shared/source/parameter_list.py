@@ -43,16 +43,16 @@ class _Page(msgspec.Struct, rename="camel"):
 
 async def parameters(id: ServerId) -> dict[str, Parameter]:
     """Every server parameter, by name."""
-    found = dict[str, Parameter]()
+    by_name = dict[str, Parameter]()
     address: str | None = f"/{quote(str(id).lstrip('/'))}/configurations?api-version={MANAGEMENT_API_VERSION}"
     with translated(f"Reading the parameters of server {id.name!r}"):
         while address:
             answer = await management(id.subscription).send_request(HttpRequest("GET", address), **READING)
             answer.raise_for_status()
             page = _page(await answer.read())
-            found |= {item.name: _parameter(item.name, item.properties) for item in page.value}
+            by_name |= {item.name: _parameter(item.name, item.properties) for item in page.value}
             address = page.next_link
-    return found
+    return by_name
 
 
 def _page(answer: bytes) -> _Page:

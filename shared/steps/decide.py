@@ -27,7 +27,7 @@ from shared.source import parameter_list
 from shared.source import server as flexible_server
 from shared.source.facts import Absence, ServerFacts
 from shared.source.parameters import Parameter
-from shared.steps import credentials, inside, presence
+from shared.steps import credentials, inside, presence, recovery
 
 LOOK_SECONDS = 15.0
 """Seconds between two looks at a server whose state has to change first."""
@@ -49,7 +49,10 @@ async def decide(id: ServerId, run: str) -> Decision:
         decision: Decision = await presence.judge(facts, id, row, run)
     else:
         row = await presence.note_present(facts, row)
-        decision = await _decide(id, facts, row, await store.list_mirrors_of(id), run)
+        mirrors = await store.list_mirrors_of(id)
+        if deciding.may_be_forgotten(facts, row, mirrors, settings()):
+            row, mirrors = await recovery.recover(facts, row)
+        decision = await _decide(id, facts, row, mirrors, run)
     if not isinstance(decision, Refuse | Miss):
         log.info("%s: %s", type(decision).__name__, decision.why)
     return decision
@@ -90,7 +93,7 @@ async def _examine(
     }
     if isinstance(decision, Prepare):
         noted["phase"] = deciding.phase_of_preparation(row, intent, checked)
-        noted |= {"reasons": (), "baseline_worker_processes": checked.plan.baseline_worker_processes}
+        noted |= {"reasons": (), "left": (), "baseline_worker_processes": checked.plan.baseline_worker_processes}
     await _note(facts.id, row, checked, noted)
     return decision
 

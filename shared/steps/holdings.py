@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -54,19 +54,36 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What the service said when it was last asked."""
     elsewhere: Elsewhere
     """What stays in other databases, which have the same fabric role."""
+    granted: frozenset[Joined] = frozenset()
+    """The role's memberships that the app granted, for this database or for another one."""
+    returned: frozenset[TableName] = frozenset()
+    """The tables that were given back to ask the service. They count as the role's until the question is over."""
 
     @property
     def eligible(self) -> tuple[TableName, ...]:
         return self.report.eligible
 
     @property
-    def taken(self) -> set[TableName]:
-        """The tables that the role owned before this look: that it owns them changes nothing."""
-        return {TableName(it.schema, it.name) for it in self.report.tables if it.owner == self.takeover.role}
-
-    @property
     def schemas(self) -> set[str]:
         return {table.schema for table in self.eligible}
+
+    @property
+    def strong_owners(self) -> frozenset[str]:
+        """The owners of which the app made the role a member, and that have become strong since."""
+        strong = {owner.name for owner in self.owners if owner.strong}
+        return frozenset(it.owner for it in self.granted if it.owner in strong)
+
+    @property
+    def strong(self) -> frozenset[Joined]:
+        """These memberships."""
+        return frozenset(it for it in self.granted if it.owner in self.strong_owners)
+
+    def to_take(self, owners: Iterable[str]) -> list[TableName]:
+        """The tables of these owners that the role did not own before this look. That it owns the others changes
+        nothing."""
+        taken = {TableName(it.schema, it.name) for it in self.report.tables if it.owner == self.takeover.role}
+        taken |= self.returned
+        return [table for owner in owners for table in self.owned.get(owner, ()) if table not in taken]
 
 
 async def look(connection: Connection, place: Place, choice: Choice) -> Seen:
@@ -74,17 +91,37 @@ async def look(connection: Connection, place: Place, choice: Choice) -> Seen:
     name = settings().login.role
     report = await tables.report(connection, name, settings().fabric.table_limit, choice.chosen or None)
     row = await store.read_mirror(place.server, place.database)
-    record = (row.takeover if row else None) or await keepsake.read(connection, name) or Takeover(name)
+    record = await present_record(connection, row.takeover if row else None) or Takeover(name)
     owned = owners_of(report, await former_owners(connection, record), name)
-    others = await _others(place.server, place.database)
+    others = await _others(connection, place.server, place.database)
+    granted = joined_by_app(record, *map(_record, others))
+    is_word_known = row is not None and choice.rights == "auto" and not record.returned
     return Seen(
         report=report,
-        owners=await owners.look(connection, name, owned, joined_by_app(record, others)),
+        owners=await owners.look(connection, name, owned, granted),
         owned=owned,
         takeover=record,
-        word=row.word if row and choice.rights == "auto" else "unasked",
+        word=row.word if row and is_word_known else "unasked",
         elsewhere=await _elsewhere(connection, others),
+        granted=granted & await owners.joined(connection, name),
+        returned=await _present_names(connection, record.returned),
     )
+
+
+async def _present_names(connection: Connection, oids: Sequence[int]) -> frozenset[TableName]:
+    """The names that tables have now."""
+    relations = await grants.relations(connection, oids)
+    return frozenset(TableName(it.schema, it.name) for it in relations.values())
+
+
+async def present_record(connection: Connection, record: Takeover | None) -> Takeover | None:
+    """The app's record of a database, or what is kept in the database itself, by the names that roles have now."""
+    record = record or await keepsake.read(connection, settings().login.role)
+    return await _renamed(connection, record) if record else None
+
+
+async def _renamed(connection: Connection, record: Takeover) -> Takeover:
+    return msgspec.structs.replace(record, joined=tuple(sorted(await owners.renamed(connection, record.joined))))
 
 
 async def former_owners(connection: Connection, record: Takeover) -> dict[TableName, str]:
@@ -131,20 +168,28 @@ def require_recordable(database: str, record: Takeover) -> None:
 
 async def still_members(id: ServerId, leaving: str) -> set[str]:
     """The former owners of tables that are taken in other databases of the server than `leaving`."""
-    return {former.owner for row in await _others(id, leaving) for former in _record(row).tables}
+    return {former.owner for row in await _rows_of_others(id, leaving) for former in _record(row).tables}
 
 
-async def still_joined(id: ServerId, leaving: str) -> set[Joined]:
+async def still_joined(connection: Connection, id: ServerId, leaving: str) -> frozenset[Joined]:
     """The memberships of the fabric role that other databases of the server than `leaving` need."""
-    return {membership for row in await _others(id, leaving) for membership in _record(row).joined}
+    return joined_by_app(*map(_record, await _others(connection, id, leaving)))
 
 
-def joined_by_app(record: Takeover, others: Sequence[MirrorRow]) -> set[Joined]:
-    """The memberships of the fabric role that the app granted, for this database and for others."""
-    return {membership for takeover in (record, *map(_record, others)) for membership in takeover.joined}
+def joined_by_app(*records: Takeover) -> frozenset[Joined]:
+    """The memberships of the fabric role that the app granted by these records."""
+    return frozenset(membership for record in records for membership in record.joined)
 
 
-async def _others(id: ServerId, leaving: str) -> list[MirrorRow]:
+async def _others(connection: Connection, id: ServerId, leaving: str) -> list[MirrorRow]:
+    """The rows of the other databases with a record, in which roles have the names that they have now."""
+    return [
+        msgspec.structs.replace(row, takeover=await _renamed(connection, _record(row)))
+        for row in await _rows_of_others(id, leaving)
+    ]
+
+
+async def _rows_of_others(id: ServerId, leaving: str) -> list[MirrorRow]:
     rows = await store.list_mirrors_of(id)
     return [row for row in rows if row.database != leaving and row.takeover]
 

@@ -20,7 +20,6 @@ from shared.source.facts import MAINTENANCE_DATABASE, ServerFacts
 from shared.source.parameters import Used
 from shared.steps import rights
 from shared.steps.holdings import Choice, Place
-from shared.steps.holdings import look as look_at_rights
 
 
 async def slots_in_use(facts: ServerFacts) -> Used:
@@ -70,18 +69,18 @@ async def _rights(connection: Connection, server: ServerFacts, database: str, in
     """The tables, and how the role is to get its rights on them."""
     name = settings().login.role
     chosen = tuple(TableName(table.schema, table.table) for table in intent.tables_of(database))
-    seen = await look_at_rights(connection, Place(server.id, database, server.host), Choice(chosen, intent.rights, ""))
-    plan = await rights.choose(connection, name, intent.rights, seen, seen.word)
+    seen = await rights.look(connection, Place(server.id, database, server.host), Choice(chosen, intent.rights, ""))
+    plan, harms = await rights.choose(connection, name, intent.rights, seen, seen.word)
     taken = [table for owner in plan.ownership for table in seen.owned[owner]]
     takeover = await ownership.plan_take(connection, name, taken)
-    owning = bool(plan.ownership)
     return DatabaseFacts(
         name=database,
         tables=seen.report,
         owners=seen.owners,
         rights=plan,
-        harms=await rights.harms_of(connection, name, seen, plan.ownership) if owning else (),
+        harms=harms,
+        strong_owners=tuple(sorted(seen.strong_owners)),
         not_takeable=takeover.not_takeable,
         identities=await identity.plan(connection, seen.eligible),
-        missing=await role.plan_database(connection, name, seen.schemas, plan.membership, owning),
+        missing=await role.plan_database(connection, name, seen.schemas, plan.membership, bool(plan.ownership)),
     )

@@ -5,6 +5,7 @@ Server parameters stay as they are, since lowering them needs a restart. Each st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,11 +16,11 @@ from shared.fabric import connection as fabric_connection
 from shared.fabric import mirror as mirrored_database
 from shared.platform import secrets
 from shared.platform.errors import NotAllowed, NotFound
-from shared.platform.reasons import Reason
+from shared.platform.reasons import Reason, short
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow
-from shared.source import event_triggers, role, slots
+from shared.source import event_triggers, identity, role, slots
 from shared.source import server as flexible_server
 from shared.source.connection import connect
 from shared.source.facts import MAINTENANCE_DATABASE
@@ -47,8 +48,10 @@ async def release_database(id: ServerId, database: str) -> None:
     host = (await flexible_server.glance(id)).host  # the token goes nowhere else, whatever the row says
     try:
         async with connect(host, database) as connection, event_triggers.guarded(connection):
+            in_full = await identity.published_in_full(connection, name)
             await slots.stop_publications(connection, name)
-            await undo(connection, row)
+            if not await undo(connection, row):
+                await _note_unknown(row, in_full)
             await role.release_database(connection, name)
     except NotFound:
         pass
@@ -75,7 +78,7 @@ async def release_server(id: ServerId) -> tuple[Reason, ...]:
             await role.drop_role(connection, row.role, recorded=True)
         await store.update_server(id, role="")
     await secrets.delete(password_name(id))
-    return outcome.left(row.parameters if row else ())
+    return short((*outcome.left(row.parameters if row else ()), *(row.left if row else ())))
 
 
 async def leave_deleted_server(id: ServerId) -> None:
@@ -95,6 +98,21 @@ async def forget_server(id: ServerId) -> None:
         await store.delete_mirror(id, row.database)
     await secrets.delete(password_name(id))
     await store.delete_server(id)
+
+
+async def _note_unknown(row: MirrorRow, statements: Sequence[str]) -> None:
+    """Note for the end of the release which replica identities can't be given back, as their record was lost."""
+    if not statements:
+        return
+    server = await store.read_server(row.server)
+    noted = Reason(
+        "ReplicaIdentitiesLeft",
+        f"Database {row.database}: Fabric publishes {len(statements)} tables with REPLICA IDENTITY FULL. What they had "
+        "before is not known, since the record of it was lost.",
+        f"Where FULL was not theirs, run in this database as the tables' owner: {' '.join(statements)}",
+    )
+    if server is not None and noted not in server.left:
+        await store.update_server(row.server, left=short((*server.left, noted)))
 
 
 async def _leave_fabric(row: MirrorRow) -> None:

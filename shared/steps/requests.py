@@ -20,7 +20,7 @@ from shared.platform.settings import settings
 from shared.records import store
 from shared.source import server as flexible_server
 from shared.source.facts import Absence, ServerFacts
-from shared.steps import decide, presence
+from shared.steps import decide, presence, recovery
 
 
 class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,12 +89,13 @@ async def ask(id: ServerId, body: bytes) -> None:
 async def withdraw(id: ServerId) -> None:
     """Forget the wish that came over HTTP. Raises `Conflict` where a tag wants the server mirrored all the same.
 
-    Of a server that is missing, it says that the server was deleted.
+    Of a server that is missing, it says that the server was deleted. A server of which nothing is recorded is asked
+    itself whether the app has something on it; raises `NotFound` where it has not.
     """
     row = await store.read_server(id)
-    if row is None:
-        raise _unknown(id)
     facts = await flexible_server.observe(id)
+    if row is None and (isinstance(facts, Absence) or await recovery.databases_of_ours(facts) is None):
+        raise _unknown(id)
     tags = _tags(facts) if isinstance(facts, ServerFacts) else TagWish()
     if tags.state:
         prefix = settings().scope.tag_prefix
@@ -103,7 +104,11 @@ async def withdraw(id: ServerId) -> None:
             code="WantedByTag",
             remedy=f"Set the tag {prefix} to disabled, or remove it; that releases the server.",
         )
-    changes: dict[str, Any] = {"deletion_told": True} if row.phase == "Missing" and isinstance(facts, Absence) else {}
+    changes: dict[str, Any] = {}
+    if row is None:
+        changes = {"phase": "Releasing"}
+    elif row.phase == "Missing" and isinstance(facts, Absence):
+        changes = {"deletion_told": True}
     await store.update_server(id, request=None, **changes)
 
 

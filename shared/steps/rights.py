@@ -5,77 +5,67 @@ What is about to be done is written to the mirror's row before it is done, so th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Collection
 
 import msgspec
 
 from shared.decisions import harm, rights
 from shared.decisions.harm import Harm
-from shared.decisions.login import PasswordLogin, login_of
 from shared.decisions.rights import Plan, Word
-from shared.desired.takeover import Identity, Joined, Takeover
+from shared.desired.takeover import Identity, TableName, Takeover
 from shared.platform import logs
 from shared.platform.brief import cut, listed
-from shared.platform.errors import Blocked, Unavailable
-from shared.platform.reasons import LONGEST, short
+from shared.platform.errors import Blocked
+from shared.platform.reasons import LONGEST
 from shared.platform.settings import Rights, settings
 from shared.records import store
-from shared.source import (
-    dependents,
-    event_triggers,
-    extension,
-    identity,
-    keepsake,
-    owners,
-    ownership,
-    role,
-    service,
-)
-from shared.source.connection import Connection, connect, connect_as, explained
-from shared.source.membership import acting_as, borrowed, major
-from shared.steps import credentials
-from shared.steps.holdings import (
-    Choice,
-    Place,
-    Seen,
-    identities_of,
-    keep,
-    look,
-    still_joined,
-    still_members,
-)
+from shared.source import dependents, event_triggers, extension, grants, identity, keepsake, owners, ownership, role
+from shared.source.connection import Connection, connect
+from shared.source.membership import major
+from shared.steps import asking, holdings
+from shared.steps.holdings import Choice, Place, Seen, identities_of, keep, still_joined, still_members
+from shared.steps.memberships import end_membership, leave_strong, require_apart, require_free, retreat
 from shared.steps.rights_refusals import require_accepted, require_granted, require_plan, require_takeable
 
 log = logs.logger(__name__)
 
 
 async def ensure(place: Place, choice: Choice) -> None:
-    """Give the role its rights on the tables. Raises `Blocked`, with statements to run, before anything is changed."""
+    """Give the role its rights on the tables. Raises `Blocked`, with statements to run, before anything is changed.
+
+    Only from owners that have become strong the role is taken away even then.
+    """
     name = settings().login.role
     async with connect(place.host, place.database) as connection, event_triggers.guarded(connection):
         seen = await look(connection, place, choice)
-        plan = await choose(connection, name, choice.rights, seen, seen.word)
+        if await _finish_question(connection, place, choice, seen.takeover):
+            seen = await look(connection, place, choice)
+        plan, _ = await choose(connection, name, choice.rights, seen, seen.word)
+        await leave_strong(connection, place, seen)
         require_plan(plan)
         seen = await _ensure_rights(connection, place, choice, seen, plan)
     await _verify(place, seen)
 
 
-async def choose(connection: Connection, name: str, way: Rights, seen: Seen, word: Word) -> Plan:
-    """The way to the tables of each owner. What ownership would harm is looked for only where it is the way."""
+async def look(connection: Connection, place: Place, choice: Choice) -> Seen:
+    """What there is. Where the service was not content, and nothing was taken for that, it is asked once more."""
+    seen = await holdings.look(connection, place, choice)
+    if rights.is_asked_again(seen.word, bool(seen.takeover.tables)):
+        seen = msgspec.structs.replace(seen, word=await asking.rehearse(connection, seen))
+    return seen
+
+
+async def choose(
+    connection: Connection, name: str, way: Rights, seen: Seen, word: Word
+) -> tuple[Plan, tuple[Harm, ...]]:
+    """The way to the tables of each owner, and what would change for the application where it is ownership."""
     statements = {owner.name: owners.statement(connection, owner.name) for owner in seen.owners}
     plan = rights.choose(way, seen.owners, word, (), statements, seen.elsewhere)
-    if way == "ownership" or not plan.ownership:
-        return plan
-    harms = await harms_of(connection, name, seen, plan.ownership)
-    return rights.choose(way, seen.owners, word, harms, statements, seen.elsewhere)
-
-
-async def harms_of(connection: Connection, name: str, seen: Seen, of: Collection[str]) -> tuple[Harm, ...]:
-    """What would change for the application if the role owned the tables of these owners too."""
-    names = [table for owner in of for table in seen.owned.get(owner, ()) if table not in seen.taken]
-    facts = await dependents.dependents(connection, name, names)
-    return harm.harms(facts, major(connection))
+    if not plan.ownership:
+        return plan, ()
+    facts = await dependents.dependents(connection, name, seen.to_take(plan.ownership))
+    harms = harm.harms(facts, major(connection))
+    return rights.choose(way, seen.owners, word, harms, statements, seen.elsewhere), harms
 
 
 async def _ensure_rights(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan) -> Seen:
@@ -83,26 +73,27 @@ async def _ensure_rights(connection: Connection, place: Place, choice: Choice, s
     name = settings().login.role
     before = await owners.joined(connection, name)
     judged_by_service = bool(await extension.members(connection))
-    record = await _join(connection, place, seen, plan)
+    record = await _join(connection, place, seen, plan, is_question=choice.rights == "auto")
     require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
     try:
         if not judged_by_service:
             seen = await _look_again(connection, place, choice, seen)
-        word = await _word(place, seen, plan)
+        word = await asking.ask(place, seen, plan)
         if word != "unasked":
             await store.update_mirror(place.server, place.database, word=word)
         if word in ("insists", "silent"):
-            plan = await choose(connection, name, choice.rights, seen, word)
+            plan, _ = await choose(connection, name, choice.rights, seen, word)
             require_plan(plan)
     except Blocked:
-        record = await _retreat(connection, place, record, before)
+        record = await retreat(connection, place, record, before)
         if choice.rights == "auto":
-            await _retake(connection, place, seen, record)
+            await _retake(connection, place, record)
         raise
     if word in ("insists", "silent"):
         require_granted(await role.ensure_database(connection, name, seen.schemas, bool(plan.ownership)))
     if plan.ownership:
         record = await _own(connection, place, choice, seen, plan, record)
+    record = await _forget_question(connection, place, record)
     await _set_identities(connection, place, seen, record)
     await store.update_mirror(place.server, place.database, rights=plan.way, rights_why=cut(plan.why, LONGEST))
     return seen
@@ -113,7 +104,7 @@ async def _look_again(connection: Connection, place: Place, choice: Choice, seen
 
     Raises `Blocked` with code `TableRefused` where it refuses a table that was chosen. The others are left out.
     """
-    again = await look(connection, place, choice)
+    again = await holdings.look(connection, place, choice)
     if choice.chosen:
         require_accepted(again.report, place.database)
     refused = [str(table) for table in seen.eligible if table not in again.eligible]
@@ -122,18 +113,18 @@ async def _look_again(connection: Connection, place: Place, choice: Choice, seen
     return msgspec.structs.replace(seen, report=again.report, owned=again.owned)
 
 
-async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) -> Takeover:
+async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan, *, is_question: bool) -> Takeover:
     """Make the role a member of the owners that the plan says; the record as it is then.
 
     Tables that the role owns by an earlier plan go back to these owners first, as no role can be a member of its
-    member.
+    member. Where that is a question to the service (`is_question`), the record says what has to be taken again.
     """
     name = settings().login.role
     now = await owners.joined(connection, name)
-    recorded = await still_joined(place.server, place.database) | set(seen.takeover.joined)
-    record = await _give_back(connection, place, seen.takeover, plan.membership)
+    recorded = await still_joined(connection, place.server, place.database) | set(seen.takeover.joined)
+    record = await _give_back(connection, place, seen.takeover, plan.membership, is_question)
     if any(not owner.joined for owner in seen.owners if owner.name in plan.membership):
-        await _require_apart(connection, await still_members(place.server, place.database), plan.membership)
+        await require_apart(connection, await still_members(place.server, place.database), plan.membership)
     joined = set(record.joined)
     for owner in seen.owners:
         if owner.name not in plan.membership:
@@ -141,7 +132,7 @@ async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan) ->
         if owner.joined:
             joined |= {membership for membership in recorded & now if membership.owner == owner.name}
         else:
-            await _end_membership(connection, place, owner.name)
+            await end_membership(connection, place, owner.name)
             joined.add(await owners.plan_join(connection, name, owner.name))
     record = msgspec.structs.replace(
         record, joined=tuple(sorted(joined)), identities=await _identities(connection, record, seen, plan)
@@ -159,7 +150,9 @@ async def _identities(connection: Connection, record: Takeover, seen: Seen, plan
     return tuple(sorted({*record.identities, *new}))
 
 
-async def _give_back(connection: Connection, place: Place, record: Takeover, to: Collection[str]) -> Takeover:
+async def _give_back(
+    connection: Connection, place: Place, record: Takeover, to: Collection[str], is_question: bool
+) -> Takeover:
     """Give taken tables back to owners that the role is to be a member of; the record as it is then."""
     returning = tuple(table for table in record.tables if table.owner in to)
     if not returning:
@@ -177,62 +170,56 @@ async def _give_back(connection: Connection, place: Place, record: Takeover, to:
         record,
         tables=tuple(table for table in record.tables if table not in returning),
         identities=tuple(sorted({*record.identities, *identities.values()})),
+        returned=tuple(sorted({*record.returned, *owned})) if is_question else (),
     )
+    await _write_down(connection, place, record)
+    return record
+
+
+async def _retake(connection: Connection, place: Place, record: Takeover) -> None:
+    """Take the tables again that were given back to ask the service, so that their mirror goes on."""
+    if not record.returned:
+        return
+    name = settings().login.role
+    relations = await grants.relations(connection, record.returned)
+    takeover = await ownership.plan_take(connection, name, [TableName(it.schema, it.name) for it in relations.values()])
+    former = {table.owner for table in takeover.tables}
+    await owners.leave(connection, name, [it for it in record.joined if it.owner in former])
+    record = msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it.owner not in former))
+    record = takeover.after(record)
+    await _write_down(connection, place, record)
+    await ownership.apply_take(connection, record)
+    await _forget_question(connection, place, record)
+
+
+async def _finish_question(connection: Connection, place: Place, choice: Choice, record: Takeover) -> bool:
+    """Bring a question to the service to its end that was cut off after its answer. Returns whether there was one.
+
+    One that was cut off before is asked again. Where somebody named the way by now, there is no question any more.
+    """
+    if not record.returned:
+        return False
+    is_answered = set(record.returned) <= {table.table.oid for table in record.tables}
+    if choice.rights == "auto" and not is_answered:
+        return False
+    if choice.rights == "auto":
+        await ownership.apply_take(connection, record)
+    await _forget_question(connection, place, record)
+    return True
+
+
+async def _forget_question(connection: Connection, place: Place, record: Takeover) -> Takeover:
+    """The tables are where they belong by the service's word."""
+    if record.returned:
+        record = msgspec.structs.replace(record, returned=())
+        await _write_down(connection, place, record)
+    return record
+
+
+async def _write_down(connection: Connection, place: Place, record: Takeover) -> None:
+    """Keep a record in the app's own row and in the database."""
     await keep(place, record)
     await keepsake.write(connection, record)
-    return record
-
-
-async def _end_membership(connection: Connection, place: Place, owner: str) -> None:
-    """End the membership of an owner in the fabric role, which stands in the way of the other direction."""
-    name = settings().login.role
-    if owner in await still_members(place.server, place.database):
-        raise Unavailable(f"Other databases of the server have to give tables back to role {owner!r} first.")
-    await ownership.leave(connection, name, [owner])
-    await _require_free(connection, name, owner)
-
-
-async def _require_apart(connection: Connection, former: Collection[str], joined: Collection[str]) -> None:
-    """Raise `Unavailable` while former owners of tables, members of the role, would get the rights of other owners."""
-    gaining = set(former) - await owners.administrators(connection, former)
-    if gaining and joined:
-        raise Unavailable(
-            f"The fabric role must not have the members {', '.join(map(repr, sorted(gaining)))} while it is a member "
-            f"of {', '.join(map(repr, sorted(joined)))}: other databases of the server have to change first."
-        )
-
-
-async def _require_free(connection: Connection, role: str, member: str) -> None:
-    """Raise `Blocked` where `member` is a member of `role`, so that the role can't become a member of `member`."""
-    if links := await owners.links(connection, role, member):
-        by = "" if links == (member,) else f" by {', '.join(map(repr, links))}"
-        raise Blocked(
-            f"Role {member!r} is a member of {role!r}{by}, so {role!r} can't become a member of {member!r}.",
-            code="MembershipInTheWay",
-            remedy="Run as who granted it: " + " ".join(owners.revocation(connection, role, link) for link in links),
-        )
-
-
-async def _retreat(connection: Connection, place: Place, record: Takeover, before: Collection[Joined]) -> Takeover:
-    """End the memberships that were not there before; the record as it is then.
-
-    Nothing of a first preparation stays, even of an earlier call that was cut off.
-    """
-    row = await store.read_mirror(place.server, place.database)
-    added = {it for it in record.joined if it not in before or not (row and row.rights)}
-    await owners.leave(connection, settings().login.role, added - await still_joined(place.server, place.database))
-    record = msgspec.structs.replace(record, joined=tuple(it for it in record.joined if it not in added))
-    await keep(place, record)
-    return record
-
-
-async def _retake(connection: Connection, place: Place, seen: Seen, record: Takeover) -> None:
-    """Take the tables again that the role owned before, so that their mirror goes on."""
-    if seen.takeover.tables:
-        record = msgspec.structs.replace(seen.takeover, joined=record.joined)
-        await keep(place, record)
-        await keepsake.write(connection, record)
-        await ownership.apply_take(connection, record)
 
 
 async def _own(
@@ -245,18 +232,17 @@ async def _own(
     require_takeable(takeover.not_takeable)
     for owner in plan.ownership:
         await owners.leave(connection, name, [it for it in record.joined if it.owner == owner])
-        await _require_free(connection, owner, name)
+        await require_free(connection, owner, name)
     remaining = tuple(it for it in record.joined if it.owner not in plan.ownership)
     if remaining != record.joined:
         record = msgspec.structs.replace(record, joined=remaining)
         await keep(place, record)
     if choice.rights != "ownership":
-        elsewhere = await still_joined(place.server, place.database)
-        await _require_apart(connection, plan.ownership, {it.owner for it in elsewhere})
+        elsewhere = await still_joined(connection, place.server, place.database)
+        await require_apart(connection, plan.ownership, {it.owner for it in elsewhere})
     takeover = msgspec.structs.replace(takeover, consent=choice.consent if choice.rights == "ownership" else "")
     record = takeover.after(record)
-    await keep(place, record)
-    await keepsake.write(connection, record)
+    await _write_down(connection, place, record)
     await ownership.apply_take(connection, takeover)
     return record
 
@@ -269,31 +255,14 @@ async def _set_identities(connection: Connection, place: Place, seen: Seen, reco
     recorded = identities_of(record)
     new = (change.before for change in changes if change.before.oid not in recorded)
     record = msgspec.structs.replace(record, identities=tuple(sorted({*record.identities, *new})))
-    await keep(place, record)
-    await keepsake.write(connection, record)
+    await _write_down(connection, place, record)
     await identity.apply(connection, changes)
-
-
-async def _word(place: Place, seen: Seen, plan: Plan) -> Word:
-    """What the service says of tables whose owners the role is a member of; and whether anything else is missing."""
-    async with as_role(place) as connection:
-        answer = await service.ask(connection, seen.eligible)
-        mirrored = await service.is_mirrored(connection)
-    prerequisites = [it for it in answer.prerequisites if not (mirrored and it.code == service.LIMIT_REACHED)]
-    await store.update_mirror(place.server, place.database, prerequisites=short(prerequisites))
-    reached = {table for owner in plan.membership for table in seen.owned.get(owner, ())}
-    if not reached:
-        return "unasked"
-    word: Word = "content" if answer.asked else "silent"
-    if reached & set(answer.not_owned):
-        word = "insists"
-    return word
 
 
 async def _verify(place: Place, seen: Seen) -> None:
     """Look at it all once more, as the fabric role itself."""
     name = settings().login.role
-    async with as_role(place) as connection:
+    async with asking.as_role(place) as connection:
         lacking = await role.verify(connection, seen.schemas, seen.eligible)
     if lacking:
         raise Blocked(
@@ -309,19 +278,3 @@ async def _verify(place: Place, seen: Seen) -> None:
             code=first.code,
             remedy=first.remedy,
         )
-
-
-@asynccontextmanager
-async def as_role(place: Place) -> AsyncIterator[Connection]:
-    """Be the fabric role: with its password, or where only a principal can log in as it, as somebody that may be it."""
-    login = login_of(settings())
-    name = login.role
-    if isinstance(login, PasswordLogin):
-        password = await credentials.password(place.server)
-        async with connect_as(place.host, place.database, name, password.value) as connection:
-            yield connection
-        return
-    async with connect(place.host, place.database) as connection:
-        with explained(f"Looking at database {place.database!r} as role {name!r}"):
-            async with connection.transaction(), borrowed(connection, [name]), acting_as(connection, name):
-                yield connection

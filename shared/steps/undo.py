@@ -13,7 +13,7 @@ from shared.records import store
 from shared.records.rows import MirrorRow
 from shared.source import event_triggers, identity, keepsake, owners, ownership
 from shared.source.connection import Connection, connect
-from shared.steps.holdings import Choice, Place, identities_of, look, still_joined, still_members
+from shared.steps.holdings import Choice, Place, identities_of, look, present_record, still_joined, still_members
 
 
 async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
@@ -25,9 +25,10 @@ async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
     row = await store.read_mirror(place.server, place.database)
     if row is None or not row.takeover:
         return
-    name, record = settings().login.role, row.takeover
+    name = settings().login.role
     async with connect(place.host, place.database) as connection, event_triggers.guarded(connection):
         seen = await look(connection, place, Choice(tuple(chosen), "auto", ""))
+        record = seen.takeover
         surplus = tuple(former for former in record.tables if chosen and former.name not in chosen)
         remaining = tuple(former for former in record.tables if former not in surplus)
         leaving = {membership for membership in record.joined if membership.owner not in seen.owned}
@@ -37,7 +38,7 @@ async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
         waiting = await identity.give_back(connection, ended, name)
         still = await still_members(place.server, place.database) | {former.owner for former in remaining}
         await ownership.give_back(connection, msgspec.structs.replace(record, tables=surplus), still)
-        await owners.leave(connection, name, leaving - await still_joined(place.server, place.database))
+        await owners.leave(connection, name, leaving - await still_joined(connection, place.server, place.database))
         record = msgspec.structs.replace(
             record,
             tables=remaining,
@@ -48,16 +49,17 @@ async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
     await store.update_mirror(place.server, place.database, takeover=record or None)
 
 
-async def undo(connection: Connection, row: MirrorRow) -> None:
-    """Give back all tables of a database, and leave all owners. Nothing may be published any more.
+async def undo(connection: Connection, row: MirrorRow) -> bool:
+    """Give back all tables of a database, and leave all owners. Nothing may be published any more. Returns whether
+    there is a record of what was done.
 
     What can't be undone holds up nothing else: raises `Blocked` when the rest is done, with code
     `FormerOwnerGone`, or `NotPermitted` for a replica identity.
     """
     name = settings().login.role
-    record = row.takeover or await keepsake.read(connection, name)
+    record = await present_record(connection, row.takeover)
     if not record:
-        return
+        return False
     problem: Blocked | None = None
     try:
         await identity.give_back(connection, identities_of(record).values(), "")
@@ -69,7 +71,8 @@ async def undo(connection: Connection, row: MirrorRow) -> None:
         if error.code != "FormerOwnerGone":
             raise
         problem = problem or error
-    await owners.leave(connection, name, set(record.joined) - await still_joined(row.server, row.database))
+    await owners.leave(connection, name, set(record.joined) - await still_joined(connection, row.server, row.database))
     if problem:
         raise problem
     await keepsake.drop(connection, name)
+    return True

@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 from local.application import SCHEMA_SQL
 from shared.decisions import harm
+from shared.source import owners
 from shared.source.facts import Dependent, DependentKind
 from tests.component.application import PASSWORD
 from tests.component.conftest import VERSIONS, Postgres
@@ -245,7 +246,9 @@ async def test_an_owner_without_inheritance_and_a_plain_application(postgres: Po
 @pytest.mark.parametrize(
     "postgres", [18, *(pytest.param(version, marks=pytest.mark.exhaustive) for version in (16, 17))], indirect=True
 )
-async def test_a_subscription_stops_and_the_advice_keeps_it_going(made: Scenery) -> None:
+async def test_a_subscription_goes_on_for_a_member_of_the_owner_and_with_the_advice_for_another_owner(
+    made: Scenery,
+) -> None:
     source, slot = made.postgres.fresh_database(), f"of_{made.fabric}"
     login = made.postgres.connection(source) | {"sslmode": "require"}
     del login["sslrootcert"]
@@ -279,15 +282,23 @@ async def test_a_subscription_stops_and_the_advice_keeps_it_going(made: Scenery)
         try:
             assert await arrives(1)
             await made.prepare()
+            async with made.session() as link:
+                membership = await owners.plan_join(link, made.fabric, made.owner)
+                await owners.join(link, made.fabric, [membership])
+                with made.postgres.connect(made.database, made.fabric, PASSWORD) as fabric:
+                    fabric.execute("CREATE PUBLICATION up FOR TABLE r.items")
+                    assert await arrives(2)
+                    fabric.execute("DROP PUBLICATION up")
+                await owners.leave(link, made.fabric, [membership])
             facts = await made.look()
             assert kinds(facts, 16) == {"subscription": {made.owner}}
             assert kinds(facts, 15).keys() == {"set role"}
             await made.take()
-            assert not await arrives(2)
+            assert not await arrives(3)
             cure(made, facts, "subscription")
             assert await made.look() == ()
             made.control_plane("SELECT pg_stat_reset_subscription_stats(NULL)")
-            assert await arrives(3)
+            assert await arrives(4)
         finally:
             name = sql.Identifier(slot)
             owner.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from azure.keyvault.secrets import SecretClient
 
 from local.application import Application
@@ -124,6 +125,7 @@ def test_as_a_service_principal(stack_factory: StackFactory) -> None:
         assert secret not in everything_kept(operator)
 
 
+@pytest.mark.exhaustive
 def test_as_the_identity_of_the_workspace(stack_factory: StackFactory) -> None:
     with company(stack_factory, "WorkspaceIdentity", WORKSPACE_IDENTITY) as operator:
         server, application = passwordless(operator, "pg-workspace", 18)

@@ -202,7 +202,10 @@ def test_the_rights_on_servers_are_those_of_the_custom_role() -> None:
     told = rows(section(SECURITY, "On flexible servers"))
     actions = json.loads((ROOT / "infra/role.json").read_text())["actions"]
     assert sorted(cells[0].strip("`") for cells in told) == sorted(actions)
-    code = "".join((ROOT / f"shared/{name}.py").read_text() for name in ("source/server", "desired/changes"))
+    code = "".join(
+        (ROOT / f"shared/{name}.py").read_text()
+        for name in ("source/server", "source/parameter_list", "desired/changes")
+    )
     for action, needs_it in told:
         named = re.findall(r"`(?:begin\()?(\w+)\)?`", needs_it)
         assert named, action

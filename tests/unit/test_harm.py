@@ -87,6 +87,12 @@ def test_many_tables_with_the_same_finding_are_one_harm() -> None:
     assert found.object == "thing of s.t0000, thing of s.t0001, thing of s.t0002 and 4,997 more"
 
 
+@pytest.mark.parametrize(("number", "more"), [(1, ""), (3, ""), (4, " and 1 more")])
+def test_three_objects_of_a_harm_are_named(number: int, more: str) -> None:
+    named = ", ".join(f"thing of s.t{index}" for index in range(min(number, 3)))
+    assert only(*(fact("trigger", f"s.t{index}") for index in range(number))).object == named + more
+
+
 def test_a_sequence_of_many_tables_is_one_harm() -> None:
     """It can be linked to one of them only."""
     links = [f"ALTER SEQUENCE s.q OWNED BY s.t{number}.id;" for number in range(5)]

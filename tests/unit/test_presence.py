@@ -118,3 +118,45 @@ def test_a_later_server_that_has_the_domain_name_by_now_keeps_nothing_missing() 
     assert isinstance(of_absent(SERVER_404, known, HOSTS, {ELSEWHERE: LISTED}, NOW), Gone)
     other = Listed(host="pg-other.postgres.database.azure.com", created_at=BORN)
     assert isinstance(of_absent(SERVER_404, known, HOSTS, {ELSEWHERE: other}, NOW), Gone)
+
+
+@pytest.mark.parametrize("phase", ["Mirrored", "Missing", "Blocked"])
+def test_a_server_that_was_not_taken_for_deleted_is_not_asked_when_it_was_created(phase: str) -> None:
+    assert isinstance(of_present(server(created_at=NOW), row(phase, created_at=BORN)), Present)
+
+
+def test_the_reason_has_the_code_that_the_documents_have() -> None:
+    verdict = of_absent(SERVER_404, row(), HOSTS, {}, NOW)
+    assert isinstance(verdict, Missing)
+    assert verdict.reason.code == "ServerMissing"
+
+
+@pytest.mark.parametrize(
+    ("listed", "hosts", "is_moved"),
+    [
+        (LISTED, HOSTS, True),
+        (Listed(host=LISTED.host, created_at=None), HOSTS, True),
+        (Listed(host=LISTED.host, created_at=NOW), HOSTS, False),
+        (Listed(host="pg-other.postgres.database.azure.com", created_at=BORN), HOSTS, False),
+        (Listed(host="", created_at=BORN), {""}, False),
+    ],
+    ids=["the same", "of unknown age", "a later one", "another name", "without a name"],
+)
+def test_another_server_is_the_one_that_was_moved_by_its_domain_name(
+    listed: Listed, hosts: set[str], is_moved: bool
+) -> None:
+    verdict = of_absent(SERVER_404, missed(EARLIER, created_at=BORN), hosts, {ELSEWHERE: listed}, NOW)
+    assert isinstance(verdict, Missing if is_moved else Gone)
+
+
+@pytest.mark.parametrize(("code", "words"), [("ResourceGroupNotFound", "ResourceGroupNotFound"), ("", "no code")])
+def test_what_azure_answered_is_said(code: str, words: str) -> None:
+    verdict = of_absent(Absence(code), row(), HOSTS, {}, NOW)
+    assert isinstance(verdict, Missing)
+    assert f"it answered {words}, which is not about the server" in verdict.reason.message
+
+
+def test_a_run_does_not_look_again_once_the_minutes_have_passed() -> None:
+    verdict = of_absent(GROUP_404, missed(EARLIER, GROUP_404.code), HOSTS, {}, NOW)
+    assert isinstance(verdict, Missing)
+    assert verdict.look_again is None

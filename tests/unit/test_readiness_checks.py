@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 from shared.decisions import readiness
+from shared.decisions.harm import Harm
+from shared.decisions.rights import OfOwner, Plan
 from shared.desired.intent import MirrorIntent
-from shared.desired.takeover import NotTakeable
+from shared.desired.takeover import Identity, NotTakeable, TableName
 from shared.fabric.facts import WorkspaceFacts
 from shared.platform.reasons import Reason
-from shared.source.facts import Administrator
+from shared.source.facts import Administrator, EventTrigger, IdentityChange, Missing, Owner
 from shared.source.parameters import Parameter, Used
 from tests import source
 from tests.unit.facts import OBJECT_ID, OTHER_WORKSPACE, WORKSPACE
 from tests.unit.prepared import AS_PRINCIPAL, AS_WORKSPACE, READY, checks, inside, intent, report, workspace
+from tests.unit.test_rights import owner
 
 FOLDER = Path(readiness.__file__).parent
 REASON = Reason("Code", "Message.", "Remedy.")
@@ -254,3 +257,111 @@ def test_what_is_seen_of_parameters() -> None:
     assert told["max_replication_slots"] == ("ParameterMissing", "", "", "fail")
     assert not [check for check in found.checks if check.id in ("ReplicationSlots", "WalSenders")]
     assert found.plan.restart_because == ("max_worker_processes", "max_wal_senders", "wal_level")
+
+
+def test_an_owner_that_has_become_strong_is_told_and_left() -> None:
+    told = report(databases=(inside(name="crm", strong_owners=("boss", "dba")), inside()))
+    left = checks(told, "OwnerBecameStrong")
+    assert [(check.subject, check.status) for check in left] == [("crm: boss", "will_fix"), ("crm: dba", "will_fix")]
+    assert "'boss'" in left[0].message
+    assert told.plan.leave == ("crm",)
+    assert report(databases=(inside(),)).plan.leave == ()
+
+
+def test_what_ownership_changes_is_listed_where_it_is_accepted_and_told_as_the_reason_where_it_is_not() -> None:
+    harm = Harm(TableName("s", "t"), "trigger keep of s.t", "It would fail.", "DO IT;")
+    accepted = report(databases=(inside(harms=(harm,)),))
+    [told] = checks(accepted, "OwnershipChanges")
+    assert (told.subject, told.status, told.message, told.remedy) == (
+        "shop: trigger keep of s.t", "warn", "It would fail.", "DO IT;"
+    )  # fmt: skip
+    refused = Plan(owners=(), problems=(Reason("OwnershipWouldHarm", "It would harm.", "Accept it."),))
+    blocked = report(databases=(inside(harms=(harm,), rights=refused),))
+    assert checks(blocked, "OwnershipChanges") == []
+    [reason] = checks(blocked, "OwnershipWouldHarm")
+    assert (reason.subject, reason.status, reason.remedy) == ("shop", "fail", "Accept it.")
+    assert reason.message == "Database 'shop': It would harm."
+
+
+@pytest.mark.parametrize(
+    ("owners", "status"),
+    [
+        ((owner("app", joined=True), owner("web", joined=True)), "pass"),
+        ((owner("app", joined=True), owner("web")), "will_fix"),
+        ((owner("app", joined=True, other_tables=3),), "warn"),
+    ],
+)
+def test_how_the_role_gets_its_rights_on_tables(owners: tuple[Owner, ...], status: str) -> None:
+    ways = tuple(OfOwner(it.name, "membership", "It changes nothing.") for it in owners)
+    [told] = checks(report(databases=(inside(owners=owners, rights=Plan(owners=ways)),)), "TableRights")
+    names = ", ".join(it.name for it in owners)
+    assert (told.subject, told.status, told.found, told.wanted) == ("shop", status, "membership", f"member of {names}")
+    assert told.message.startswith("It changes nothing.")
+    assert ("3 other tables" in told.message) is (status == "warn")
+
+
+def test_both_ways_to_tables_are_told() -> None:
+    owners = (owner("app"), owner("boss", administrator=True))
+    ways = (OfOwner("app", "membership", "One."), OfOwner("boss", "ownership", "Two."))
+    [told] = checks(report(databases=(inside(owners=owners, rights=Plan(owners=ways)),)), "TableRights")
+    assert (told.found, told.wanted) == ("ownership", "member of app; owner of the tables of boss")
+    assert told.message == "One. Two."
+
+
+@pytest.mark.parametrize(
+    ("names", "run_as", "message", "remedy"),
+    [
+        (("a",), (), "Table s.a of database 'shop' belongs to 'app'", "Run as a superuser: GRANT 1;"),
+        (("a", "b"), ("boss",), "Table s.a and 1 more tables of database 'shop' belong to 'app'", "Run as boss: GRANT"),
+        (("a", "b", "c"), ("x", "y"), "Table s.a and 2 more tables", "Run as x or y: GRANT 1;"),
+    ],
+)
+def test_tables_that_the_app_may_not_take_are_one_check_an_owner(
+    names: tuple[str, ...], run_as: tuple[str, ...], message: str, remedy: str
+) -> None:
+    refused = tuple(NotTakeable("s", name, "app", "GRANT 1;", run_as) for name in names)
+    other = NotTakeable("s", "z", "web", "GRANT 2;", ("boss",))
+    told = checks(report(databases=(inside(not_takeable=(*refused, other)),)), "TableNotTakeable")
+    assert [(check.found, check.status) for check in told] == [("app", "fail"), ("web", "fail")]
+    assert told[0].subject == "shop: s.a"
+    assert message in told[0].message
+    assert remedy in told[0].remedy
+    assert "Table s.z of database 'shop' belongs to 'web'" in told[1].message
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(5, "s.t4 (DEFAULT)."), (6, "s.t4 (DEFAULT) and 1 more."), (9, "s.t4 (DEFAULT) and 4 more.")]
+)
+def test_the_first_replica_identities_are_named(number: int, words: str) -> None:
+    changes = tuple(IdentityChange(Identity(n, "s", f"t{n}", "DEFAULT"), "FULL") for n in range(number))
+    [told] = checks(report(databases=(inside(identities=changes),)), "ReplicaIdentity")
+    assert (told.status, told.wanted, told.subject) == ("will_fix", "FULL", "shop")
+    assert told.found.startswith("s.t0 (DEFAULT), s.t1")
+    assert told.found.endswith(words.rstrip("."))
+    assert words in told.message
+
+
+@pytest.mark.parametrize(
+    ("trusted", "tags", "id", "status", "seen"),
+    [
+        (True, ("CREATE TABLE", "GRANT"), "EventTrigger", "warn", "ddl_command_end: CREATE TABLE, GRANT"),
+        (True, (), "EventTrigger", "warn", "ddl_command_end: all commands"),
+        (False, (), "EventTriggerNotTrusted", "fail", "mallory"),
+    ],
+)
+def test_event_triggers(trusted: bool, tags: tuple[str, ...], id: str, status: str, seen: str) -> None:
+    trigger = EventTrigger(
+        name="note", event="ddl_command_end", tags=tags, function="s.note()", owner="mallory", trusted=trusted
+    )
+    told = report(databases=(inside(event_triggers=(trigger,)),))
+    [check] = [check for check in told.checks if check.id.startswith("EventTrigger")]
+    assert (check.id, check.subject, check.status, check.found) == (id, "shop: note", status, seen)
+    assert "s.note()" in check.message
+
+
+@pytest.mark.parametrize(("run_as", "who"), [((), "a superuser"), (("boss",), "boss"), (("x", "y"), "x or y")])
+def test_a_right_that_the_app_may_not_grant_names_who_may(run_as: tuple[str, ...], who: str) -> None:
+    missing = Missing("CREATE ON DATABASE shop", "GRANT 1;", run_as)
+    [told] = checks(report(databases=(inside(missing=(missing,)),)), "GrantNotPermitted")
+    assert (told.subject, told.status) == ("shop: CREATE ON DATABASE shop", "fail")
+    assert told.remedy == f"Run as {who}, in this database: GRANT 1;"

@@ -61,6 +61,23 @@ def test_a_request_whose_answer_was_lost_is_waited_for_before_it_is_sent_again(
     assert isinstance(next_move(asked(patience, before), seen(started_at=now), NOW), Send)
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        (BOOT, BOOT, "has not been restarted since"),
+        (BOOT, LATER, f"has been running since {LATER.isoformat()}"),
+        (BOOT, None, "does not say since when"),
+        (None, LATER, "does not say since when"),
+    ],
+)
+def test_what_shows_of_the_restart_is_said(before: datetime | None, now: datetime | None, words: str) -> None:
+    assert words in next_move(asked(SECOND, before), seen(started_at=now), NOW).why
+
+
+def test_azure_has_minutes_to_begin_and_to_show_a_restart() -> None:
+    assert (timedelta(minutes=2), timedelta(minutes=5)) == (TO_BEGIN, TO_SHOW)
+
+
 @pytest.mark.parametrize("state", ["Stopped", "Disabled", "Inaccessible"])
 def test_azure_itself_says_why_a_server_that_is_not_running_is_not_restarted(state: str) -> None:
     assert isinstance(next_move(None, seen(state=state, started_at=None), NOW), Send)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared.decisions.allowed import server_problem
-from shared.decisions.resync import why_look
+from shared.decisions.readiness.report import Check, Plan, Report
+from shared.decisions.resync import left_out, why_look
 from shared.desired import intent as desired
 from shared.desired.intent import Wish
 from shared.desired.server_id import ServerId
@@ -103,3 +105,33 @@ def test_a_server_whose_subscription_was_taken_off_the_list_says_so_once(tags: M
 @pytest.mark.parametrize("row", [None, known("New"), known("Released"), known("Deleted")])
 def test_a_foreign_server_on_which_nothing_of_the_app_is_left_is_left_alone(row: ServerRow | None) -> None:
     assert why_look(FOREIGN, ENABLED, row, SETTINGS) == ""
+
+
+def left_out_in(*checks: Check, databases: tuple[str, ...] = ("shop",), **changes: Any) -> tuple[str, ...]:
+    plan = Plan(changes=(), restart=False, restart_because=(), databases=databases, baseline_worker_processes=8)
+    report = msgspec.json.encode(Report(checks=checks, plan=plan)).decode()
+    return left_out(msgspec.structs.replace(known("Mirrored", report=report), **changes))
+
+
+def check(id: str, subject: str, status: Any = "warn") -> Check:
+    return Check(id=id, subject=subject, status=status)
+
+
+def test_a_database_that_the_last_run_left_out_may_have_tables_by_now() -> None:
+    empty, closed = check("NoTables", "crm"), check("DatabaseClosed", "hr")
+    assert left_out_in(empty, closed, check("Table", "crm: s.t")) == ("crm", "hr")
+    assert left_out_in(empty, empty) == ("crm",)
+
+
+def test_a_database_that_is_mirrored_without_tables_was_not_left_out() -> None:
+    assert left_out_in(check("NoTables", "shop")) == ()
+
+
+@pytest.mark.parametrize("phase", ["Blocked", "Preparing", "Released", "Missing"])
+def test_a_server_that_is_not_mirrored_is_looked_at_for_another_reason(phase: str) -> None:
+    assert left_out_in(check("NoTables", "crm"), phase=phase) == ()
+
+
+@pytest.mark.parametrize("report", ["", "{", '{"checks": 1}'])
+def test_a_report_that_is_missing_or_of_another_version_left_nothing_out(report: str) -> None:
+    assert left_out(known("Mirrored", report=report)) == ()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.decisions.harm import Harm
-from shared.decisions.rights import Elsewhere, Plan, Word, choose, gains
+from shared.decisions.rights import Elsewhere, Plan, Word, choose, gains, is_asked_again, word_of
 from shared.desired.takeover import TableName
 from shared.platform.settings import Rights
 from shared.source.facts import Owner
@@ -147,3 +147,60 @@ def test_what_the_role_gains_as_a_member() -> None:
     )
     assert gains([wide], plan(wide, rights="ownership")) == ""
     assert gains([owner()], plan()) == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "refused", "word"),
+    [(True, False, "content"), (True, True, "insists"), (False, False, "silent"), (False, True, "insists")],
+)
+def test_the_word_of_the_service(asked: bool, refused: bool, word: Word) -> None:
+    assert word_of(asked, refused) == word
+
+
+@pytest.mark.parametrize(
+    ("word", "taken", "again"),
+    [
+        ("insists", False, True),
+        ("silent", False, True),
+        ("insists", True, False),
+        ("silent", True, False),
+        ("content", False, False),
+        ("unasked", False, False),
+    ],
+)
+def test_the_service_is_asked_again_as_long_as_nothing_was_taken_for_its_word(
+    word: Word, taken: bool, again: bool
+) -> None:
+    assert is_asked_again(word, taken) is again
+
+
+def test_what_makes_an_owner_strong_is_said() -> None:
+    strong = {
+        "is an administrator of the server": {"administrator": True},
+        "is a member of 'pg_monitor', 'dba', which reach beyond": {"beyond": ("pg_monitor", "dba")},
+    }
+    for words, changes in strong.items():
+        assert words in plan(owner(**changes)).why
+        assert words in plan(owner(**changes), rights="membership").problems[0].message
+
+
+@pytest.mark.parametrize(("tables", "words"), [(1, "of table s.t."), (2, "of 2 tables such as s.t.")])
+def test_the_tables_of_an_owner_are_counted(tables: int, words: str) -> None:
+    [problem] = plan(owner(tables=tables, grantable=False)).problems
+    assert words in problem.message
+
+
+def harmful(number: int, cure: str = "DO IT;") -> Harm:
+    return Harm(TableName("s", "t"), f"thing {number}", "It fails.", cure)
+
+
+@pytest.mark.parametrize(("number", "more"), [(1, ""), (5, ""), (6, "And 1 more."), (9, "And 4 more.")])
+def test_the_first_harms_are_named_and_the_others_counted(number: int, more: str) -> None:
+    [problem] = plan(word="insists", harms=tuple(map(harmful, range(number)))).problems
+    assert problem.message.endswith(f"thing {min(number, 5) - 1}: It fails. {more}".strip())
+
+
+def test_a_harm_without_a_cure_leaves_no_gap() -> None:
+    harms = (harmful(1, "ONE;"), harmful(2, ""), harmful(3, "TWO;"), harmful(4, "ONE;"))
+    [problem] = plan(word="insists", harms=harms).problems
+    assert problem.remedy.startswith("ONE; TWO; Or name")

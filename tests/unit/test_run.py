@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared.decisions import run
@@ -92,6 +93,51 @@ def test_a_request_counts_as_a_tag_does_and_a_tag_forbids_it() -> None:
     assert isinstance(look(forbidden, row("Mirrored", request=Wish())), Release)
 
 
+def forgotten(known: ServerRow | None, *mirrors: MirrorRow, **tags: str) -> bool:
+    return run.may_be_forgotten(server(tags={name.replace("_", "-"): value for name, value in tags.items()}), known,
+                                mirrors, SETTINGS)  # fmt: skip
+
+
+def test_without_any_record_a_missing_tag_releases_nothing_as_somebody_may_have_asked_over_http() -> None:
+    assert not forgotten(None)
+    assert not forgotten(None, team="sales")
+
+
+@pytest.mark.parametrize("known", [row("Releasing"), row("Blocked", role="fabric_user"), row("Mirrored")])
+def test_a_server_that_nobody_wants_any_more_may_be_forgotten_in_part(known: ServerRow) -> None:
+    assert forgotten(known)
+
+
+@pytest.mark.parametrize("known", [None, row("Releasing"), row("Blocked", role="fabric_user"), row("Mirrored")])
+def test_a_server_that_a_tag_forbids_and_of_which_no_mirror_is_recorded_may_be_forgotten(
+    known: ServerRow | None,
+) -> None:
+    assert forgotten(known, fabric_mirror="disabled")
+    assert not forgotten(known, fabric_mirror="enabled")
+    assert not forgotten(known, fabric_mirror="perhaps")
+    assert not forgotten(known, mirror())
+
+
+@pytest.mark.parametrize("phase", ["New", "Released", "Deleted"])
+def test_a_server_on_which_nothing_is_left_is_not_forgotten(phase: str) -> None:
+    assert not forgotten(row(phase))
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({}, True),
+        ({"replication_role": "None"}, True),
+        ({"administrators": ()}, False),
+        ({"entra_auth": False}, False),
+        ({"state": "Stopped"}, False),
+        ({"replication_role": "AsyncReplica"}, False),
+    ],
+)
+def test_the_app_looks_into_servers_alone_that_it_administrates(changes: dict[str, Any], asked: bool) -> None:
+    assert run.can_be_asked(server(**changes), SETTINGS) is asked
+
+
 def report(*changes: Any, checks: tuple[Check, ...] = (), databases: tuple[str, ...] = ("crm", "shop")) -> Report:
     plan = Plan(changes=changes, restart=False, restart_because=(), databases=databases, baseline_worker_processes=8)
     return Report(checks=checks, plan=plan, workspace_name="Mirrors")
@@ -121,6 +167,14 @@ def test_a_check_that_fails_stands_in_the_way_and_what_was_asked_for_is_done_all
     assert isinstance(decision, Refuse)
     assert [reason.code for reason in decision.reasons] == ["ServerTier"]
     assert (decision.asked.rotate, decision.asked.rotation, decision.asked.restarts) == (True, 3, ("shop",))
+
+
+def test_the_role_leaves_strong_owners_although_something_stands_in_the_way() -> None:
+    refused = report(checks=(FAILED,))
+    plan = msgspec.structs.replace(refused.plan, leave=("crm",))
+    decision = after(msgspec.structs.replace(refused, plan=plan))
+    assert isinstance(decision, Refuse)
+    assert decision.leave == ("crm",)
 
 
 def test_a_preparation_makes_what_lets_the_app_in_first_and_then_the_parameters() -> None:

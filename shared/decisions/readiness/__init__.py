@@ -18,7 +18,7 @@ from shared.decisions.readiness.database import database_checks
 from shared.decisions.readiness.facts import DatabaseFacts, Facts, databases_of, gateway_of, to_mirror
 from shared.decisions.readiness.parameters import capacity_checks, parameter_checks
 from shared.decisions.readiness.report import Check, Plan, Report
-from shared.decisions.readiness.server import server_checks
+from shared.decisions.readiness.server import WRITABLE_ROLES, server_checks
 from shared.decisions.readiness.workspace import workspace_checks
 from shared.desired.changes import SetParameter
 from shared.desired.intent import MirrorIntent
@@ -26,6 +26,7 @@ from shared.platform.settings import Settings
 from shared.source.parameters import Used
 
 __all__ = [
+    "WRITABLE_ROLES",
     "Check",
     "DatabaseFacts",
     "Facts",
@@ -80,4 +81,5 @@ def _plan(facts: Facts, parameters: ParameterPlan, databases: tuple[str, ...], s
         restart_because=restart_because,
         databases=databases,
         baseline_worker_processes=parameters.baseline_worker_processes,
+        leave=tuple(database.name for database in facts.databases if database.strong_owners),
     )

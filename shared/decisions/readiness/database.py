@@ -12,7 +12,7 @@ from shared.decisions.readiness.tables import table_checks
 from shared.desired.intent import MirrorIntent
 from shared.platform.brief import listed
 from shared.platform.reasons import Reason
-from shared.source.facts import CLOSED, TAKEN, ServerFacts
+from shared.source.facts import CLOSED, NO_TABLES, TAKEN, ServerFacts
 
 
 def database_checks(
@@ -96,7 +96,7 @@ def no_tables(database: DatabaseFacts, *, left_out: bool) -> Check:
     """A mirror without a table never starts to run. A mirror that has run may lose its tables for a while."""
     what = " It is left out until then." if left_out else ""
     return Check(
-        id="NoTables",
+        id=NO_TABLES,
         subject=database.name,
         status="warn" if left_out or database.mirrored else "fail",
         message=f"Database {database.name!r} has no table that can be mirrored, and a mirror needs one to come up."

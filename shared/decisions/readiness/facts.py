@@ -32,6 +32,8 @@ class DatabaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The owners of the tables to mirror."""
     rights: rights.Plan = rights.Plan(owners=())
     """How the fabric role is to get its rights on the tables."""
+    strong_owners: tuple[str, ...] = ()
+    """Owners of which the app made the fabric role a member, and that have become strong since."""
     harms: tuple[Harm, ...] = ()
     """What the application would do otherwise, if the role owned the tables that the plan takes."""
     not_takeable: tuple[NotTakeable, ...] = ()

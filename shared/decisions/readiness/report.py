@@ -54,6 +54,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     databases: tuple[str, ...]
     """The databases to mirror."""
     baseline_worker_processes: int
+    leave: tuple[str, ...] = ()
+    """The databases in which the fabric role is a member of an owner that has become strong, and leaves it."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

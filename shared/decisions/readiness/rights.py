@@ -17,6 +17,8 @@ def rights_checks(database: DatabaseFacts) -> Iterator[Check]:
     """All checks of this file."""
     if database.owners:
         yield table_rights(database)
+    for owner in database.strong_owners:
+        yield owner_became_strong(database.name, owner)
     for problem in database.rights.problems:
         yield rights_problem(database.name, problem)
     if not database.rights.problems:
@@ -50,6 +52,19 @@ def table_rights(database: DatabaseFacts) -> Check:
         message=f"{plan.why} {gains}".strip(),
         remedy="Nothing, if the fabric role may reach that. Or set rights to ownership." if gains else "",
         reference=TUTORIAL,
+    )
+
+
+def owner_became_strong(database: str, owner: str) -> Check:
+    """The role leaves an owner that makes it more than this application's, whatever else stands in the way."""
+    return Check(
+        id="OwnerBecameStrong",
+        subject=f"{database}: {owner}",
+        status="will_fix",
+        found="member",
+        wanted="no member",
+        message=f"Role {owner!r} has become an administrator of the server, or reaches beyond its application. The "
+        "app ends the membership of the fabric role in it, which it granted before.",
     )
 
 

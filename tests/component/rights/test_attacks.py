@@ -12,7 +12,7 @@ from psycopg import sql
 
 from shared.platform.errors import Blocked, Unavailable
 from shared.records import store
-from shared.steps import rights
+from shared.steps import asking
 from shared.steps.holdings import Place
 from tests.component.application import PASSWORD
 from tests.component.rights.conftest import Shop
@@ -110,15 +110,15 @@ async def test_a_cut_off_preparation_that_ends_blocked_leaves_nothing(
 ) -> None:
     shop = await new_shop(18)
     shop.character("ownership")
-    real = rights._word
+    real = asking.ask
 
     async def cut_off(*arguments: object) -> None:
         raise OSError("the worker died")
 
-    monkeypatch.setattr(rights, "_word", cut_off)
+    monkeypatch.setattr(asking, "ask", cut_off)
     with pytest.raises(OSError, match="the worker died"):
         await shop.ensure()
-    monkeypatch.setattr(rights, "_word", real)
+    monkeypatch.setattr(asking, "ask", real)
     with pytest.raises(Blocked):
         await shop.ensure()
     assert shop.memberships() == set()

@@ -13,6 +13,7 @@ from typing import Any, LiteralString
 import psycopg
 import requests
 from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables import TableClient
 from azure.keyvault.secrets import SecretClient
 from azure.mgmt.postgresqlflexibleservers import models
 from psycopg.rows import dict_row
@@ -208,6 +209,15 @@ def row(operator: Operator, table: str, server: Server) -> dict[str, Any] | None
     """The server's row in Servers, or its first one in Mirrors."""
     column = {"Servers": "id", "Mirrors": "server"}[table]
     return next((found for found in operator.rows(table) if found[column].lower() == server.id.lower()), None)
+
+
+def lose_record(operator: Operator, server: Server) -> None:
+    """The app's rows about a server and its mirrors are gone."""
+    for table, column in (("Servers", "id"), ("Mirrors", "server")):
+        with TableClient(operator.topology.table_endpoint, table, credential=operator.credential) as client:
+            for found in list(client.list_entities()):
+                if found[column].lower() == server.id.lower():
+                    client.delete_entity(found)
 
 
 def password(operator: Operator, secret: str) -> str | None:

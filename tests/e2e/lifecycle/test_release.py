@@ -12,6 +12,7 @@ from local.scenario import ADMINISTRATOR, Operator, Server, eventually
 from tests.e2e.lifecycle import musicbrainz
 from tests.e2e.lifecycle.story import (
     ROLE,
+    SECONDS,
     WORKSPACE,
     Story,
     admit_the_app,
@@ -20,6 +21,7 @@ from tests.e2e.lifecycle.story import (
     delete,
     dump,
     fabric,
+    lose_record,
     mirrored,
     new_server,
     nothing_of_ours_is_left,
@@ -78,7 +80,7 @@ def a_removed_tag_gives_everything_back(operator: Operator) -> None:
     admit_the_app(operator, server)
     before = dump(operator, server)
     operator.tag(server, fabric_mirror="enabled", fabric_mirror_rights="ownership")
-    eventually(lambda: operator.mirroring(server), lambda seen: seen.get("phase") == "Mirrored", 90)
+    eventually(lambda: operator.mirroring(server), lambda seen: seen.get("phase") == "Mirrored", SECONDS)
     assert set(owners(operator, server).values()) == {ROLE}
     released(operator, server, lambda: operator.tag(server, team="sales"))
     assert dump(operator, server) == before
@@ -108,6 +110,49 @@ def a_withdrawn_request_is_refused_half_way_and_goes_on_from_there(operator: Ope
     assert dump(operator, server) == before
     refused = operator.call("DELETE", operator.door("pg-unknown"))
     assert (refused.status, refused.body["code"]) == (404, "NotMirrored")
+
+
+def a_server_whose_record_was_lost_is_given_back_by_what_it_has_itself(operator: Operator) -> None:
+    server, application = with_shop(operator, "pg-forgotten", 17)
+    admit_the_app(operator, server)
+    before = dump(operator, server)
+    [mirror] = mirrored(operator, server, {"rights": "ownership"})["mirrors"]
+    lose_record(operator, server)
+    released(operator, server, lambda: delete(operator, server))
+    assert dump(operator, server) == before
+    path = f"/workspaces/{WORKSPACE}/mirroredDatabases/{mirror['mirrored_database']}"
+    eventually(lambda: fabric(operator, "POST", f"{path}/getMirroringStatus")["status"], lambda it: it == "Stopped", 20)
+    tagged(operator, server)
+    an_owner_that_becomes_strong_is_left_though_its_server_is_blocked(operator, server)
+    lose_record(operator, server)
+    seen = after(operator, server, lambda: operator.tag(server, fabric_mirror="disabled"))
+    assert (seen["phase"], codes(seen)) == ("Released", ["ReplicaIdentitiesLeft"])
+    nothing_of_ours_is_left(operator, server)
+    with application.connect() as connection:
+        connection.execute(seen["reasons"][1]["remedy"].partition("owner: ")[2])
+    assert dump(operator, server) == before
+    assert application.inabilities() == {}
+    lose_record(operator, server)
+    refused = operator.call("DELETE", operator.door(server))
+    assert (refused.status, refused.body["code"]) == (404, "NotMirrored")
+
+
+def an_owner_that_becomes_strong_is_left_though_its_server_is_blocked(operator: Operator, server: Server) -> None:
+    def is_member() -> bool:
+        [reached] = query(operator, server, "SELECT pg_has_role(%s::name, 'shop_app', 'USAGE') AS reached", ROLE)
+        return bool(reached["reached"])
+
+    assert is_member()
+    query(operator, server, "CREATE ROLE dba CREATEDB")
+    query(operator, server, "GRANT dba TO shop_app")
+    how = {"fabric_mirror": "enabled", "fabric_mirror_rights": "membership"}
+    blocked = after(operator, server, lambda: operator.tag(server, **how))
+    assert (blocked["phase"], codes(blocked)) == ("Blocked", ["OwnerTooStrong"])
+    assert "OwnerBecameStrong" in {check["id"] for check in blocked["report"]["checks"]}
+    assert not is_member()
+    query(operator, server, "DROP ROLE dba")
+    tagged(operator, server)
+    assert is_member()
 
 
 def fabric_refuses_one_database_and_the_other_is_released_all_the_same(operator: Operator) -> None:
@@ -171,6 +216,7 @@ def a_schema_that_nobody_here_wrote_comes_back_as_it_was(operator: Operator) -> 
         a_removed_tag_gives_everything_back,
         a_withdrawn_request_is_refused_half_way_and_goes_on_from_there,
         fabric_refuses_one_database_and_the_other_is_released_all_the_same,
+        a_server_whose_record_was_lost_is_given_back_by_what_it_has_itself,
     ],
     ids=lambda story: story.__name__,
 )

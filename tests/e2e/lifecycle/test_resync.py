@@ -15,7 +15,6 @@ from tests.e2e.lifecycle.story import (
     SECONDS,
     after,
     decide,
-    mirrored,
     new_server,
     nothing_of_ours_is_left,
     put,
@@ -74,8 +73,9 @@ def unheard(operator: Operator) -> Iterator[Unheard]:
         return server
 
     def settled() -> Server:
-        server, _ = with_shop(operator, "pg-quiet-done", 15)
-        mirrored(operator, server)
+        server = new_server(operator, "pg-quiet-done", 15, "later", "shop")
+        operator.install(server, "shop")
+        after(operator, server, lambda: operator.tag(server, fabric_mirror="enabled"))
         return server
 
     makers: tuple[Callable[[], Server], ...] = (
@@ -132,6 +132,16 @@ def test_a_server_that_is_as_it_should_be_is_left_alone(operator: Operator, unhe
     for server in (unheard.tagged, unheard.untagged, unheard.changed):
         settles(operator, server, unheard)
     assert runs(operator, unheard.settled)[unheard.settled.name] == unheard.runs[unheard.settled.name]
+
+
+def test_a_database_that_was_left_out_is_mirrored_when_it_has_tables(operator: Operator, unheard: Unheard) -> None:
+    server, before = unheard.settled, unheard.runs[unheard.settled.name]
+    assert [mirror["database"] for mirror in operator.mirroring(server)["mirrors"]] == ["shop"]
+    operator.install(server, "later")
+    resync(operator)
+    eventually(lambda: operator.mailbox(server), lambda box: box["runs"] > before and not box["running"], SECONDS)
+    seen = operator.mirroring(server)
+    assert (seen["phase"], [mirror["database"] for mirror in seen["mirrors"]]) == ("Mirrored", ["later", "shop"])
 
 
 def test_a_mailbox_that_waits_for_a_dead_run_is_freed_though_its_server_is_mirrored(
