@@ -55,14 +55,16 @@ def of_release(reasons: tuple[Reason, ...], left: tuple[Reason, ...]) -> Outcome
     return blocked(*reasons) if reasons else Outcome("Released", left)
 
 
-def left(parameters: tuple[str, ...]) -> tuple[Reason, ...]:
-    """What stays as it is after a release. `parameters`: the server parameters that the app set."""
+def left(parameters: tuple[str, ...], recorded: bool = True) -> tuple[Reason, ...]:
+    """What stays as it is after a release. `parameters`: the server parameters that the app set; where that was not
+    `recorded`, those that it may have set."""
     if not parameters:
         return ()
+    set_them = "set" if recorded else "may have set (the record of it was lost)"
     return (
         Reason(
             "ParametersLeft",
-            f"Server parameters that the app set were left as they are: {', '.join(parameters)}. Taking them back may "
+            f"Server parameters that the app {set_them} were left as they are: {', '.join(parameters)}. Taking them back may "
             "need a restart, and others may rely on them.",
             "Where nobody does, set them back in the Azure portal, and restart the server at a time that suits it.",
         ),

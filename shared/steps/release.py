@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from shared.decisions import outcome
+from shared.decisions import parameters as server_parameters
 from shared.decisions.login import password_name
 from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
@@ -19,8 +20,8 @@ from shared.platform.errors import NotAllowed, NotFound
 from shared.platform.reasons import Reason, short
 from shared.platform.settings import settings
 from shared.records import store
-from shared.records.rows import MirrorRow
-from shared.source import event_triggers, identity, role, slots
+from shared.records.rows import MirrorRow, ServerRow
+from shared.source import event_triggers, identity, parameter_list, role, slots
 from shared.source import server as flexible_server
 from shared.source.connection import connect
 from shared.source.facts import MAINTENANCE_DATABASE
@@ -78,7 +79,14 @@ async def release_server(id: ServerId) -> tuple[Reason, ...]:
             await role.drop_role(connection, row.role, recorded=True)
         await store.update_server(id, role="")
     await secrets.delete(password_name(id))
-    return short((*outcome.left(row.parameters if row else ()), *(row.left if row else ())))
+    return short((*await _parameters_left(id, row), *(row.left if row else ())))
+
+
+async def _parameters_left(id: ServerId, row: ServerRow | None) -> tuple[Reason, ...]:
+    """The parameters that the app set. Where no run is recorded that could have, the server itself is asked."""
+    if row is not None and row.baseline_worker_processes is not None:
+        return outcome.left(row.parameters)
+    return outcome.left(server_parameters.set_by_somebody(await parameter_list.parameters(id)), recorded=False)
 
 
 async def leave_deleted_server(id: ServerId) -> None:

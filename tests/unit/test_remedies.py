@@ -134,7 +134,8 @@ def test_parameters_are_left_only_where_the_app_set_some() -> None:
     assert outcome.left(()) == ()
     [reason] = outcome.left(("max_worker_processes", "wal_level"))
     assert reason.code == "ParametersLeft"
-    assert "max_worker_processes, wal_level" in reason.message
+    assert "that the app set were left as they are: max_worker_processes, wal_level." in reason.message
+    assert "may have set" in outcome.left(("wal_level",), recorded=False)[0].message
     assert reason.remedy
 
 

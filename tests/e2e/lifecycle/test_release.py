@@ -126,7 +126,7 @@ def a_server_whose_record_was_lost_is_given_back_by_what_it_has_itself(operator:
     an_owner_that_becomes_strong_is_left_though_its_server_is_blocked(operator, server)
     lose_record(operator, server)
     seen = after(operator, server, lambda: operator.tag(server, fabric_mirror="disabled"))
-    assert (seen["phase"], codes(seen)) == ("Released", ["ReplicaIdentitiesLeft"])
+    assert (seen["phase"], codes(seen)) == ("Released", ["ParametersLeft", "ReplicaIdentitiesLeft"])
     nothing_of_ours_is_left(operator, server)
     with application.connect() as connection:
         connection.execute(seen["reasons"][1]["remedy"].partition("owner: ")[2])
