@@ -64,8 +64,8 @@ def left(parameters: tuple[str, ...], recorded: bool = True) -> tuple[Reason, ..
     return (
         Reason(
             "ParametersLeft",
-            f"Server parameters that the app {set_them} were left as they are: {', '.join(parameters)}. Taking them back may "
-            "need a restart, and others may rely on them.",
+            f"Server parameters that the app {set_them} were left as they are: {', '.join(parameters)}. Taking them "
+            "back may need a restart, and others may rely on them.",
             "Where nobody does, set them back in the Azure portal, and restart the server at a time that suits it.",
         ),
     )
