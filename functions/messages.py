@@ -52,10 +52,11 @@ class OperationUntil(StartedOperation, frozen=True, kw_only=True):
     until: datetime
 
 
-class OperationOutcome(msgspec.Struct, frozen=True):
-    """How a started change ended. `problem` is None: it is done."""
+class OperationOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a started change ended. It is done if there is neither a `problem` nor a reason to begin it `again`."""
 
     problem: Reason | None
+    again: Reason | None = None
 
 
 class DecideRestart(OfServer, frozen=True, kw_only=True):

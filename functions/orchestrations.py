@@ -49,6 +49,9 @@ MOST_LOOKS = 500
 ASKED_PATIENCE = timedelta(minutes=10)
 """For what was asked besides the mirroring: other steps wait behind it, and it is tried again."""
 
+OPERATION_PAUSES = (timedelta(seconds=10), timedelta(minutes=1))
+"""The pauses before a change is begun again whose operation failed for a reason that passes."""
+
 
 class Run:
     """One run for a server, and what its status shows."""
@@ -224,16 +227,25 @@ def _step_of(change: Change) -> tuple[str, str]:
 
 
 def _operate(run: Run, change: Change, limit: timedelta) -> Flow[None]:
-    """Make one change to the server: start it, waiting while the server is busy, and wait until it is done."""
-    until = run.ctx.current_utc_datetime + limit
+    """Make one change to the server: start it, waiting while the server is busy, and wait until it is done.
+
+    An operation that fails for a reason that passes is begun again after each of `OPERATION_PAUSES`.
+    """
+    ctx, until = run.ctx, run.ctx.current_utc_datetime + limit
     operation = messages.Operation(server=run.server, change=change)
-    token = yield from call(run.ctx, activities.start_operation, operation, limit)
-    if not token:
-        return
-    started = OperationUntil(server=run.server, change=change, token=token, until=until)
-    outcome = wait_for_operation.answer((yield wait_for_operation.begin(run.ctx, started)))
-    if outcome.problem:
-        raise Refused(outcome.problem)
+    for pause in (*OPERATION_PAUSES, None):
+        token = yield from call(ctx, activities.start_operation, operation, until - ctx.current_utc_datetime)
+        if not token:
+            return
+        started = OperationUntil(server=run.server, change=change, token=token, until=until)
+        outcome = wait_for_operation.answer((yield wait_for_operation.begin(ctx, started)))
+        if outcome.problem:
+            raise Refused(outcome.problem)
+        if not outcome.again:
+            return
+        if pause is None or ctx.current_utc_datetime + pause > until:
+            raise Refused(outcome.again)
+        yield ctx.create_timer(pause)
 
 
 def _restart(run: Run, decision: Prepare, pending: tuple[str, ...]) -> Flow[None]:

@@ -23,7 +23,7 @@ STEP_DONE = Event("step-done", StepDone)
 
 @corridor.orchestration(blueprint)
 def wait_for_operation(ctx: Context, operation: OperationUntil) -> Flow[OperationOutcome]:
-    """Poll a management operation with durable timers until it is done."""
+    """Poll a management operation with durable timers until it is over."""
     started = messages.StartedOperation(server=operation.server, change=operation.change, token=operation.token)
     pause = 1.0
     while True:
@@ -31,6 +31,8 @@ def wait_for_operation(ctx: Context, operation: OperationUntil) -> Flow[Operatio
             answer = yield from call(ctx, activities.poll_operation, started)
         except Refused as refused:
             return OperationOutcome(refused.reason)
+        if answer.again:
+            return OperationOutcome(None, answer.again)
         if answer.done:
             return OperationOutcome(None)
         wait = timedelta(seconds=max(pause, answer.retry_after))

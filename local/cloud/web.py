@@ -9,7 +9,7 @@ Under `/.control/` a part answers the stack's own tools, which hold the control 
     GET    /.control/ready
     GET    /.control/calls            the calls since the last DELETE: operation, method, path, status, caller
     DELETE /.control/calls
-    GET    /.control/faults           POST: order a fault      DELETE: forget all
+    GET    /.control/faults           and so on, see `faults`
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import msgspec
 from aiohttp import web
 
 from local.cloud import tokens
+from local.cloud.faults import INJECTED, Faults, cut
 from local.topology import LISTEN_VARIABLE, Topology
 
 log = logging.getLogger("local")
@@ -60,11 +61,26 @@ class Call(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What a handler returns. `body` is sent as JSON unless it is None."""
+    """What a handler returns. `body` is sent as JSON unless it is None.
+
+    Faults spoil it: `raw` sends the body as the text that it is, `truncate` so many bytes of it at most, and `cut` then
+    closes the connection.
+    """
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = {}
+    raw: bool = False
+    truncate: int | None = None
+    cut: bool = False
+
+
+class Spoiled(Exception):
+    """A fault answers in the place of the service."""
+
+    def __init__(self, answer: Answer):
+        super().__init__("answered on order")
+        self.answer = answer
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -78,28 +94,6 @@ class Operation:
         self.method, self.path, self.name, self.handler = method, path, name, handler
         pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
         self.pattern = re.compile(pattern + r"/?", re.IGNORECASE)
-
-
-class Fault(msgspec.Struct, forbid_unknown_fields=True):
-    """What goes wrong, for the next `times` calls of `operation` (`*`: any).
-
-    `status` with `code`, `message` and `retry_after` (seconds) answers in the service's own form; `delay`
-    (seconds) makes it slow; `drop` closes the connection; with `after`, the work is done before that, so that only
-    its answer is lost; `fail_operation` lets a long-running operation that
-    this call starts end as failed. `path` (a regular expression) limits it to some resources.
-    """
-
-    operation: str
-    times: int = 1
-    status: int | None = None
-    code: str = "InjectedFault"
-    message: str = "This fault was ordered through the fault control."
-    retry_after: float | None = None
-    delay: float = 0
-    drop: bool = False
-    after: bool = False
-    fail_operation: bool = False
-    path: str = ""
 
 
 class Service:
@@ -116,15 +110,15 @@ class Service:
     ):
         self.part, self.topology, self.operations = part, topology, list(operations)
         self.audiences, self.error_body, self.challenge = audiences, error_body, challenge
-        self.faults: list[Fault] = []
+        self.faults = Faults(part, [operation.name for operation in self.operations])
         self.calls: list[dict[str, Any]] = []
         self.controls: dict[tuple[str, str], Callable[[web.Request], Awaitable[web.Response]]] = {
             ("GET", "ready"): self._ready,
             ("GET", "calls"): self._get_calls,
             ("DELETE", "calls"): self._forget_calls,
-            ("GET", "faults"): self._get_faults,
-            ("POST", "faults"): self._order_fault,
-            ("DELETE", "faults"): self._forget_faults,
+            ("GET", "faults"): self.faults.list,
+            ("POST", "faults"): self.faults.order,
+            ("DELETE", "faults"): self.faults.forget,
         }
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -145,8 +139,9 @@ class Service:
                 parameters=parameters, query=dict(request.query), headers=dict(request.headers),
                 body=await self._body(request), claims=claims,
             )  # fmt: skip
-            answer = await operation.handler(call)
-            await self._maybe_fail(request, name, after=True)
+            answer = await self._maybe_fail(request, name, await operation.handler(call))
+        except Spoiled as spoiled:
+            answer = spoiled.answer
         except Refusal as refusal:
             answer = Answer(refusal.status, self.error_body(refusal), refusal.headers)
         except (ConnectionError, asyncio.CancelledError):
@@ -160,12 +155,13 @@ class Service:
              "caller": caller, "time": time.time()}
         )  # fmt: skip
         log.info("%s %s → %s (%s, caller %s)", request.method, request.path, answer.status, name, caller or "-")
-        return _response(answer)
+        return await _send(request, answer)
 
-    def fails_next(self, call: Call) -> bool:
-        """Whether the long-running operation that this call starts was ordered to end as failed."""
-        fault = self._take(call.operation, call.path, lambda f: f.fail_operation)
-        return fault is not None
+    def fails_next(self, call: Call) -> str:
+        """The code with which the long-running operation that this call starts was ordered to end as failed; empty: it
+        was not."""
+        fault = self.faults.take("operation", call.operation, call.path, json.dumps(call.body))
+        return (fault.code or INJECTED) if fault else ""
 
     def _find(self, request: web.Request) -> tuple[Operation | None, dict[str, str]]:
         for operation in self.operations:
@@ -195,27 +191,28 @@ class Service:
         except ValueError as error:
             raise Refusal(400, "InvalidRequestContent", f"The body is not JSON: {error}.") from None
 
-    def _take(self, operation: str, path: str, matches: Callable[[Fault], bool]) -> Fault | None:
-        for fault in self.faults:
-            if fault.operation in (operation, "*") and matches(fault) and re.search(fault.path, path, re.IGNORECASE):
-                fault.times -= 1
-                if fault.times <= 0:
-                    self.faults.remove(fault)
-                return fault
-        return None
-
-    async def _maybe_fail(self, request: web.Request, operation: str, after: bool = False) -> None:
-        fault = self._take(operation, request.path, lambda f: not f.fail_operation and f.after == after)
+    async def _maybe_fail(self, request: web.Request, operation: str, answer: Answer | None = None) -> Answer:
+        """What a fault makes of a call before its work (`answer` is None: it goes on), or of its answer."""
+        content = (await request.read()).decode(errors="replace")
+        fault = self.faults.take("after" if answer else "before", operation, request.path, content)
+        going_on = answer or Answer()
         if fault is None:
-            return
+            return going_on
         await asyncio.sleep(fault.delay)
+        if fault.truncate is not None:
+            return msgspec.structs.replace(going_on, truncate=fault.truncate, cut=fault.drop)
         if fault.drop:
             if request.transport:
                 request.transport.abort()
             raise ConnectionResetError("dropped on order")
+        headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+        if fault.raw is not None:
+            raise Spoiled(
+                Answer(fault.status or 200, fault.raw, headers | {"Content-Type": fault.content_type}, raw=True)
+            )
         if fault.status:
-            headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
-            raise Refusal(fault.status, fault.code, fault.message, headers)
+            raise Refusal(fault.status, fault.code or INJECTED, fault.message, headers)
+        return going_on
 
     async def _control(self, request: web.Request) -> web.Response:
         if request.headers.get("x-control-key") != self.topology.control_key:
@@ -236,32 +233,15 @@ class Service:
         self.calls.clear()
         return web.json_response([])
 
-    async def _get_faults(self, _: web.Request) -> web.Response:
-        return web.json_response(msgspec.to_builtins(self.faults))
 
-    async def _order_fault(self, request: web.Request) -> web.Response:
-        try:
-            fault = msgspec.json.decode(await request.read(), type=Fault)
-            re.compile(fault.path)
-        except (msgspec.ValidationError, msgspec.DecodeError, re.error) as error:
-            return web.json_response({"error": f"not a fault: {error}"}, status=400)
-        if fault.operation != "*" and fault.operation not in {o.name for o in self.operations}:
-            names = sorted({o.name for o in self.operations})
-            return web.json_response(
-                {"error": f"{self.part} has no operation {fault.operation!r}", "operations": names}, status=400
-            )
-        self.faults.append(fault)
-        return web.json_response(msgspec.to_builtins(fault), status=201)
-
-    async def _forget_faults(self, _: web.Request) -> web.Response:
-        self.faults.clear()
-        return web.json_response([])
-
-
-def _response(answer: Answer) -> web.Response:
+async def _send(request: web.Request, answer: Answer) -> web.StreamResponse:
     if answer.body is None:
         return web.Response(status=answer.status, headers=answer.headers)
-    return web.json_response(answer.body, status=answer.status, headers=answer.headers)
+    content = (answer.body if answer.raw else json.dumps(answer.body)).encode()
+    if answer.cut:
+        return await cut(request, answer.status, content, answer.truncate or 0)
+    headers = {"Content-Type": "application/json; charset=utf-8"} | answer.headers
+    return web.Response(status=answer.status, headers=headers, body=content[: answer.truncate])
 
 
 def listening_socket() -> socket.socket:

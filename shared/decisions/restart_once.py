@@ -64,6 +64,8 @@ def next_move(intent: RestartIntent | None, seen: Seen, now: datetime) -> Done |
         patience, shows = TO_SHOW, f"{asked}, and PostgreSQL does not say since when it has been running"
     elif seen.started_at != intent.started_at:
         patience, shows = TO_SHOW, f"{asked}, and PostgreSQL has been running since {seen.started_at.isoformat()}"
+    elif intent.failed:
+        return Send(f"{asked}, which failed, and PostgreSQL has not been restarted since")
     else:
         patience, shows = TO_BEGIN, f"{asked}, and PostgreSQL has not been restarted since"
     return Wait(f"{shows}; Azure may not show it yet") if now - intent.at < patience else Send(shows)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from shared.platform.reasons import Reason
+
 
 class EnableSystemIdentity(msgspec.Struct, frozen=True, tag=True):
     """Give the server a system-assigned identity. The user-assigned identities that it has stay."""
@@ -43,3 +45,5 @@ class Progress(msgspec.Struct, frozen=True):
     """The SDK's continuation token, with which the next look goes on."""
     retry_after: float
     """Seconds after which the service welcomes the next look."""
+    again: Reason | None = None
+    """Why the change has to be begun again: its operation failed for a reason that passes, or is lost."""

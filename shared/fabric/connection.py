@@ -14,6 +14,7 @@ import msgspec
 from shared.desired.server_id import ServerId
 from shared.fabric.client import pages, read, write
 from shared.fabric.credentials import LOGIN_REMEDY, Basic, Credentials, details, login_of, type_of
+from shared.fabric.refusals import ListNotFound
 from shared.platform.errors import Blocked, Conflict, MirrorError, NotAllowed, NotFound
 
 PREFERENCE = ("azurepostgresql", "postgresql")
@@ -116,8 +117,12 @@ async def discover(gateway: str = "", credentials: str = Basic.__name__) -> Conn
     types = pages(_Type, "/connections/supportedConnectionTypes", **query)
     try:
         offered = {kind.type.lower(): kind async for kind in types if credentials in kind.supported_credential_types}
-    except (NotFound, NotAllowed) as error:
-        raise _no_such_gateway(error, gateway) if gateway else _not_allowed(error) from error
+    except (ListNotFound, NotAllowed) as error:
+        if gateway:
+            raise _no_such_gateway(error, gateway) from error
+        if isinstance(error, ListNotFound):
+            raise
+        raise _not_allowed(error) from error
     for name in PREFERENCE:
         for method in offered[name].creation_methods if name in offered else ():
             parameters = _server_and_database(method)

@@ -17,10 +17,11 @@ import msgspec
 
 from shared.desired.server_id import ServerId
 from shared.fabric import workspace as workspaces
-from shared.fabric.client import ErrorResponse, pages, read, write
+from shared.fabric.client import pages, read, write
 from shared.fabric.connection import PREFIX
 from shared.fabric.definition import PART, Definition, parse, parts
 from shared.fabric.facts import MirrorStatus, TableStatus
+from shared.fabric.refusals import ErrorResponse, ListNotFound
 from shared.platform import logs
 from shared.platform.errors import MirrorError, NotFound, Unavailable
 from shared.platform.reasons import Reason
@@ -75,11 +76,11 @@ class _Part(msgspec.Struct, frozen=True):
 
 
 class _Parts(msgspec.Struct, frozen=True):
-    parts: tuple[_Part, ...] = ()
+    parts: tuple[_Part, ...]
 
 
 class _DefinitionAnswer(msgspec.Struct, frozen=True):
-    definition: _Parts = _Parts()
+    definition: _Parts
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -192,7 +193,7 @@ async def confirm_gone(workspace: str, item: str) -> None:
     was wrongly taken for deleted would go on mirroring, and nobody would know of it."""
     try:
         listed = item.lower() in {row.id.lower() async for row in pages(_Item, _items(workspace))}
-    except NotFound:
+    except ListNotFound:
         await workspaces.confirm_gone(workspace)
         return
     if listed:

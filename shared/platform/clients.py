@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from azure.core.credentials_async import AsyncTokenCredential
-from azure.data.tables.aio import TableServiceClient
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.data.tables.aio import TableClient, TableServiceClient
 from azure.eventgrid.aio import EventGridPublisherClient
-from azure.identity.aio import ManagedIdentityCredential
 from azure.keyvault.secrets.aio import SecretClient
 from azure.mgmt.postgresqlflexibleservers.aio import PostgreSQLManagementClient
 
 from shared.platform.clouds import CLOUDS, Cloud
+from shared.platform.identity import ManagedIdentity
+from shared.platform.pipeline import FreshToken, JsonOnly
 from shared.platform.settings import settings
 from shared.platform.version import VERSION
 
@@ -52,9 +53,23 @@ def cloud() -> Cloud:
     return CLOUDS[settings().services.cloud]
 
 
-def credential() -> AsyncTokenCredential:
+def credential() -> ManagedIdentity:
     """The app's user-assigned managed identity."""
-    return once("credential", lambda: ManagedIdentityCredential(client_id=settings().identity.client_id))
+    return once("credential", lambda: ManagedIdentity(settings().identity.client_id))
+
+
+def fresh_token() -> FreshToken:
+    """The policy that sends a call again with a new token after a 401."""
+    return FreshToken(lambda: credential().renew())
+
+
+def _options() -> dict[str, Any]:
+    """What every client of an SDK has in common. Each gets policies of its own, since a policy knows its successor."""
+    return {
+        "user_agent": USER_AGENT,
+        "per_call_policies": [fresh_token()],
+        "per_retry_policies": [JsonOnly()],
+    }
 
 
 def management(subscription: str) -> PostgreSQLManagementClient:
@@ -68,7 +83,7 @@ def management(subscription: str) -> PostgreSQLManagementClient:
             base_url=cloud().management,
             credential_scopes=[cloud().management_scope],
             polling_interval=1,
-            user_agent=USER_AGENT,
+            **_options(),
         ),
     )
 
@@ -77,13 +92,26 @@ def tables() -> TableServiceClient:
     """The client of Table Storage."""
     return once(
         "tables",
-        lambda: TableServiceClient(settings().services.tables, credential=credential(), user_agent=USER_AGENT),
+        lambda: TableServiceClient(settings().services.tables, credential=credential(), **_table_options()),
     )
+
+
+def table(name: str) -> TableClient:
+    """The client of one table. `tables().get_table_client` would leave out the policies that the app adds."""
+    return once(
+        f"table {name}",
+        lambda: TableClient(settings().services.tables, name, credential=credential(), **_table_options()),
+    )
+
+
+def _table_options() -> dict[str, Any]:
+    """The clients of all tables share their connections."""
+    return {**_options(), "transport": once("connections to Table Storage", AioHttpTransport)}
 
 
 def vault() -> SecretClient:
     """The client of the app's Key Vault."""
-    return once("vault", lambda: SecretClient(settings().services.key_vault, credential(), user_agent=USER_AGENT))
+    return once("vault", lambda: SecretClient(settings().services.key_vault, credential(), **_options()))
 
 
 def publisher() -> EventGridPublisherClient:
@@ -94,6 +122,7 @@ def publisher() -> EventGridPublisherClient:
             settings().services.notice_topic,
             credential(),
             user_agent=USER_AGENT,
+            per_call_policies=[fresh_token()],
             retry_total=1,
             retry_backoff_factor=0.5,
         ),

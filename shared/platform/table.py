@@ -27,7 +27,7 @@ from azure.data.tables import EdmType, EntityProperty, TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from shared.platform.azure_errors import translated
-from shared.platform.clients import once, tables
+from shared.platform.clients import table, tables
 from shared.platform.errors import Blocked, Unavailable
 from shared.platform.row import BATCH, Columns, Row, text
 
@@ -140,7 +140,7 @@ class View[C: Columns]:
 
     async def _open(self) -> TableClient:
         """The client of the table. The first call creates the table."""
-        client = once(f"table {self.name}", lambda: tables().get_table_client(self.name))
+        client = table(self.name)
         if client not in _created:
             with _translated(self.name):
                 await tables().create_table_if_not_exists(self.name)

@@ -46,6 +46,8 @@ class RestartIntent(msgspec.Struct, frozen=True):
     """A random word: of two processes with the same intent, one asks."""
     ended: bool = False
     """How the restart ended is no question any more: the next need is another one."""
+    failed: bool = False
+    """Azure said that the restart failed: where PostgreSQL has not been restarted since, none is under way."""
 
 
 class ServerRow(_OfServer, frozen=True, kw_only=True):

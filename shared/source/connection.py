@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 
 import certifi
 import psycopg
-from azure.core.exceptions import AzureError, ClientAuthenticationError
 from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
+from shared.platform.azure_errors import NOT_ACCEPTED, no_token, token_refused
 from shared.platform.clients import cloud, credential
-from shared.platform.errors import Blocked, MirrorError, NotAllowed, NotFound, Unavailable
+from shared.platform.errors import Blocked, MirrorError, NotFound, Unavailable
+from shared.platform.identity import NoToken
 from shared.platform.settings import settings
 from shared.source.facts import CLOSED, MAINTENANCE_DATABASE
 
@@ -61,6 +62,8 @@ _TEMPORARY = re.compile(
 _NO_DATABASE = re.compile(r'database ".*" does not exist', re.DOTALL)
 _CLOSED = re.compile(r'database ".*" is not currently accepting connections', re.DOTALL)
 _OPEN = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true;")
+_TOKEN = re.compile(r"access token|(?:Azure AD|AAD|Entra(?: ID)?) token|token (?:has|is) ", re.IGNORECASE)
+"""What PostgreSQL on Azure says of a token that it refuses."""
 _UNTRUSTED = re.compile(r"certificate|does not match host name", re.IGNORECASE)
 
 
@@ -68,18 +71,27 @@ _UNTRUSTED = re.compile(r"certificate|does not match host name", re.IGNORECASE)
 async def connect(host: str, database: str) -> AsyncIterator[Connection]:
     """A connection as the app's identity. Each statement is a transaction of its own, unless the caller opens one.
 
-    Raises `Unavailable` when the server is out of reach, `NotFound` when the server has no such database, `Blocked`
-    with code `LoginRefused` when it refuses the login, `DatabaseClosed` when the database accepts no
-    connections, and `CertificateNotTrusted`.
+    Raises `Unavailable` when the server is out of reach, or refuses the app's token and a new one; `NotFound` when the
+    server has no such database; `Blocked` with code `LoginRefused` when it refuses the login, `DatabaseClosed` when the
+    database accepts no connections, and `CertificateNotTrusted`.
     """
-    async with _connected(host, database, settings().identity.name, await _token(), _AS_IDENTITY) as connection:
+    user = settings().identity.name
+    try:
+        connection = await _open(host, database, user, await _token(), _AS_IDENTITY)
+    except Unavailable as error:
+        if error.code != NOT_ACCEPTED:
+            raise
+        credential().renew()
+        connection = await _open(host, database, user, await _token(), _AS_IDENTITY)
+    async with _watched(host, connection):
         yield connection
 
 
 @asynccontextmanager
 async def connect_as(host: str, database: str, user: str, password: str) -> AsyncIterator[Connection]:
     """A connection as another role. Raises like `connect`."""
-    async with _connected(host, database, user, password, _AS_ROLE) as connection:
+    connection = await _open(host, database, user, password, _AS_ROLE)
+    async with _watched(host, connection):
         yield connection
 
 
@@ -87,10 +99,9 @@ _AS_IDENTITY = "Make the app's managed identity a Microsoft Entra administrator 
 _AS_ROLE = "Check that role {user!r} may log in, and that Key Vault holds its current password."
 
 
-@asynccontextmanager
-async def _connected(host: str, database: str, user: str, password: str, remedy: str) -> AsyncIterator[Connection]:
+async def _open(host: str, database: str, user: str, password: str, remedy: str) -> Connection:
     try:
-        connection = await psycopg.AsyncConnection.connect(
+        return await psycopg.AsyncConnection.connect(
             host=host,
             port=5432,
             dbname=database,
@@ -107,9 +118,14 @@ async def _connected(host: str, database: str, user: str, password: str, remedy:
         )
     except psycopg.OperationalError as error:
         raise _refusal(str(error), host, database, user, remedy) from None
+
+
+@asynccontextmanager
+async def _watched(host: str, connection: Connection) -> AsyncIterator[None]:
+    """Close the connection in the end. Raises `Unavailable` when it was lost before."""
     try:
         async with connection:
-            yield connection
+            yield
     except (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown, psycopg.errors.CannotConnectNow) as error:
         raise _lost(host, error) from error
     except psycopg.OperationalError as error:
@@ -150,6 +166,11 @@ def explained(doing: str) -> Iterator[None]:
         raise Unavailable(f"{doing} has to wait: {error.diag.message_primary or error}") from error
 
 
+def of_postgresql(error: psycopg.Error) -> bool:
+    """Whether PostgreSQL itself refused a statement, and not a function that the statement called: a trigger, say."""
+    return "function" not in (error.diag.context or "")
+
+
 _RETRYABLE = (
     psycopg.errors.ReadOnlySqlTransaction,
     psycopg.errors.LockNotAvailable,
@@ -178,6 +199,8 @@ def _refusal(text: str, host: str, database: str, user: str, remedy: str) -> Mir
         )
     if _NO_DATABASE.search(text):
         return NotFound(f"Server {host} has no database {database!r}.", remedy="Check the database's name.")
+    if "FATAL:" in text and _TOKEN.search(_line(text)):
+        return token_refused("PostgreSQL", f"at server {host}: {_line(text)}")
     if "FATAL:" in text and not _TEMPORARY.search(text):
         return Blocked(
             f"Server {host} refused the login of {user!r} to database {database!r}: {_line(text)}",
@@ -202,12 +225,5 @@ def _line(text: str) -> str:
 async def _token() -> str:
     try:
         return (await credential().get_token(cloud().postgresql_scope)).token
-    except ClientAuthenticationError as error:
-        raise NotAllowed(
-            f"The app's managed identity got no token for PostgreSQL: {_line(error.message)}",
-            remedy="Assign the identity named in AZURE_CLIENT_ID to the function app.",
-        ) from error
-    except AzureError as error:
-        raise Unavailable(
-            f"The managed identity endpoint gave no token for PostgreSQL: {_line(error.message)}"
-        ) from error
+    except NoToken as error:
+        raise no_token("PostgreSQL", error) from error

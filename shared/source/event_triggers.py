@@ -15,11 +15,12 @@ from contextlib import asynccontextmanager
 import psycopg
 from psycopg import sql
 
-from shared.platform.errors import Blocked
+from shared.platform.errors import Blocked, Unavailable
 from shared.source.connection import Connection
 from shared.source.facts import EventTrigger
 
 NOT_TRUSTED = "EventTriggerNotTrusted"
+REFUSED = "EventTriggerRefused"
 
 
 async def look(connection: Connection) -> tuple[EventTrigger, ...]:
@@ -42,21 +43,23 @@ async def look(connection: Connection) -> tuple[EventTrigger, ...]:
 @asynccontextmanager
 async def guarded(connection: Connection) -> AsyncIterator[None]:
     """Where DDL is sent. Raises `Blocked` with code `EventTriggerNotTrusted` before, and with code
-    `EventTriggerRefused` where an event trigger raised an exception."""
+    `EventTriggerRefused` where an event trigger raised an exception; `Unavailable` with this code where its function
+    waited for something in vain."""
     triggers = await look(connection)
     require_trusted(connection.info.dbname, triggers)
     try:
         yield
-    except (psycopg.Error, Blocked) as error:
+    except (psycopg.Error, Blocked, Unavailable) as error:
         cause = _cause(error)
         raising = _raising(cause, triggers) if cause else ()
         if cause is None or not raising:
             raise
         named = " or ".join(f"{it.name!r} (function {it.function})" for it in raising)
-        raise Blocked(
+        refuse = Unavailable if isinstance(error, Unavailable) else Blocked
+        raise refuse(
             f"Event trigger {named} of database {connection.info.dbname!r} refused a command: "
             f"{cause.diag.message_primary or cause}",
-            code="EventTriggerRefused",
+            code=REFUSED,
             remedy=f"Let the function pass commands of the app and of Fabric, or run: {disabling(raising)} Then have "
             "the server looked at again.",
         ) from error

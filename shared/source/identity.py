@@ -8,14 +8,14 @@ primary key that come later.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, LiteralString
 
 from psycopg import errors, sql
 
 from shared.desired.takeover import Identity, TableName
 from shared.platform.errors import Blocked
-from shared.source.connection import Connection, explained
+from shared.source import locks
+from shared.source.connection import Connection, explained, of_postgresql
 from shared.source.facts import IdentityChange
 from shared.source.membership import borrowed
 
@@ -66,8 +66,10 @@ async def give_back(connection: Connection, identities: Iterable[Identity], role
         if row["published"] or row["identity"] == before.identity:
             continue
         try:
-            with suppress(errors.UndefinedObject):  # the index was dropped
-                await _set(connection, row, before.identity)
+            await _set(connection, row, before.identity)
+        except errors.UndefinedObject as error:  # the index was dropped
+            if not of_postgresql(error):
+                raise
         except Blocked as error:
             problems.append(error)
     if problems:
@@ -88,10 +90,11 @@ async def published_in_full(connection: Connection, role: str) -> tuple[str, ...
 async def _set(connection: Connection, row: Mapping[str, Any], identity: str) -> None:
     command = statement(sql.Identifier(row["schema"], row["name"]), identity)
     try:
-        with explained(f"Setting the replica identity of table {row['schema']}.{row['name']} to {identity}"):
-            async with connection.transaction(), borrowed(connection, [row["owner"]]):
-                await connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_WAIT])
-                await connection.execute(command)
+        async with locks.told(connection, [row["oid"]]):
+            with explained(f"Setting the replica identity of table {row['schema']}.{row['name']} to {identity}"):
+                async with connection.transaction(), borrowed(connection, [row["owner"]]):
+                    await connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_WAIT])
+                    await connection.execute(command)
     except Blocked as error:
         remedy = f"Run as {row['owner']}: {command.as_string()};"
         raise Blocked(error.message, code=error.code, remedy=remedy) from error

@@ -21,8 +21,8 @@ from psycopg import errors, sql
 
 from shared.desired.takeover import FormerOwner, NotTakeable, Relation, TableName, Takeover
 from shared.platform.errors import Blocked, Conflict, Unavailable
-from shared.source import grants, owners
-from shared.source.connection import Connection, explained
+from shared.source import grants, locks, owners
+from shared.source.connection import Connection, explained, of_postgresql
 from shared.source.membership import acting_as, borrowed, major, out_of_reach, schema_owners
 
 LONGEST = 50
@@ -66,7 +66,7 @@ async def apply_take(connection: Connection, takeover: Takeover) -> None:
     Raises `Unavailable`, which names the table, when a table stays locked or `WORK_SECONDS` are over; `Blocked` when a
     right is missing; `Conflict` when a table has another owner than in the plan.
     """
-    await _each(takeover.tables, lambda former: _take(connection, takeover.role, former), "Taking")
+    await _each(connection, takeover.tables, lambda former: _take(connection, takeover.role, former), "Taking")
 
 
 async def give_back(connection: Connection, takeover: Takeover, still_members: Collection[str] = ()) -> None:
@@ -78,7 +78,9 @@ async def give_back(connection: Connection, takeover: Takeover, still_members: C
     role, except `still_members`: those with tables in other databases that the fabric role owns. Raises like
     `apply_take`.
     """
-    await _each(takeover.tables, lambda former: _give_back(connection, takeover.role, former), "Giving back")
+    await _each(
+        connection, takeover.tables, lambda former: _give_back(connection, takeover.role, former), "Giving back"
+    )
     leaving = {former.owner for former in takeover.tables if not former.member} - set(still_members)
     await leave(connection, takeover.role, leaving)
 
@@ -156,7 +158,14 @@ async def _lent_schema_rights(
         await connection.execute(sql.SQL("REVOKE {} ON SCHEMA {} FROM {}").format(lent, *names))
 
 
-async def _each(tables: Sequence[FormerOwner], work: Callable[[FormerOwner], Awaitable[None]], doing: str) -> None:
+def _locked(former: FormerOwner) -> list[int]:
+    """What changes its owner with a table: its sequences too."""
+    return [former.table.oid, *(sequence.oid for sequence in former.sequences)]
+
+
+async def _each(
+    connection: Connection, tables: Sequence[FormerOwner], work: Callable[[FormerOwner], Awaitable[None]], doing: str
+) -> None:
     end = time.monotonic() + WORK_SECONDS
     gone: dict[str, FormerOwner] = {}
     for former in tables:
@@ -164,14 +173,17 @@ async def _each(tables: Sequence[FormerOwner], work: Callable[[FormerOwner], Awa
             raise Unavailable(f"{doing} table {former.name} waits for the next call: there are many.", retry_after=0)
         for pause in (*PAUSES, None):
             try:
-                with explained(f"{doing} table {former.name}"):
-                    await work(former)
+                async with locks.told(connection, _locked(former)):
+                    with explained(f"{doing} table {former.name}"):
+                        await work(former)
                 break
             except Unavailable:
                 if pause is None or time.monotonic() > end:
                     raise
                 await asyncio.sleep(pause)
-            except errors.UndefinedObject:
+            except errors.UndefinedObject as error:
+                if not of_postgresql(error):
+                    raise
                 gone.setdefault(former.owner, former)
                 break
     if gone:

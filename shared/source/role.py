@@ -13,12 +13,13 @@ from contextlib import suppress
 from typing import Any, LiteralString
 
 import msgspec
+import psycopg
 from psycopg import errors, sql
 
 from shared.desired.takeover import TableName
 from shared.platform.errors import Blocked
 from shared.source import extension
-from shared.source.connection import Connection, connect_as, explained
+from shared.source.connection import Connection, connect_as, explained, of_postgresql
 from shared.source.facts import Missing
 from shared.source.membership import acting_as, borrowed, database_owner, out_of_reach, schema_owners
 from shared.source.principal import create_mapped, require_mapped
@@ -153,13 +154,17 @@ async def ensure_database(
         if await _holds(connection, role, right):
             continue
         statement = right.statement(role)
-        with suppress(Blocked), explained(f"Granting {right.subject}"):
-            async with connection.transaction(), borrowed(connection, [right.owner]):
-                if right.privilege:
-                    async with acting_as(connection, right.owner):
-                        await connection.execute(statement)
-                else:
-                    await extension.create(connection)
+        try:
+            with explained(f"Granting {right.subject}"):
+                async with connection.transaction(), borrowed(connection, [right.owner]):
+                    if right.privilege:
+                        async with acting_as(connection, right.owner):
+                            await connection.execute(statement)
+                    else:
+                        await extension.create(connection)
+        except Blocked as error:
+            if isinstance(error.__cause__, psycopg.Error) and not of_postgresql(error.__cause__):
+                raise
         if not await _has(connection, role, right):  # a grant without the grant option is a warning, no error
             run_as = (right.owner, *(await out_of_reach(connection, [right.owner])).get(right.owner, ()))
             missing.append(Missing(right.subject, statement.as_string(connection) + ";", run_as))

@@ -14,6 +14,7 @@ from typing import Any, assert_never
 from azure.core.async_paging import AsyncItemPaged
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.core.polling import AsyncLROPoller
+from azure.core.polling.base_polling import BadResponse, BadStatus
 from azure.mgmt.core.exceptions import ARMErrorFormat
 from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
 from azure.mgmt.postgresqlflexibleservers import models
@@ -28,10 +29,13 @@ from shared.desired.changes import (
     SetParameter,
 )
 from shared.desired.server_id import ServerId, parse
+from shared.platform import reasons
 from shared.platform.clients import management
+from shared.platform.errors import Unavailable
+from shared.platform.pipeline import Unreadable, is_object
 from shared.platform.settings import settings
 from shared.source.facts import Absence, Administrator, Glance, Listed, MaintenanceWindow, ServerFacts
-from shared.source.refusals import translated
+from shared.source.refusals import SERVER_NOT_FOUND, OperationEnded, Passing, lost, translated
 
 RETRY_AFTER = 5.0
 """Seconds until the app asks again for the state of an operation, when the service names no time."""
@@ -58,7 +62,7 @@ async def observe(id: ServerId) -> ServerFacts | Absence:
             return Absence((server.error.code if server.error else None) or "")
         if isinstance(server, BaseException):
             raise server
-        properties = server.properties or models.ServerProperties()
+        properties = _properties(server)
         ready = _text(properties.state) == "Ready"
         network, auth = properties.network, properties.auth_config
         public = network is not None and _text(network.public_network_access) == "Enabled"
@@ -95,7 +99,7 @@ async def glance(id: ServerId) -> Glance:
     """The server's state, size and host. Raises `Unavailable` when Azure does not find it."""
     with translated(f"Reading server {id.name!r}"):
         server = await management(id.subscription).servers.get(id.resource_group, id.name, **READING)
-    properties = server.properties or models.ServerProperties()
+        properties = _properties(server)
     size = (properties.storage.storage_size_gb or 0) if properties.storage else 0
     return Glance(_text(properties.state), size, properties.fully_qualified_domain_name or "")
 
@@ -128,11 +132,22 @@ async def begin(id: ServerId, change: Change) -> str:
 
 
 async def poll(id: ServerId, change: Change, token: str) -> Progress:
-    """Ask once for the state of the operation that `begin` started. Raises like `begin` when it failed."""
-    with translated(_doing(id, change)):
-        polling = _OneRequest()
-        await (await _poller(id, change, token, polling)).wait()
-        return Progress(polling.finished(), token, polling.retry_after)
+    """Ask once for the state of the operation that `begin` started. Raises like `begin` when it failed.
+
+    An operation that failed for a reason that passes, or that Azure no longer knows, has to be begun again: `again`
+    says why.
+    """
+    polling = _OneRequest()
+    try:
+        with translated(_doing(id, change)):
+            await (await _poller(id, change, token, polling)).wait()
+    except Passing as passing:
+        return Progress(False, token, RETRY_AFTER, again=reasons.of(passing))
+    except Unavailable as error:
+        if error.code != SERVER_NOT_FOUND:
+            raise
+        return Progress(False, token, RETRY_AFTER, again=reasons.of(lost(_doing(id, change))))
+    return Progress(polling.finished(), token, polling.retry_after)
 
 
 class _OneRequest(AsyncARMPolling):
@@ -141,11 +156,26 @@ class _OneRequest(AsyncARMPolling):
     def __init__(self) -> None:
         super().__init__(timeout=RETRY_AFTER, **_ONCE)
 
+    def initialize(self, client: Any, initial_response: Any, deserialization_callback: Any) -> None:
+        """Take the answer that the operation began with. Raises `Unreadable` where it does not name the operation."""
+        answer = initial_response.http_response
+        is_named = any(name in answer.headers for name in ("Azure-AsyncOperation", "Location"))
+        if (answer.content and not is_object(answer.content)) or (answer.status_code == 202 and not is_named):
+            raise Unreadable(f"HTTP {answer.status_code} with {len(answer.content)} bytes names no operation")
+        super().initialize(client, initial_response, deserialization_callback)
+
     async def run(self) -> None:
-        if not self.finished():
-            await self.update_status()
+        try:
+            if not self.finished():
+                await self.update_status()
+        except BadStatus as error:
+            answer = self._pipeline_response.http_response
+            raise HttpResponseError(response=answer, error_format=ARMErrorFormat) from error
+        except BadResponse as error:
+            raise Unreadable(f"the state of the operation is missing in its answer: {error}") from error
         if self.status().lower() in ("failed", "canceled"):
-            raise HttpResponseError(response=self._pipeline_response.http_response, error_format=ARMErrorFormat)
+            answer = self._pipeline_response.http_response
+            raise OperationEnded(self.status(), response=answer, error_format=ARMErrorFormat)
 
     @property
     def retry_after(self) -> float:
@@ -236,6 +266,13 @@ def _listed[T](items: list[T] | BaseException, offered: bool) -> list[T]:
 def _listing(server: models.Server) -> Listed:
     host = (server.properties.fully_qualified_domain_name if server.properties else None) or ""
     return Listed(host=host, created_at=server.system_data.created_at if server.system_data else None)
+
+
+def _properties(server: models.Server) -> models.ServerProperties:
+    """The properties of a server, which each server has. Raises `Unreadable`."""
+    if server.properties is None:
+        raise Unreadable("the server was answered with no properties")
+    return server.properties
 
 
 def _text(value: Any) -> str:

@@ -26,7 +26,7 @@ from shared.source import parameter_list
 from shared.source import server as flexible_server
 from shared.source.connection import running_since
 from shared.source.facts import Absence
-from shared.source.refusals import is_refused, not_found
+from shared.source.refusals import OPERATION_LOST, is_refused, not_found
 from shared.steps import announce
 
 log = logs.logger(__name__)
@@ -85,6 +85,8 @@ async def poll(id: ServerId, token: str) -> Progress:
         raise
     if progress.done:
         await _note_ended(id)
+    elif progress.again and progress.again.code != OPERATION_LOST:
+        await _note_failed(id)
     return progress
 
 
@@ -103,6 +105,13 @@ async def _note_ended(id: ServerId) -> None:
     row = await store.read_server(id)
     if row and row.restart and not row.restart.ended:
         await store.note_restart(id, row.restart, msgspec.structs.replace(row.restart, ended=True))
+
+
+async def _note_failed(id: ServerId) -> None:
+    """Note that Azure said that the restart failed."""
+    row = await store.read_server(id)
+    if row and row.restart and not row.restart.ended:
+        await store.note_restart(id, row.restart, msgspec.structs.replace(row.restart, failed=True))
 
 
 def _under_way(id: ServerId, why: str) -> Unavailable:

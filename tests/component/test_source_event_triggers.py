@@ -8,7 +8,7 @@ import pytest
 from psycopg import errors, sql
 
 from shared.desired.takeover import TableName
-from shared.platform.errors import Blocked
+from shared.platform.errors import Blocked, Unavailable
 from shared.source import connection, event_triggers, identity, role
 from shared.source.connection import Connection
 from shared.source.facts import EventTrigger
@@ -67,6 +67,30 @@ async def test_an_event_trigger_that_refuses_a_command_is_named_with_its_functio
     assert await event_triggers.look(link) == ()
     async with event_triggers.guarded(link):
         await set_identity(link)
+
+
+async def test_an_event_trigger_that_raises_what_usually_passes_is_named_and_tried_again(
+    app: Application, link: Connection
+) -> None:
+    app.postgres.server.execute(FORBID.format(options="", using="USING ERRCODE = 'object_in_use'"), None, app.database)
+    with pytest.raises(Unavailable, match=r"Event trigger 'forbid' .*no DDL in production") as refused:
+        async with event_triggers.guarded(link):
+            await set_identity(link)
+    assert refused.value.code == "EventTriggerRefused"
+    assert "DISABLE;" in refused.value.remedy
+
+
+async def test_the_error_of_a_missing_right_that_an_event_trigger_raises_is_no_missing_right(
+    app: Application, link: Connection
+) -> None:
+    forbid = FORBID.replace("'ALTER TABLE'", "'GRANT'")
+    using = "USING ERRCODE = 'insufficient_privilege'"
+    app.postgres.server.execute(forbid.format(options="", using=using), None, app.database)
+    app.postgres.server.execute('CREATE ROLE "seldom_granted"')
+    with pytest.raises(Blocked, match="Event trigger 'forbid'") as refused:
+        async with event_triggers.guarded(link):
+            await role.ensure_database(link, "seldom_granted", ["sales"])
+    assert refused.value.code == "EventTriggerRefused"
 
 
 async def test_another_refusal_stays_what_it_is(app: Application, link: Connection) -> None:

@@ -274,14 +274,19 @@ async def test_a_busy_table_delays_the_taking_and_not_the_application(
         await role.ensure_database(found, app.fabric, SCHEMAS)
         takeover = await ownership.plan_take(found, app.fabric, [TableName("sales", "customers")])
         with app.connect(app.owner) as busy:
+            busy.execute("SET application_name = 'billing'")
             with busy.transaction():
                 busy.execute("SELECT * FROM sales.customers")
                 started = time.monotonic()
                 work = asyncio.create_task(ownership.apply_take(found, takeover))
                 await asyncio.sleep(0.2)
                 longest = await asyncio.to_thread(_longest_read, app)
-                with pytest.raises(Unavailable, match=r"sales\.customers has to wait"):
+                pid = busy.info.backend_pid
+                holder = rf"session {pid} of 'billing' \(role '{app.owner}', idle in transaction\), since 20"
+                with pytest.raises(Unavailable, match=rf"sales\.customers has to wait: .*held by {holder}") as locked:
                     await work
+                assert locked.value.code == "TableLocked"
+                assert f"pg_terminate_backend({pid})" in locked.value.remedy
             assert longest < 1
             assert time.monotonic() - started < 5
         await ownership.apply_take(found, takeover)

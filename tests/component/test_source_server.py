@@ -67,7 +67,7 @@ async def carry_out(id: ServerId, change: Change) -> list[server.Progress]:
         progress = await server.poll(id, again, token)
         token = progress.token
         seen.append(progress)
-        if progress.done:
+        if progress.done or progress.again:
             return seen
         await asyncio.sleep(0.05)
 
@@ -203,7 +203,7 @@ FAULTS: list[tuple[dict[str, Any], type[MirrorError], str]] = [
     ({"status": 409, "code": "ServerIsBusy"}, Unavailable, "Unavailable"),
     ({"drop": True}, Unavailable, "Unavailable"),
     ({"status": 403, "code": "AuthorizationFailed"}, NotAllowed, "NotAllowed"),
-    ({"status": 401}, NotAllowed, "NotAllowed"),
+    ({"status": 401, "times": 2}, Unavailable, "TokenRefused"),
     ({"status": 400, "code": "InvalidParameterValue"}, Blocked, "InvalidParameterValue"),
     ({"status": 409, "code": "ResourceLocked"}, Blocked, "ResourceLocked"),
 ]
@@ -226,10 +226,27 @@ async def test_a_refusal_says_what_was_done_where_and_why(
 
 async def test_an_operation_that_fails_in_the_end_says_so(stack: Stack, id: ServerId) -> None:
     stack.control("arm", "POST", "faults", {"operation": "Servers_Restart", "fail_operation": True})
-    with pytest.raises(Blocked, match="Restarting server 'pg-source' failed") as caught:
-        await carry_out(id, Restart())
-    assert caught.value.code == "InternalServerError"
-    assert caught.value.remedy
+    *_, last = await carry_out(id, Restart())
+    assert last.again
+    assert "Restarting server 'pg-source' failed" in last.again.message
+    assert (last.again.code, bool(last.again.remedy)) == ("InternalServerError", True)
+
+
+async def test_an_answer_that_is_cut_or_no_json_is_an_error_of_azure_and_is_asked_for_again(
+    stack: Stack, id: ServerId
+) -> None:
+    for fault in ({"truncate": 40}, {"truncate": 40, "drop": True}, {"raw": "<html>", "content_type": "text/html"}):
+        stack.control("arm", "POST", "faults", {"operation": "Servers_Get", **fault})
+        assert isinstance(await server.observe(id), ServerFacts)
+        stack.control("arm", "POST", "faults", {"operation": "Servers_Get", "times": 9, **fault})
+        with pytest.raises(Unavailable, match="Azure Resource Manager"):
+            await server.observe(id)
+        stack.control("arm", "DELETE", "faults")
+
+
+async def test_a_token_that_azure_refuses_is_replaced(stack: Stack, id: ServerId) -> None:
+    stack.control("arm", "POST", "faults", {"operation": "Servers_Get", "status": 401, "code": "ExpiredToken"})
+    assert isinstance(await server.observe(id), ServerFacts)
 
 
 async def test_reading_survives_a_single_failure(stack: Stack, id: ServerId) -> None:

@@ -11,6 +11,7 @@ from azure.core.rest import HttpRequest
 
 from shared.fabric import client, connection, mirror
 from shared.fabric.credentials import Basic
+from shared.fabric.refusals import ListNotFound
 from shared.platform import errors
 from shared.platform.reasons import Reason
 from tests.virtual_time import in_virtual_time, now
@@ -45,12 +46,10 @@ def fabric(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("status", "content", "error", "code", "words"),
     [
-        (403, b'{"error": {"code": "TokenExpired", "message": "Old."}}', errors.NotAllowed, "TokenExpired", "Old."),
-        (401, b"", errors.NotAllowed, "NotAllowed", "HTTP 401 Reason"),
+        (403, b'{"error": {"code": "Forbidden", "message": "No."}}', errors.NotAllowed, "Forbidden", "No."),
         (502, b"<html>", errors.Unavailable, "Unavailable", "HTTP 502 Reason"),
         (502, b'{"message": 1, "new": "\xe9"}', errors.Unavailable, "Unavailable", "HTTP 502 Reason"),
         (404, b'{"errorCode": "ItemNotFound", "message": "Gone."}', errors.NotFound, "ItemNotFound", "Gone."),
-        (400, b"[]", errors.Blocked, "Blocked", "HTTP 400 Reason"),
         (400, b"{}", errors.Blocked, "Blocked", "HTTP 400 Reason"),
         (
             400,
@@ -80,6 +79,56 @@ async def test_refusals_in_any_form(
     assert refused.value.code == code
     assert f"Fabric refused GET /x: {words}" in refused.value.message
     assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [
+        (401, b""),
+        (401, b"<html>"),
+        (401, b'{"errorCode": "Unauthorized", "message": "Who?", "isRetriable": false}'),
+        (403, b'{"error": {"code": "TokenExpired", "message": "Old."}}'),
+    ],
+)
+async def test_a_refused_token_is_no_missing_role(fabric: Callable[..., None], status: int, content: bytes) -> None:
+    fabric(status, content)
+    with pytest.raises(errors.Unavailable, match="Fabric refused the app's token, and a new one, at GET /x") as refused:
+        await client.read(msgspec.Raw, "/x")
+    assert refused.value.code == "TokenRefused"
+    assert "the role" not in refused.value.remedy
+    assert "tenant setting" in refused.value.remedy
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 404, 409])
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"<html>", b'{"errorCode": "It'])
+async def test_what_is_no_json_is_an_error_of_fabric_and_no_absence(
+    fabric: Callable[..., None], status: int, content: bytes
+) -> None:
+    fabric(status, content)
+    with pytest.raises(errors.Unavailable, match=r"Fabric.* /x|Fabric.* https://f/x") as garbled:
+        await client.read(dict[str, msgspec.Raw], "/x")
+    assert garbled.value.remedy
+    with pytest.raises(errors.Unavailable):
+        [row async for row in client.pages(int, "/x")]
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"value": null}', b'{"continuationToken": "t"}'])
+async def test_a_list_without_rows_is_no_empty_list(fabric: Callable[..., None], content: bytes) -> None:
+    fabric(200, content)
+    with pytest.raises(errors.Unavailable, match="differs from its documentation"):
+        [row async for row in client.pages(int, "/x")]
+    fabric(200, b'{"value": []}')
+    assert [row async for row in client.pages(int, "/x")] == []
+
+
+async def test_one_404_of_a_list_is_looked_at_again(fabric: Callable[..., None]) -> None:
+    fabric(404, b'{"errorCode": "EntityNotFound", "message": "Gone."}')
+    with pytest.raises(ListNotFound, match=r"Gone\. \(EntityNotFound") as absent:
+        [row async for row in client.pages(int, "/x")]
+    assert (absent.value.retryable, absent.value.code) == (True, "EntityNotFound")
+    assert absent.value.patience
+    with pytest.raises(errors.NotFound):
+        [row async for row in client.pages(int, "/x", method="POST")]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +209,31 @@ async def test_a_result_that_nobody_wants_is_not_fetched(monkeypatch: pytest.Mon
     asked = one_after_the_other(monkeypatch, accepted, Answer(200, b'{"status": "Succeeded"}'))
     await client.write(msgspec.Raw, "POST", "/x", {})
     assert asked == ["/x", "/operations/o-1"]
+
+
+async def test_an_operation_that_failed_for_what_passes_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for code in (b"InternalError", b"ServiceUnavailable", b"OperationTimedOut", b"TooManyRequests"):
+        accepted = Answer(202, b"", **{"x-ms-operation-id": "o-1"})
+        one_after_the_other(monkeypatch, accepted, Answer(200, (FAILED % b"false").replace(b'"E"', b'"%s"' % code)))
+        with pytest.raises(errors.Unavailable, match="An operation of Fabric failed: M") as failed:
+            await client.write(msgspec.Raw, "POST", "/x", {})
+        assert failed.value.code == code.decode()
+        assert failed.value.patience, "it is Blocked after some minutes"
+
+
+@pytest.mark.parametrize(
+    "state", [b'{"status": "Failed"}', b'{"status": "Failed", "error": {}}', b'{"status": "Canceled"}']
+)
+async def test_an_operation_that_ended_without_a_reason_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, state: bytes
+) -> None:
+    accepted = Answer(202, b"", **{"x-ms-operation-id": "o-1"})
+    one_after_the_other(monkeypatch, accepted, Answer(200, state, requestId="r-1"))
+    with pytest.raises(
+        errors.Unavailable, match=r"failed: no reason was given \(UnknownError, operation o-1"
+    ) as failed:
+        await client.write(msgspec.Raw, "POST", "/x", {})
+    assert (failed.value.code, bool(failed.value.patience)) == ("UnknownError", True)
 
 
 @pytest.mark.parametrize(("retriable", "error"), [(b"true", errors.Unavailable), (b"false", errors.Blocked)])

@@ -18,6 +18,7 @@ from azure.core.rest import HttpRequest
 from shared.fabric import client
 from shared.fabric.quota import background
 from shared.platform import errors
+from shared.platform.identity import NoToken
 from tests.unit.facts import settings
 from tests.virtual_time import in_virtual_time, now
 
@@ -60,8 +61,14 @@ def wired(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Wire]:
     """`wired(*answers)`: the wire that the client is at."""
 
     class Credential:
+        def renew(self) -> None:
+            tokens.append("renewed")
+
         async def get_token(self, *_: str, **__: Any) -> AccessToken:
-            return AccessToken("secret", 1 << 40)
+            return AccessToken(tokens[-1], 1 << 40)
+
+    tokens = ["secret"]
+    credential = Credential()
 
     def at(*answers: Answer | Exception) -> Wire:
         wire = Wire(*answers)
@@ -70,7 +77,7 @@ def wired(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Wire]:
 
     cloud = SimpleNamespace(fabric="https://f/v1", fabric_scope="https://f/.default")
     monkeypatch.setattr(client, "cloud", lambda: cloud)
-    monkeypatch.setattr(client, "credential", Credential)
+    monkeypatch.setattr(client, "credential", lambda: credential)
     monkeypatch.setattr(client, "settings", settings)
     return at
 
@@ -99,6 +106,29 @@ async def test_a_redirect_within_the_host_is_followed(wired: Callable[..., Wire]
     wire = wired(Answer(307, b"", location=target), Answer(200, b"7"))
     assert await client.write(int, "POST", "/x", {"a": 1}) == 7
     assert wire.sent[1] == ("POST", "https://f/v1/y", '{"a": 1}', "Bearer secret")
+
+
+@in_virtual_time
+async def test_a_token_that_is_refused_is_replaced_by_a_new_one(wired: Callable[..., Wire]) -> None:
+    wire = wired(Answer(401, b'{"errorCode": "TokenExpired"}'), Answer(200, b"7"))
+    assert await client.write(int, "POST", "/x", {"a": 1}) == 7
+    assert [token for *_, token in wire.sent] == ["Bearer secret", "Bearer renewed"]
+    wire = wired(Answer(401, b""))
+    with pytest.raises(errors.Unavailable) as refused:
+        await client.read(msgspec.Raw, "/x")
+    assert (refused.value.code, len(wire.sent)) == ("TokenRefused", 2)
+
+
+@in_virtual_time
+async def test_a_missing_token_is_no_missing_role(wired: Callable[..., Wire], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none(*_: str, **__: Any) -> AccessToken:
+        raise NoToken("no endpoint")
+
+    wire = wired(Answer(200, b"7"))
+    monkeypatch.setattr(client.credential(), "get_token", none)
+    with pytest.raises(errors.Unavailable, match="got no token for Fabric: no endpoint") as missing:
+        await client.read(int, "/x")
+    assert (missing.value.code, wire.sent) == ("TokenMissing", [])
 
 
 BUSY = b'{"errorCode": "Busy", "message": "Later.", "isRetriable": %s}'

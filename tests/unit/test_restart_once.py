@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from azure.core.exceptions import HttpResponseError
 
 from shared.decisions.restart_once import TO_BEGIN, TO_SHOW, Done, Seen, Send, Wait, next_move
 from shared.platform.errors import Unavailable
+from shared.platform.identity import NoToken
 from shared.records.rows import RestartIntent
 from shared.source.refusals import is_refused
 
@@ -85,6 +87,21 @@ def test_azure_itself_says_why_a_server_that_is_not_running_is_not_restarted(sta
 
 def test_a_restart_that_has_ended_holds_up_no_later_need() -> None:
     assert isinstance(next_move(asked(SECOND, ended=True), seen(started_at=LATER), NOW), Send)
+
+
+def test_a_restart_that_failed_is_asked_for_again_at_once_unless_postgresql_was_restarted_all_the_same() -> None:
+    failed = msgspec.structs.replace(asked(SECOND), failed=True)
+    move = next_move(failed, seen(), NOW)
+    assert isinstance(move, Send)
+    assert "failed" in move.why
+    assert isinstance(next_move(failed, seen(started_at=LATER), NOW), Wait)
+    assert isinstance(next_move(failed, seen(started_at=None), NOW), Wait)
+
+
+def test_a_request_without_a_token_was_never_sent() -> None:
+    error = Unavailable("no token")
+    error.__cause__ = NoToken("no endpoint")
+    assert is_refused(error)
 
 
 @pytest.mark.parametrize(

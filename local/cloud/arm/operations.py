@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import psycopg
 
+from local.cloud.faults import INJECTED
 from local.cloud.web import Answer, Call, Operation, Refusal
 from local.postgres_installation import PostgresFailed
 
@@ -44,11 +45,12 @@ class Running(msgspec.Struct):
 
 
 class LongRunning:
-    """The operations of this stack's servers. `fails` tells of a call whether its operation was ordered to fail."""
+    """The operations of this stack's servers. `fails` tells of a call with which code its operation was ordered to
+    fail."""
 
     def __init__(self, location: str):
         self.location = location
-        self.fails: Callable[[Call], bool] = lambda _: False
+        self.fails: Callable[[Call], str] = lambda _: ""
         self._operations: dict[str, Running] = {}
         self._busy: dict[str, Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,12 +84,12 @@ class LongRunning:
 
     async def _run(
         self, running: Running, server: str, work: Callable[[], object], done: Callable[[bool], None],
-        seconds: float, fails: bool,
+        seconds: float, fails: str,
     ) -> None:  # fmt: skip
         try:
             await asyncio.sleep(seconds)
             if fails:
-                raise Refusal(500, "InternalServerError", _unexpected(running))
+                raise Refusal(500, "InternalServerError" if fails == INJECTED else fails, _unexpected(running))
             await asyncio.to_thread(work)
         except Refusal as refusal:
             running.error = (refusal.code, refusal.message)

@@ -58,7 +58,7 @@ class LongRunning:
 
     async def answer(self, call: Call, work: Callable[[], Awaitable[Any]]) -> Answer:
         """The result of `work`; or 202, when the operation is ordered to be long-running or to fail."""
-        fails = self.service is not None and self.service.fails_next(call)
+        fails = self.service.fails_next(call) if self.service else ""
         if not fails and call.operation not in self.behaviour.long_running:
             return Answer(body=await work())
         running = Running(call.claims["oid"])
@@ -68,10 +68,10 @@ class LongRunning:
         task.add_done_callback(self._tasks.discard)
         return Answer(202, headers=self._headers(running) | RETRY_AFTER)
 
-    async def _run(self, running: Running, work: Callable[[], Awaitable[Any]], fails: bool) -> None:
+    async def _run(self, running: Running, work: Callable[[], Awaitable[Any]], fails: str) -> None:
         await asyncio.sleep(self.behaviour.operation_seconds)
         if fails:
-            running.end("Failed", failure=error("InjectedFault", "This operation was ordered to fail."))
+            running.end("Failed", failure=error(fails, "This operation was ordered to fail."))
             return
         try:
             running.end("Succeeded", await work())

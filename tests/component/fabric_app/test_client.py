@@ -53,7 +53,7 @@ async def test_throttling_for_long_is_left_to_the_caller(
     assert calls().count("Workspaces_GetWorkspace") == 1
 
 
-@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 500}, {"drop": True}])
+@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 500}, {"drop": True}, {"status": 401}])
 async def test_reads_are_repeated(stack: Topology, control: Control, fault: dict[str, object]) -> None:
     control("POST", "faults", {"operation": "Workspaces_GetWorkspace", **fault})
     assert await workspace.observe(stack.workspace)
@@ -72,7 +72,7 @@ async def test_what_would_harm_is_not_repeated(
 
 
 async def test_refusals_carry_fabrics_code_message_and_request(stack: Topology, control: Control) -> None:
-    fault = {"operation": "Workspaces_GetWorkspace", "status": 401, "code": "Unauthorized", "message": "Not you."}
+    fault = {"operation": "Workspaces_GetWorkspace", "status": 403, "code": "Unauthorized", "message": "Not you."}
     control("POST", "faults", fault)
     with pytest.raises(errors.NotAllowed, match=r"Not you\. \(Unauthorized, request [0-9a-f-]{36}\)") as refused:
         await workspace.observe(stack.workspace)
@@ -96,8 +96,9 @@ async def test_an_answer_in_another_form_is_named(stack: Topology) -> None:
 
 async def test_no_identity_says_so(stack: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
     app_environment(stack, monkeypatch, AZURE_CLIENT_ID=str(uuid.uuid4()))
-    with pytest.raises(errors.NotAllowed, match="got no token for Fabric") as refused:
+    with pytest.raises(errors.Unavailable, match="got no token for Fabric") as refused:
         await workspace.observe(stack.workspace)
+    assert refused.value.code == "TokenMissing"
     assert "AZURE_CLIENT_ID" in refused.value.remedy
 
 

@@ -92,7 +92,7 @@ def a_server_deleted_while_a_decision_is_awaited_ends_the_wait(operator: Operato
 def a_busy_server_is_waited_for(operator: Operator) -> None:
     server, _ = with_shop(operator, "pg-busy", 16)
     busy = {
-        "operation": "Configurations_Put", "path": server.name, "status": 409, "code": "ServerIsBusy", "times": 2,
+        "operation": "Configurations_Update", "path": server.name, "status": 409, "code": "ServerIsBusy", "times": 2,
         "retry_after": 1,
     }  # fmt: skip
     operator.stack.control("arm", "POST", "faults", busy)
@@ -104,11 +104,12 @@ def a_busy_server_is_waited_for(operator: Operator) -> None:
 
 def an_operation_that_fails_is_told_and_the_next_look_goes_on(operator: Operator) -> None:
     server, _ = with_shop(operator, "pg-failing", 15)
-    fault = {"operation": "Servers_Restart", "path": server.name, "fail_operation": True}
+    fault = {"operation": "Servers_Restart", "path": server.name, "fail_operation": True, "code": "OperationNotAllowed"}
     operator.stack.control("arm", "POST", "faults", fault)
     blocked = after(operator, server, lambda: put(operator, server))
     assert blocked["phase"] == "Blocked"
     assert "Restarting server 'pg-failing'" in blocked["reasons"][0]["message"]
+    assert blocked["reasons"][0]["code"] == "OperationNotAllowed"
     mirrored(operator, server)
     assert operator.restarts(server) == 1
 
