@@ -100,7 +100,7 @@ def test_as_a_service_principal(stack_factory: StackFactory) -> None:
         blocked = after(operator, server, lambda: put(operator, server))
         assert (blocked["phase"], codes(blocked)) == ("Blocked", ["PrincipalSecret"])
         assert f"Key Vault has no secret '{SERVICE_PRINCIPAL}'" in blocked["reasons"][0]["message"]
-        assert calls(operator, server, "arm", "Servers_Update", "Configurations_Put", "Servers_Restart") == []
+        assert calls(operator, server, "arm", "Servers_Update", "Configurations_Update", "Servers_Restart") == []
 
         fault = {"operation": "GetSecret", "status": 403, "code": "Forbidden", "message": "Not authorized."}
         operator.stack.control("keyvault", "POST", "faults", fault)

@@ -36,7 +36,7 @@ from tests.e2e.lifecycle.story import (
     with_shop,
 )
 
-PARAMETERS = ("Configurations_Put", "Configurations_Update")
+PARAMETERS = ("Configurations_Update",)
 STARTS = "Mirroring_StartMirroring"
 
 

@@ -138,7 +138,7 @@ def a_private_server_is_refused_untouched_and_mirrored_through_a_gateway(operato
     [reason] = seen["reasons"]
     assert "public access is disabled, and no virtual network data gateway is named" in reason["message"]
     assert "FABRIC_GATEWAY" in reason["remedy"]
-    assert calls(operator, server, "arm", "Servers_Update", "Configurations_Put", "Servers_Restart") == []
+    assert calls(operator, server, "arm", "Servers_Update", "Configurations_Update", "Servers_Restart") == []
     nothing_of_ours_is_left(operator, server)
 
     gateway = operator.stack.control("fabric", "POST", "gateways", {"displayName": "vnet"})["id"]

@@ -16,7 +16,7 @@ from local.topology import APP
 from tests.e2e.lifecycle.story import Story, after, put, with_shop
 
 WRITES = (
-    "Servers_Update", "AdministratorsMicrosoftEntra_CreateOrUpdate", "Configurations_Put", "Configurations_Update",
+    "Servers_Update", "AdministratorsMicrosoftEntra_CreateOrUpdate", "Configurations_Update",
     "Servers_Restart",
 )  # fmt: skip
 COMPLETE = {
