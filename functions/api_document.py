@@ -59,14 +59,14 @@ class Live(msgspec.Struct):
 
 
 class Problem(msgspec.Struct):
-    """What went wrong (RFC 9457). `code` is stable; `remedy` says what to do, where something can be done."""
+    """What went wrong (RFC 9457). `code` is stable; `remedy` says what to do."""
 
     type: str
     title: str
     status: int
     code: str
     detail: str
-    remedy: str = ""
+    remedy: str
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -109,6 +109,7 @@ OF_MIRRORS = (
     Parameter("workspace", "Only mirrors in this Fabric workspace.", {"type": "string", "format": "uuid"}),
     Parameter("search", "Only mirrors in whose names, ids, level or reasons each of these words occurs."),
 )
+OF_LIST = (*OF_MIRRORS, Parameter("page", "Which page of the list.", _number(1)))
 HOURS = Parameter("hours", "How far back to look, at most HISTORY_DAYS.", _number(listing.HOURS))
 OF_PATH = {
     "subscription": Parameter("subscription", "The subscription's id.", {"type": "string", "format": "uuid"}),
@@ -149,6 +150,11 @@ DOORS = (
         problems=(400, 403, 404), summary="Phase, progress, mirrors and the last report of a server",
     ),
     Door(
+        id="getReport", method="get", path=f"{SERVER}/mirroring/report", tag="servers", answer=Report,
+        problems=(400, 403, 404), summary="The last report of a server in full",
+        description="`getMirroring` has a long report in short form: `left_out` counts the checks that it leaves out.",
+    ),
+    Door(
         id="deleteMirroring", method="delete", path=f"{SERVER}/mirroring", tag="servers", answer=Accepted, status=202,
         problems=(400, 403, 404, 409), summary="Release a server",
         description="Withdraws what was asked over HTTP. 409 where a tag still wants the server mirrored.",
@@ -187,11 +193,11 @@ DOORS = (
     Door(
         id="getDashboard", method="get", path="/dashboard", tag="pages", answer=HTML, problems=(400,),
         summary="The page that an operator keeps open",
-        query=(*OF_MIRRORS, Parameter("page", "Which page of the list.", _number(1))),
+        query=OF_LIST,
     ),
     Door(
         id="getDashboardMirror", method="get", path="/dashboard/{workspace}/{mirror}", tag="pages", answer=HTML,
-        problems=(400, 404), summary="The page of one mirror", query=(HOURS,),
+        problems=(400, 404), summary="The page of one mirror", query=(HOURS, *OF_LIST),
     ),
     Door(id="getOpenApi", method="get", path="/openapi.json", tag="app", answer=dict, summary="This description"),
     Door(id="getLive", method="get", path="/live", tag="app", answer=Live, open=True, summary="Whether the app is up"),
@@ -239,7 +245,7 @@ def _schemas() -> tuple[dict[type, dict[str, object]], dict[str, object]]:
 
 def _operation(door: Door) -> dict[str, object]:
     named = [OF_PATH[part[1:-1]] for part in door.path.split("/") if part.startswith("{")]
-    problems = (*door.problems, 500, 503)
+    problems = {*door.problems, 400, 413, 500, 503}
     operation: dict[str, object] = {
         "operationId": door.id,
         "tags": [door.tag],
@@ -251,7 +257,11 @@ def _operation(door: Door) -> dict[str, object]:
         "responses": {
             str(door.status): _answer(door),
             **({} if door.open else {"401": {"description": "No key, or a wrong one. The body is empty."}}),
-            **{str(status): _refusal(door, status) for status in sorted(problems) if not door.open},
+            **{
+                str(status): _refusal(door, status)
+                for status in sorted(problems)
+                if not door.open or status in (400, 413)
+            },
         },
     }
     if door.description:

@@ -17,6 +17,7 @@ import azure.durable_functions as df
 import msgspec
 from durabletask import task
 
+from shared.platform import reasons
 from shared.platform.errors import MirrorError
 from shared.platform.reasons import Reason
 
@@ -98,7 +99,7 @@ class Activity[Q: msgspec.Struct, A]:
             except MirrorError as error:
                 level = logging.INFO if error.retryable else logging.WARNING
                 logs.logger(__name__).log(level, "%s: %s: %s", self.name, error.code, error.message)
-                reason = Reason(error.code, error.message, error.remedy)
+                reason = reasons.of(error)
                 later = Later(reason, error.retry_after, error.patience)
                 return msgspec.to_builtins(later if error.retryable else Problem(reason))
 

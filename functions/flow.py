@@ -8,8 +8,9 @@ import msgspec
 from durabletask import task
 
 from functions.corridor import Activity, Context, Flow, Later, Problem, Value
+from shared.platform.brief import cut
 from shared.platform.errors import MirrorError
-from shared.platform.reasons import Reason
+from shared.platform.reasons import LONGEST, Reason
 
 FIRST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(minutes=1)
@@ -69,7 +70,7 @@ def reason_of(error: Exception) -> Reason:
         text = f"{details.error_type.rpartition('.')[2]}: {details.message}" if details.message else details.error_type
         return Reason(
             MirrorError.code,
-            f"A step failed unexpectedly: {text}",
+            cut(f"A step failed unexpectedly: {text}", LONGEST),
             "See the app's log; the next event or the hourly resync tries again.",
         )
     raise error

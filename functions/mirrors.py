@@ -15,7 +15,7 @@ blueprint = df.Blueprint()
 
 
 @blueprint.route(route="mirrors", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-@with_problems
+@with_problems("health", "server", "workspace", "search", "limit", "continuation")
 async def get_mirrors(req: func.HttpRequest) -> func.HttpResponse:
     """The mirrors as they were last seen, worst first; the query chooses some, and a page of them."""
     from shared.dashboard import listing
@@ -24,7 +24,7 @@ async def get_mirrors(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @blueprint.route(route="mirrors/{workspace}/{mirror}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-@with_problems
+@with_problems("hours", "limit", "continuation")
 async def get_mirror(req: func.HttpRequest) -> func.HttpResponse:
     """One mirror with its history, newest first; `?hours=` says how far back (24 where it does not)."""
     from shared.dashboard import listing
@@ -35,7 +35,7 @@ async def get_mirror(req: func.HttpRequest) -> func.HttpResponse:
 
 @blueprint.route(route="mirrors/{workspace}/{mirror}/restart", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@with_problems
+@with_problems()
 async def post_restart(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Stop a mirror and start it again, which copies its tables again; the body has to confirm that."""
     from shared.dashboard.query import guid
@@ -55,7 +55,7 @@ async def post_restart(req: func.HttpRequest, client: df.DurableFunctionsClient)
 
 
 @blueprint.route(route="live", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
-@with_problems
+@with_problems()
 async def get_live(req: func.HttpRequest) -> func.HttpResponse:
     """Whether the app is up, and which version of it."""
     return answer({"status": "ok", "version": VERSION})

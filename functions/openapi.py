@@ -11,7 +11,7 @@ blueprint = df.Blueprint()
 
 
 @blueprint.route(route="openapi.json", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-@with_problems
+@with_problems()
 async def get_openapi(req: func.HttpRequest) -> func.HttpResponse:
     """OpenAPI 3.1 of every HTTP door of this app."""
     from functions import api_document

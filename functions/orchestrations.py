@@ -88,7 +88,7 @@ def reconcile_server(ctx: Context, target: OfServer) -> Flow[Outcome]:
             outcome = Outcome("Superseded")
             ctx.signal_entity(box, LOOK)
         else:
-            outcome = Outcome("Blocked", (reason_of(error),))
+            outcome = outcomes.blocked(reason_of(error))
     try:
         if outcome.is_recorded:
             ended = messages.RecordOutcome(server=target.server, outcome=outcome)
@@ -111,11 +111,11 @@ def _reconcile(run: Run) -> Flow[Outcome]:
             try:
                 return (yield from _prepare(run, decision, failed))
             except Refused as refused:
-                return Outcome("Blocked", (refused.reason, *failed))
+                return outcomes.blocked(refused.reason, *failed)
         case Refuse():
             failed = yield from _do_what_was_asked(run, decision.asked)
             strong = yield from _leave_strong_owners(run, decision.leave)
-            return Outcome("Blocked", (*decision.reasons, *failed, *strong))
+            return outcomes.blocked(*decision.reasons, *failed, *strong)
         case Release():
             return (yield from _release(run, decision))
         case Forget():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import azure.functions as func
 
-from shared.platform import logs
+from functions import bodies
+from shared.platform import brief, logs
 from shared.platform.errors import (
     Blocked,
     Conflict,
@@ -19,6 +20,7 @@ from shared.platform.errors import (
     MirrorError,
     NotAllowed,
     NotFound,
+    TooLarge,
     Unavailable,
 )
 
@@ -26,6 +28,7 @@ log = logs.logger(__name__)
 
 STATUS: dict[type[MirrorError], int] = {
     InvalidInput: 400,
+    TooLarge: 413,
     NotAllowed: 403,
     NotFound: 404,
     Conflict: 409,
@@ -38,11 +41,16 @@ TITLES = {
     403: "Not allowed",
     404: "Not found",
     409: "Something stands in the way",
+    413: "The body is too large",
     500: "The app failed",
     503: "Try again later",
 }
 
 UNEXPECTED = MirrorError("The app failed; its log says why.", remedy="Try again; if it stays, see the log.")
+
+OF_HOST = ("code", "clientid")
+"""Parameters that the Functions host reads on every address: the key, and the key's name."""
+LONGEST_NAME = 100
 
 type Door = Callable[..., Awaitable[func.HttpResponse]]
 
@@ -71,9 +79,8 @@ def problem(error: MirrorError) -> func.HttpResponse:
         "status": status,
         "code": error.code,
         "detail": error.message,
+        "remedy": error.remedy,
     }
-    if error.remedy:
-        body["remedy"] = error.remedy
     headers = {"Cache-Control": "no-store"}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
@@ -82,25 +89,44 @@ def problem(error: MirrorError) -> func.HttpResponse:
     )
 
 
-def with_problems(door: Door) -> Door:
-    """Let a door answer with problem details whatever goes wrong behind it."""
+def with_problems(*query: str) -> Callable[[Door], Door]:
+    """Let a door answer with problem details whatever goes wrong behind it. `query`: the parameters that it takes."""
 
-    @functools.wraps(door)
-    async def guarded(*arguments: Any, **named: Any) -> func.HttpResponse:
-        with logs.about(server=_server(*arguments, *named.values())):
-            try:
-                return await door(*arguments, **named)
-            except MirrorError as error:
-                return problem(error)
-            except Exception:
-                log.exception("%s failed", door.__name__)
-                return problem(UNEXPECTED)
+    def guard(door: Door) -> Door:
+        @functools.wraps(door)
+        async def guarded(*arguments: Any, **named: Any) -> func.HttpResponse:
+            request = next(it for it in (*arguments, *named.values()) if isinstance(it, func.HttpRequest))
+            with logs.about(server=_server(request)):
+                try:
+                    require_readable(request, query)
+                    return await door(*arguments, **named)
+                except MirrorError as error:
+                    return problem(error)
+                except Exception:
+                    log.exception("%s failed", door.__name__)
+                    return problem(UNEXPECTED)
 
-    return guarded
+        return guarded
+
+    return guard
 
 
-def _server(*given: Any) -> str:
+def require_readable(request: func.HttpRequest, query: Collection[str]) -> None:
+    """Raise `TooLarge` or `InvalidInput` for a request that no door reads: its body is too large, or its address has
+    other parameters than `query`."""
+    bodies.require_small(request.get_body())
+    unknown = sorted(name for name in request.params if name not in query and name.lower() not in OF_HOST)
+    if unknown:
+        names = brief.listed([repr(brief.cut(name, LONGEST_NAME)) for name in unknown])
+        expected = f"known are {', '.join(sorted(query))}" if query else "this address takes none"
+        raise InvalidInput(
+            f"The address has unknown parameters: {names}; {expected}.",
+            code="InvalidQuery",
+            remedy="Correct the name in the address, or leave the parameter out.",
+        )
+
+
+def _server(request: func.HttpRequest) -> str:
     """The server in the address of a request, as lines of the log name it; empty: there is none in it."""
-    request = next(one for one in given if isinstance(one, func.HttpRequest))
     parts = [request.route_params.get(name, "") for name in ("subscription", "resource_group", "server")]
     return ":".join(parts).lower() if all(parts) else ""

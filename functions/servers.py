@@ -23,7 +23,7 @@ SERVER = "servers/{subscription}/{resource_group}/{server}"
 
 @blueprint.route(route="servers", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@with_problems
+@with_problems("phase", "search", "limit", "continuation")
 async def get_servers(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """The recorded servers with phase and progress; those that need attention come first."""
     from shared.dashboard import listing
@@ -34,7 +34,7 @@ async def get_servers(req: func.HttpRequest, client: df.DurableFunctionsClient) 
 
 
 @blueprint.route(route=f"{SERVER}/readiness", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-@with_problems
+@with_problems("databases", "workspace", "gateway", "rights")
 async def get_readiness(req: func.HttpRequest) -> func.HttpResponse:
     """The checks and the plan for a server; nothing is changed."""
     from shared.steps import requests
@@ -47,7 +47,7 @@ async def get_readiness(req: func.HttpRequest) -> func.HttpResponse:
 
 @blueprint.route(route=f"{SERVER}/mirroring", methods=["PUT"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@with_problems
+@with_problems()
 async def put_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Have the server mirrored. The same wish again joins what is being done."""
     from shared.steps import requests
@@ -60,7 +60,7 @@ async def put_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient
 
 @blueprint.route(route=f"{SERVER}/mirroring", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@with_problems
+@with_problems()
 async def get_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Phase, progress, mirrors and the last report of a server."""
     from shared.steps import requests
@@ -73,9 +73,18 @@ async def get_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient
     return answer(msgspec.to_builtins(state) | shown)
 
 
+@blueprint.route(route=f"{SERVER}/mirroring/report", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@with_problems()
+async def get_report(req: func.HttpRequest) -> func.HttpResponse:
+    """The last report of a server in full, however long it is."""
+    from shared.steps import requests
+
+    return answer(msgspec.to_builtins(await requests.last_report(_server(req))))
+
+
 @blueprint.route(route=f"{SERVER}/mirroring", methods=["DELETE"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@with_problems
+@with_problems()
 async def delete_mirroring(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Release the server: withdraw the wish that came over HTTP. 409 where a tag still wants it."""
     from shared.steps import requests
@@ -88,7 +97,7 @@ async def delete_mirroring(req: func.HttpRequest, client: df.DurableFunctionsCli
 
 @blueprint.route(route=f"{SERVER}/mirroring/restart-decision", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@with_problems
+@with_problems()
 async def post_restart_decision(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Allow or refuse the restart that a run waits for."""
     server = _server(req)
@@ -103,7 +112,7 @@ async def post_restart_decision(req: func.HttpRequest, client: df.DurableFunctio
 
 @blueprint.route(route=f"{SERVER}/mirroring/rotate-password", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 @blueprint.durable_client_input(client_name="client")
-@with_problems
+@with_problems()
 async def post_rotate_password(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     """Give the fabric role a new password, and its connections too."""
     from shared.steps import requests
@@ -126,7 +135,11 @@ def _server(req: func.HttpRequest) -> ServerId:
 def _decision(body: bytes) -> RestartDecision:
     decided = bodies.said(body, "restart")
     if decided is None:
-        raise InvalidInput('The body must be {"restart": true} or {"restart": false}.', code="InvalidBody")
+        raise InvalidInput(
+            "The body does not say whether to restart.",
+            code="InvalidBody",
+            remedy='Send {"restart": true} or {"restart": false}.',
+        )
     return RestartDecision(decided)
 
 

@@ -17,7 +17,7 @@ from shared.records.columns import Watched
 
 blueprint = df.Blueprint()
 
-SECOND_PATIENCE = timedelta(minutes=2)
+SECOND_PATIENCE = timedelta(seconds=20)
 """Time in which a chunk that could not be looked at for a passing reason is tried again, after all others."""
 
 

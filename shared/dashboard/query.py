@@ -140,7 +140,7 @@ def _decode(text: str, like: Key) -> Key:
     """The place in a continuation. Its parts have the types of the parts of `like`."""
     try:
         parts = msgspec.json.decode(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
-    except ValueError:
+    except (ValueError, RecursionError):
         parts = None
     if not isinstance(parts, list) or (like and list(map(type, parts)) != list(map(type, like))):
         raise refuse("continuation", text, CONTINUATION)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from shared.platform.reasons import Reason
+from shared.platform.reasons import Reason, short
 from shared.records.columns import ServerNews
 from shared.records.notices import (
+    MOST_MIRRORS,
     Data,
     Notice,
     PreparationBlocked,
@@ -66,12 +67,13 @@ def _data(server: Server, mirrors: Iterable[MirrorRow]) -> Data:
     match server.phase:
         case "Mirrored":
             prepared = tuple(PreparedMirror(row.database, row.workspace, row.item) for row in mirrors)
-            return ServerPrepared(server=id, run=server.run, mirrors=prepared)
+            named = prepared[:MOST_MIRRORS]
+            return ServerPrepared(server=id, run=server.run, mirrors=named, count=len(prepared))
         case "Released":
             return ServerReleased(server=id, run=server.run)
         case "Waiting":
-            return RestartApprovalRequired(server=id, run=server.run, reasons=server.reasons)
-    return PreparationBlocked(server=id, run=server.run, reasons=server.reasons)
+            return RestartApprovalRequired(server=id, run=server.run, reasons=short(server.reasons))
+    return PreparationBlocked(server=id, run=server.run, reasons=short(server.reasons))
 
 
 def _needs_approval(reasons: tuple[Reason, ...]) -> bool:

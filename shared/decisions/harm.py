@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from shared.desired.takeover import TableName
+from shared.platform.brief import listed
 from shared.source.facts import Dependent, DependentKind
 
 NAMED = 3
@@ -64,10 +65,9 @@ def _harm(group: Sequence[Dependent]) -> Harm:
     cure = rule.cure if first.statement else rule.without
     note = _DEFINER if "SECURITY DEFINER;" in first.statement else ""
     objects = list(dict.fromkeys(dependent.object for dependent in group))
-    more = f" and {len(objects) - NAMED:,} more" if len(objects) > NAMED else ""
     return Harm(
         first.table,
-        ", ".join(objects[:NAMED]) + more,
+        listed(objects, most=NAMED),
         rule.consequence.format(subject=first.subject),
         cure.format(subject=first.subject, statement=first.statement) + note,
     )

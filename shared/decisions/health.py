@@ -13,6 +13,7 @@ import msgspec
 
 from shared.decisions.observation import RUNNING, FabricSide, Observation, SourceSide
 from shared.fabric.facts import MirrorStatus, TableStatus
+from shared.platform.brief import listed
 from shared.platform.reasons import Reason
 from shared.platform.settings import Settings
 from shared.records.rows import Level, Remembered
@@ -30,13 +31,15 @@ NOTES = frozenset({"TablesNotEligible"})
 """Reasons that do not change the level."""
 GIB = 2**30
 MIB = 2**20
-NAMED = 5
-"""Tables that a reason names; it counts all of them."""
 LONGEST = 300
 """Characters of what Fabric says of one table."""
 MOST = 2500
 """Characters of any text of a reason: room for `NAMED` tables, and for what Fabric says of each."""
+TABLE_REMEDY = (
+    "The server's readiness says what a table lacks. Where Fabric does not take it up by itself, restart the mirror."
+)
 COPY_AGAIN = "Restart the mirror: Fabric then copies every table again."
+WAIT_FIRST = f"Wait a few minutes. If it lasts: {COPY_AGAIN}"
 LOOK_AGAIN = "Have the server looked at again: PUT its mirroring, or change its tag."
 
 type Finding = tuple[Level, Reason]
@@ -83,6 +86,7 @@ def failing_tables(tables: tuple[TableStatus, ...]) -> tuple[Reason, ...]:
         Reason(
             (t.error.code if t.error else t.status)[:LONGEST],
             f"{_name(t)}: {(t.error.message if t.error else t.status)[:LONGEST]}",
+            TABLE_REMEDY,
         )
         for t in failing
     )
@@ -110,18 +114,21 @@ def _fabric(observation: Observation, settings: Settings, young: bool) -> Iterat
 
 def _status(status: MirrorStatus, young: bool) -> Iterator[Finding]:
     if status.error:
-        yield "Unhealthy", Reason("MirroringError", f"{status.error.message} ({status.error.code})")
+        remedy = f"See the mirror's tables in the Fabric portal. Where a right was taken away: {LOOK_AGAIN}"
+        yield "Unhealthy", Reason("MirroringError", f"{status.error.message} ({status.error.code})", remedy)
     elif status.status == "Paused":
         remedy = "Resume the capacity, then restart the mirror. Until then its slot retains WAL on the server."
         yield "Unhealthy", Reason("MirrorPaused", "The mirror is paused, as its capacity was.", remedy)
     elif status.status in STARTING:
         if not young:
-            yield "Degraded", Reason("StartIsSlow", f"The mirror is still {status.status}.")
+            remedy = "A large database takes long to copy. If nothing moves, see its tables in the Fabric portal."
+            yield "Degraded", Reason("StartIsSlow", f"The mirror is still {status.status}.", remedy)
     elif status.status in STOPPED:
         if not young or status.status != "Initialized":
             yield "Stopped", Reason("MirrorStopped", f"The mirror is {status.status}.", "Start it, or release it.")
     elif status.status != RUNNING:
-        yield "Unknown", Reason("StatusUnknown", f"Fabric calls the mirror {status.status!r}.")
+        remedy = "See it in the Fabric portal; a later version of the app may know the status."
+        yield "Unknown", Reason("StatusUnknown", f"Fabric calls the mirror {status.status!r}.", remedy)
 
 
 def _tables(
@@ -129,10 +136,8 @@ def _tables(
 ) -> Iterator[Finding]:
     failing = failing_tables(tables)
     if failing:
-        message = (
-            f"{len(failing)} of {len(tables)} tables fail. {_listed([reason.message for reason in failing], '; ')}"
-        )
-        yield "Unhealthy" if len(failing) == len(tables) else "Degraded", Reason("TablesFailing", message)
+        message = f"{len(failing)} of {len(tables)} tables fail. {listed([reason.message for reason in failing], '; ')}"
+        yield "Unhealthy" if len(failing) == len(tables) else "Degraded", Reason("TablesFailing", message, TABLE_REMEDY)
     if not tables and not young:
         remedy = "Give the database a table that can be mirrored, or release it."
         yield "Degraded", Reason("NoTables", "The mirror runs without a single table.", remedy)
@@ -143,12 +148,15 @@ def _tables(
         message = (
             f"{worst.schema}.{worst.name} is {worst.latency_seconds:,.0f} s behind; tables over {limit}: {len(slow)}."
         )
-        yield "Degraded", Reason("LatencyHigh", message)
+        remedy = (
+            "A burst passes. If it lasts: is the capacity large enough, and is a long transaction open on the server?"
+        )
+        yield "Degraded", Reason("LatencyHigh", message, remedy)
     synced = max((t.last_sync_at for t in tables if t.last_sync_at), default=None)
     slot = observation.source.slot if isinstance(observation.source, SourceSide) else None
     if synced and slot and slot.lag_bytes > settings.health.lag_warn_mib * MIB and observation.at - synced > limit:
         message = f"{_size(slot.lag_bytes)} of WAL wait, and the last sync was at {synced:%Y-%m-%d %H:%M:%S} UTC."
-        yield "Degraded", Reason("SyncStalled", message)
+        yield "Degraded", Reason("SyncStalled", message, f"If it lasts: {COPY_AGAIN}")
 
 
 def _source(observation: Observation, settings: Settings, young: bool) -> Iterator[Finding]:
@@ -165,10 +173,10 @@ def _source(observation: Observation, settings: Settings, young: bool) -> Iterat
     if side.slot is None:
         yield "Unhealthy", Reason("SlotMissing", "The mirror's replication slot is gone from the server.", COPY_AGAIN)
     elif not side.slot.active and side.slot.wal_status != "lost":
-        yield "Degraded", Reason("SlotInactive", f"Nobody reads the replication slot {side.slot.name!r}.")
+        yield "Degraded", Reason("SlotInactive", f"Nobody reads the replication slot {side.slot.name!r}.", WAIT_FIRST)
     if side.publication and not side.publication.active:
         message = f"The publication {side.publication.name!r} is not being shipped to Fabric."
-        yield "Degraded", Reason("PublicationInactive", message)
+        yield "Degraded", Reason("PublicationInactive", message, WAIT_FIRST)
 
 
 def _retained(slot: Slot, storage_gib: int | None, settings: Settings) -> Iterator[Finding]:
@@ -218,11 +226,12 @@ def _both(observation: Observation, settings: Settings) -> Iterator[Finding]:
         yield "Degraded", Reason("TablesGone", f"The database does not have any more: {_counted(gone)}.", remedy)
     unfit = [f"{_name(t)} ({', '.join(t.codes)})" for t in concerned if t.status == "ERROR"]
     if unfit:
-        yield "Healthy", Reason("TablesNotEligible", f"The service does not mirror {_counted(unfit)}.")
+        remedy = "Nothing, if nobody needs them in Fabric. The server's readiness says what each of them lacks."
+        yield "Healthy", Reason("TablesNotEligible", f"The service does not mirror {_counted(unfit)}.", remedy)
 
 
 def _cut(reason: Reason) -> Reason:
-    """The reason, short enough for a row: the texts of services have any length."""
+    """The reason with texts of bounded length: those of services have any."""
     return Reason(reason.code, reason.message[:MOST], reason.remedy[:MOST])
 
 
@@ -231,12 +240,7 @@ def _name(table: TableStatus | SourceTable) -> str:
 
 
 def _counted(names: list[str]) -> str:
-    return f"{len(names)} {'table' if len(names) == 1 else 'tables'}: {_listed(names, ', ')}"
-
-
-def _listed(texts: list[str], separator: str) -> str:
-    more = f"{separator}and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-    return separator.join(texts[:NAMED]) + more
+    return f"{len(names)} {'table' if len(names) == 1 else 'tables'}: {listed(names)}"
 
 
 def _size(bytes: int) -> str:

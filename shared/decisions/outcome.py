@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from shared.platform import reasons as short_form
 from shared.platform.reasons import Reason
 
 type OutcomePhase = Literal["Mirrored", "Released", "Deleted", "Missing", "Blocked", "Unconcerned", "Superseded"]
@@ -38,11 +39,33 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.phase not in ("Unconcerned", "Superseded")
 
 
+def blocked(*reasons: Reason) -> Outcome:
+    """The end of a run that something stood in the way of, with the reasons in short form: an outcome goes into a
+    history, a row and a notice."""
+    return Outcome("Blocked", short_form.short(reasons))
+
+
 def of_preparation(reasons: tuple[Reason, ...]) -> Outcome:
     """The end of a preparation: one reason is enough for Blocked."""
-    return Outcome("Blocked" if reasons else "Mirrored", reasons)
+    return blocked(*reasons) if reasons else Outcome("Mirrored")
 
 
 def of_release(reasons: tuple[Reason, ...], left: tuple[Reason, ...]) -> Outcome:
     """The end of a release. `reasons`: what stood in the way; `left`: what stays as it is, once all is given back."""
-    return Outcome("Blocked", reasons) if reasons else Outcome("Released", left)
+    return blocked(*reasons) if reasons else Outcome("Released", left)
+
+
+def left(parameters: tuple[str, ...], recorded: bool = True) -> tuple[Reason, ...]:
+    """What stays as it is after a release. `parameters`: the server parameters that the app set; where that was not
+    `recorded`, those that it may have set."""
+    if not parameters:
+        return ()
+    set_them = "set" if recorded else "may have set (the record of it was lost)"
+    return (
+        Reason(
+            "ParametersLeft",
+            f"Server parameters that the app {set_them} were left as they are: {', '.join(parameters)}. Taking them "
+            "back may need a restart, and others may rely on them.",
+            "Where nobody does, set them back in the Azure portal, and restart the server at a time that suits it.",
+        ),
+    )

@@ -83,6 +83,11 @@ def pending_restart(parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
     return tuple(name for name in _NAMES if name in parameters and parameters[name].pending_restart)
 
 
+def set_by_somebody(parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
+    """The parameters of mirroring whose value is not the server's default."""
+    return tuple(name for name in _NAMES if name in parameters and parameters[name].value != parameters[name].default)
+
+
 def _rules(databases: Sequence[str], baseline: int, used: Used) -> dict[str, _Rule]:
     """The rule of each parameter, in the order of the changes: an extension is allowed before it is loaded."""
     count = len(databases)

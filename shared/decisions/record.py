@@ -9,7 +9,7 @@ import msgspec
 from shared.decisions.health import AT_WORK, classify, failing_tables, with_notes
 from shared.decisions.observation import Observation, SourceSide, earlier_slot
 from shared.decisions.standing import settle
-from shared.platform.reasons import Reason
+from shared.platform.reasons import Reason, short
 from shared.platform.settings import Settings
 from shared.records.notices import HealthChanged, Notice
 from shared.records.rows import NEW, HealthRow, MirrorRow, Remembered
@@ -32,7 +32,7 @@ def judge(observation: Observation, previous: Remembered | None, settings: Setti
         item=mirror.item,
         server=mirror.server,
         database=mirror.database,
-        **msgspec.structs.asdict(standing),
+        **msgspec.structs.asdict(standing) | {"reasons": short(standing.reasons)},
         announced=previous.announced if previous else NEW,
         updated_at=observation.at,
     )
@@ -80,7 +80,7 @@ def notice(row: HealthRow) -> Notice:
             level=row.level,
             previous=row.announced,
             since=row.since,
-            reasons=row.reasons,
+            reasons=short(row.reasons),
         ),
     )
 

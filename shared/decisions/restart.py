@@ -99,7 +99,7 @@ def refused_before(row: ServerRow | None, verdict: Verdict) -> Reason | None:
 def waiting_reason(server: ServerId, verdict: Verdict) -> Reason:
     """What the server's row says while the verdict is waited for."""
     if verdict.waiting_for != APPROVAL or verdict.wait_until is None:
-        return Reason("WaitingForWindow", verdict.message)
+        return Reason("WaitingForWindow", verdict.message, "Nothing; or ask for the restart policy `now`.")
     door = f"/api/servers/{server.subscription}/{server.resource_group}/{server.name}/mirroring/restart-decision"
     return Reason(
         APPROVAL_REQUIRED, verdict.message, f"Decide with POST {door} before {verdict.wait_until.isoformat()}."

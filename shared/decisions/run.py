@@ -204,7 +204,7 @@ def after_report(
     plan = report.plan
     asked = asked_for(facts, row, mirrors, plan.databases, rotate, settings)
     if report.failures:
-        return Refuse(reasons=report.failures, asked=asked, leave=plan.leave)
+        return Refuse(reasons=reasons.short(report.failures), asked=asked, leave=plan.leave)
     return Prepare(
         why=f"The {intent.source} wants {', '.join(plan.databases)} mirrored, and nothing stands in the way.",
         asked=asked,

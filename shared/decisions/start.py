@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.decisions.health import failing_tables
+from shared.decisions.health import TABLE_REMEDY, failing_tables
 from shared.fabric.facts import MirrorStatus, TableStatus
 from shared.platform.reasons import Reason
 from shared.records.rows import MirrorRow
@@ -22,9 +22,6 @@ COMING_UP = frozenset({"Starting", "Initializing"})
 """Statuses of a mirror that is on its way to Running; an error that it shows may be the error of an earlier start."""
 MOST_NAMED = 20
 """Failing tables that a row names; it counts the others."""
-TABLE_REMEDY = (
-    "The server's readiness says what a table lacks. Where Fabric does not take it up by itself, restart the mirror."
-)
 
 
 class Advance(msgspec.Struct, frozen=True):
@@ -138,6 +135,6 @@ def _is_of_earlier_start(row: MirrorRow, message: str, now: datetime) -> bool:
 def table_reasons(tables: tuple[TableStatus, ...]) -> tuple[Reason, ...]:
     """The tables of a running mirror that fail, each with Fabric's own error; those beyond `MOST_NAMED` are counted."""
     failing = failing_tables(tables)
-    named = tuple(msgspec.structs.replace(reason, remedy=TABLE_REMEDY) for reason in failing[:MOST_NAMED])
+    named = failing[:MOST_NAMED]
     beyond = len(failing) - len(named)
     return (*named, Reason("TablesFailing", f"{beyond} more tables fail.", TABLE_REMEDY)) if beyond else named

@@ -7,6 +7,7 @@ chunk has its own seconds of the quota, so that chunks never compete for it, whi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import batched, groupby
@@ -21,6 +22,11 @@ from shared.records.rows import LastLook
 
 SHARE_OF_THE_URGENT = 0.75
 """Share of the calls for urgent mirrors while healthy ones wait: otherwise nobody would see a healthy mirror fail."""
+
+
+MOST_BYTES = 3 * 2**20
+"""Of a timetable as JSON: an activity's answer has at most 4 MiB (`maxGrpcMessageSizeInBytes`). What does not fit
+waits for the next sweep."""
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -73,10 +79,14 @@ def plan(mirrors: Iterable[Watched], latest: Mapping[str, LastLook], now: dateti
     budget -= sum(map(calls, then))
     first += _fitting([(m, calls(m)) for m in urgent[len(first) :]], budget)
     chunks, spent = [], 0
+    size = 0
     for chunk in _chunks([*_by_server(first), *_by_server(then)]):
+        size += len(json.dumps(msgspec.to_builtins(chunk)))
+        if size > MOST_BYTES:
+            break
         chunks.append(Chunk(round(60 * spent / pace, 1), chunk))
         spent += sum(map(calls, chunk))
-    return Timetable(tuple(chunks), len(waiting) - len(first) - len(then))
+    return Timetable(tuple(chunks), len(waiting) - sum(len(chunk.mirrors) for chunk in chunks))
 
 
 def is_urgent(mirror: Watched, last: LastLook | None) -> bool:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from shared.platform import brief
 from shared.platform.errors import Conflict, InvalidInput
 from shared.platform.settings import RestartPolicy, Rights, Settings
 
@@ -22,6 +23,9 @@ type Source = Literal["tag", "request", "none"]
 
 MAX_NAME_BYTES = 63
 """The longest identifier that PostgreSQL keeps (NAMEDATALEN - 1)."""
+
+LONGEST = 200
+"""Bytes of a wrong value that an error shows."""
 
 _ON = frozenset({"enabled", "true", "on", "yes"})
 _OFF = frozenset({"disabled", "false", "off", "no"})
@@ -90,23 +94,23 @@ class MirrorIntent(msgspec.Struct, frozen=True):
 
 
 def read_tags(tags: Mapping[str, str], prefix: str) -> TagWish:
-    """What the tags of a server say. Raises `InvalidInput` naming every tag that can't be understood.
+    """What the tags of a server say. Raises `InvalidInput` naming every tag that can't be understood, as it is written.
 
     Tag names have no letter case (source: "Use tags to organize your Azure resources").
     """
-    texts = {name.lower(): value.strip() for name, value in tags.items()}
+    written = {name.lower(): (name, value.strip()) for name, value in tags.items()}
     errors: list[str] = []
-    state = _state(texts.get(prefix.lower(), ""), prefix, errors)
-    raw: dict[str, Any] = {}
-    if names := texts.get(f"{prefix}-databases".lower()):
-        raw["databases"] = listed(names)
-    for option in ("workspace", "restart", "rights"):
-        if text := texts.get(f"{prefix}-{option}".lower()):
-            raw[option] = text.lower()
-    try:
-        wish = _wish(raw, {option: f"tag {prefix}-{option}" for option in _TAG_OPTIONS})
-    except InvalidInput as error:
-        errors.append(error.message)
+    state = _state(*written.get(prefix.lower(), (prefix, "")), errors)
+    wish = Wish()
+    for option in _TAG_OPTIONS:
+        name, text = written.get(f"{prefix}-{option}".lower(), ("", ""))
+        if not text:
+            continue
+        try:
+            said = _wish({option: listed(text) if option == "databases" else text}, {option: f"tag {name}"})
+            wish = msgspec.structs.replace(wish, **{option: getattr(said, option)})
+        except InvalidInput as error:
+            errors.append(error.message)
     if errors and state is not False:
         raise InvalidInput(
             " ".join(errors), code="InvalidTag", remedy="Correct the tag; docs/operations.md lists the values."
@@ -125,12 +129,12 @@ def read_body(body: bytes) -> Wish:
         return Wish()
     try:
         raw = msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise InvalidInput(f"The body is not a JSON object: {error}.", code="InvalidBody") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"The body is not a JSON object in UTF-8: {error}.", code="InvalidBody") from None
     unknown = sorted(raw.keys() - set(Wish.__struct_fields__))
     if unknown:
         raise InvalidInput(
-            f"The body has unknown members: {', '.join(map(repr, unknown))}. "
+            f"The body has unknown members: {brief.listed([_shown(name) for name in unknown])}. "
             f"Known are {', '.join(Wish.__struct_fields__)}.",
             code="InvalidBody",
         )
@@ -183,14 +187,14 @@ def _text(wish: Wish, option: str) -> str:
     return ", ".join(sorted(set(value))) if isinstance(value, tuple) else value or ""
 
 
-def _state(text: str, prefix: str, errors: list[str]) -> bool | None:
-    """What the tag itself says. A text that is neither of the two is an error, and says nothing."""
+def _state(name: str, text: str, errors: list[str]) -> bool | None:
+    """What the tag itself, of this name, says. A text that is neither of the two is an error, and says nothing."""
     if not text:
         return None
     if text.lower() in _ON:
         return True
     if text.lower() not in _OFF:
-        errors.append(f"Tag {prefix} is {text!r}, but enabled or disabled was expected.")
+        errors.append(f"Tag {name} is {text!r}, but enabled or disabled was expected.")
         return None
     return False
 
@@ -200,7 +204,9 @@ def _wish(raw: Mapping[str, Any], names: Mapping[str, str], code: str = "") -> W
 
     def refusal(member: str, value: object, expected: str) -> InvalidInput:
         subject = names.get(member, member)
-        return InvalidInput(f"{subject[0].upper()}{subject[1:]} is {value!r}, but {expected} expected.", code=code)
+        return InvalidInput(
+            f"{subject[0].upper()}{subject[1:]} is {_shown(value)}, but {expected} expected.", code=code
+        )
 
     values = _normal(raw, refusal)
     _require_names(values, refusal)
@@ -216,7 +222,7 @@ def _wish(raw: Mapping[str, Any], names: Mapping[str, str], code: str = "") -> W
         if not name or len(name.encode()) > MAX_NAME_BYTES or "\0" in name:
             raise refusal("databases", name, f"names of 1 to {MAX_NAME_BYTES} bytes were")
     if outside := _not_chosen(wish):
-        raise refusal("tables", outside, f"tables of the chosen databases ({', '.join(wish.databases)}) were")
+        raise refusal("tables", outside, f"tables of the chosen databases ({brief.listed(wish.databases)}) were")
     return wish
 
 
@@ -226,13 +232,23 @@ def _normal(raw: Mapping[str, Any], refusal: Callable[[str, object, str], Invali
     for member, thing in _GUIDS.items():
         if member in values:
             try:
-                values[member] = str(UUID(str(values[member])))
+                values[member] = str(UUID(values[member] if isinstance(values[member], str) else ""))
             except ValueError:
-                raise refusal(member, values[member], f"the GUID of {thing} was") from None
+                raise refusal(member, raw[member], f"the GUID of {thing} was") from None
     for member, words in _CHOICES.items():
+        if isinstance(values.get(member), str):
+            values[member] = values[member].lower()
         if member in values and values[member] not in words:
-            raise refusal(member, values[member], f"one of {', '.join(words)} was")
+            raise refusal(member, raw[member], f"one of {', '.join(words)} was")
     return values
+
+
+def _shown(value: object) -> str:
+    """A value as an error shows it: the beginning of a long one, and of one that is too deep its type."""
+    try:
+        return brief.cut(repr(value), LONGEST)
+    except RecursionError:
+        return f"a deep {type(value).__name__}"
 
 
 def _require_names(values: Mapping[str, Any], refusal: Callable[[str, object, str], InvalidInput]) -> None:

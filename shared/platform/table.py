@@ -37,6 +37,8 @@ BATCH_BYTES = 4 * 2**20
 ENTITY_BYTES = 2**20
 AROUND_ENTITY = 4096
 """Bytes that an entity takes in a transaction in addition to its JSON: address, headers, types. In fact it is less."""
+TOO_LARGE = "RecordTooLarge"
+"""Code of the error of a row that is larger than Table Storage takes."""
 PIECE = 16 * 1024
 """Characters of one property: at most 64 KiB in UTF-16, also where each character takes two units."""
 WRITERS = 16
@@ -72,7 +74,7 @@ def encode(row: Row) -> dict[str, Any]:
         raise Blocked(
             f"The record of {text(row_key)!r} takes {size:,} bytes; Table Storage keeps at most {ENTITY_BYTES:,}.",
             remedy=row.remedy_when_too_large,
-            code="RecordTooLarge",
+            code=TOO_LARGE,
         )
     return entity
 

@@ -9,6 +9,8 @@ import msgspec
 
 from shared.platform.reasons import Reason
 
+MOST_MIRRORS = 100
+"""Mirrors that a notice names: it stays below 64 KB then, which Event Grid counts as one operation."""
 _IDS = UUID("6b1c3c0f-6d0e-5b44-9a54-5f6f3b0f4a6e")
 
 
@@ -60,10 +62,11 @@ class PreparedMirror(msgspec.Struct, frozen=True):
 
 
 class ServerPrepared(_Data, frozen=True, kw_only=True):
-    """Every wanted database of a server is mirrored."""
+    """Every wanted database of a server is mirrored. `mirrors` has the first hundred; `count` counts all of them."""
 
     run: str
     mirrors: tuple[PreparedMirror, ...]
+    count: int
 
 
 class ServerReleased(_Data, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The rows of the four tables. `store` says which table has which, and reads and writes them."""
+"""The rows of the five tables. `store` says which table has which, and reads and writes them."""
 
 from __future__ import annotations
 
@@ -61,9 +61,13 @@ class ServerRow(_OfServer, frozen=True, kw_only=True):
     """Fingerprint of the intent that the last run worked for."""
     reasons: tuple[Reason, ...] = ()
     report: str = ""
-    """The last readiness report, as JSON."""
+    """The last readiness report in short form, as JSON."""
+    report_id: str = ""
+    """Which report `Reports` has in full; empty: none."""
     baseline_worker_processes: int | None = None
     """What max_worker_processes was before the first preparation."""
+    parameters: tuple[str, ...] = ()
+    """The server parameters that the app set."""
     role: str = ""
     """The PostgreSQL role that the app created on the server; empty: none."""
     run: str = ""
@@ -145,6 +149,21 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
         """The row after somebody asked to copy the tables of the mirrored database `item` again. By now the database
         may have another mirrored database, or none: then the row stays as it is."""
         return msgspec.structs.replace(self, reseed=True) if self.item == item else self
+
+
+class ReportRow(_OfServer, frozen=True, kw_only=True):
+    """A part of the last readiness report of a server, which may be larger than a row."""
+
+    server: ServerId
+    report_id: str
+    """Differs from that of every other report of the server."""
+    part: int
+    parts: int
+    text: str
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        return key(self.server.key), f"{key(self.report_id)}:{self.part:04}"
 
 
 class LastLook(_OfServer, frozen=True, kw_only=True):

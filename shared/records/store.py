@@ -4,6 +4,7 @@
 | --- | --- | --- | --- |
 | Servers | subscription | `{resource group}:{server}` | ServerRow |
 | Mirrors | `{subscription}:{resource group}:{server}` | database | MirrorRow |
+| Reports | `{subscription}:{resource group}:{server}` | `{report}:{part}` | ReportRow, the last readiness report |
 | MirrorHealth | workspace | mirrored database | HealthRow, the latest |
 | MirrorHealthHistory | day (UTC) | `{mirrored database}:{inverted ticks}` | HistoryRow, newest first |
 
@@ -14,7 +15,8 @@ keys in each day, and those that are too old are a range of partitions.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, ClassVar
@@ -31,6 +33,7 @@ from shared.records.rows import (
     LastLook,
     MirrorRow,
     Remembered,
+    ReportRow,
     RestartIntent,
     ServerRow,
     day,
@@ -57,8 +60,14 @@ class Span(msgspec.Struct, frozen=True):
     last: str
 
 
+PART = 80_000
+"""Characters of a report in one row: less than 1 MiB as JSON in ASCII, which Azurite counts, and less in UTF-16."""
+MOST_PARTS = 10_000
+"""More parts than the reports of one server have."""
+
 _servers = Table("Servers", ServerRow)
 _server_news = View("Servers", ServerNews)
+_reports = Table("Reports", ReportRow)
 _mirrors = Table("Mirrors", MirrorRow)
 _watched = View("Mirrors", Watched)
 _health = Table("MirrorHealth", HealthRow)
@@ -91,9 +100,52 @@ async def note_restart(id: ServerId, before: RestartIntent | None, intent: Resta
     return (await _servers.update(ServerRow(id=id), noted)).restart == intent
 
 
+async def note_parameter(id: ServerId, name: str, is_set: bool) -> bool:
+    """Note that the app sets a server parameter, or that it did not. False: the row says so already."""
+    changed = False
+
+    def noted(row: ServerRow) -> ServerRow:
+        nonlocal changed
+        changed = (name in row.parameters) != is_set
+        names = {*row.parameters, name} if is_set else {*row.parameters} - {name}
+        return msgspec.structs.replace(row, parameters=tuple(sorted(names)))
+
+    await _servers.update(ServerRow(id=id), noted)
+    return changed
+
+
 async def delete_server(id: ServerId) -> None:
-    """Delete the row of a server; it is fine if there is none."""
+    """Delete the row of a server, and its report; it is fine if there is none."""
+    await delete_reports(id)
     await _servers.delete(*ServerRow(id=id).keys)
+
+
+def parts_of(id: ServerId, report: str) -> tuple[ReportRow, ...]:
+    """The rows of a readiness report (JSON). The same report has the same id."""
+    report_id = hashlib.sha256(report.encode()).hexdigest()[:16]
+    texts = [report[start : start + PART] for start in range(0, len(report), PART)]
+    return tuple(
+        ReportRow(server=id, report_id=report_id, part=part, parts=len(texts), text=text)
+        for part, text in enumerate(texts)
+    )
+
+
+async def write_report(parts: Sequence[ReportRow]) -> None:
+    """Write a readiness report, besides the one that the server's row still names."""
+    await _reports.put(parts)
+
+
+async def read_report(id: ServerId, report_id: str) -> str:
+    """A readiness report in full (JSON); empty: there is none any more, since another one has taken its place."""
+    within = "PartitionKey eq @partition and report_id eq @report"
+    rows = [row async for row in _reports.query(within, partition=key(id.key), report=report_id)]
+    return "".join(row.text for row in rows) if rows and len(rows) == rows[0].parts else ""
+
+
+async def delete_reports(id: ServerId, but: str = "") -> None:
+    """Delete the readiness reports of a server, but for one."""
+    within = "PartitionKey eq @partition and report_id ne @report"
+    await _reports.delete_where(within, most=MOST_PARTS, partition=key(id.key), report=but)
 
 
 def list_servers() -> AsyncIterator[ServerRow]:

@@ -6,7 +6,8 @@ Source of the form: "CloudEvents v1.0 schema with Azure Event Grid".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +21,10 @@ from shared.platform.settings import settings
 from shared.records.notices import Notice
 
 SOURCE = "/fabric-mirror"
+REQUEST_BYTES = 2**20
+"""A topic takes at most 1 MB in a request (source: "Event Grid quotas and limits")."""
+AROUND_EVENT = 8192
+"""Bytes that an event takes in addition to its data. In fact it is less."""
 LONGEST_SENDING = 30.0
 """Seconds that a topic has to take notices, with all attempts and the pauses that it asks for."""
 
@@ -36,7 +41,8 @@ async def publish(notices: Sequence[Notice]) -> bool:
         return True
     try:
         async with asyncio.timeout(LONGEST_SENDING):
-            await publisher().send([event_of(notice) for notice in notices])
+            for events in batches(notices):
+                await publisher().send(events)
             return True
     except AzureError as error:
         why = error.message
@@ -44,6 +50,20 @@ async def publish(notices: Sequence[Notice]) -> bool:
         why = f"It did not within {LONGEST_SENDING:g} s."
     log.error("The notice topic did not take %d notices; they are told again: %s", len(notices), why)
     return False
+
+
+def batches(notices: Sequence[Notice]) -> Iterator[list[CloudEvent[Any]]]:
+    """The notices as events, in as many requests as a topic takes them in."""
+    batch, size = list[CloudEvent[Any]](), 0
+    for event in map(event_of, notices):
+        bytes = AROUND_EVENT + len(json.dumps(event.data))
+        if batch and size + bytes > REQUEST_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(event)
+        size += bytes
+    if batch:
+        yield batch
 
 
 def event_of(notice: Notice) -> CloudEvent[Any]:

@@ -11,6 +11,7 @@ from shared.decisions import rights
 from shared.decisions.login import PasswordLogin, login_of
 from shared.decisions.rights import Plan, Word
 from shared.platform.errors import MirrorError
+from shared.platform.reasons import short
 from shared.platform.settings import settings
 from shared.records import store
 from shared.source import extension, owners, service
@@ -26,7 +27,7 @@ async def ask(place: Place, seen: Seen, plan: Plan) -> Word:
         answer = await service.ask(connection, seen.eligible)
         mirrored = await service.is_mirrored(connection)
     prerequisites = [it for it in answer.prerequisites if not (mirrored and it.code == service.LIMIT_REACHED)]
-    await store.update_mirror(place.server, place.database, prerequisites=tuple(prerequisites))
+    await store.update_mirror(place.server, place.database, prerequisites=short(prerequisites))
     reached = {table for owner in plan.membership for table in seen.owned.get(owner, ())}
     if not reached:
         return "unasked"

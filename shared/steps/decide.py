@@ -88,15 +88,26 @@ async def _examine(
     decision = deciding.after_report(facts, intent, row, mirrors, checked, _is_rotation_due(row), settings())
     noted: dict[str, Any] = {
         "run": run,
-        "report": msgspec.json.encode(checked).decode(),
         "fingerprint": intent.fingerprint,
         "created_at": facts.created_at,
     }
     if isinstance(decision, Prepare):
         noted["phase"] = deciding.phase_of_preparation(row, intent, checked)
         noted |= {"reasons": (), "left": (), "baseline_worker_processes": checked.plan.baseline_worker_processes}
-    await store.update_server(facts.id, **noted)
+    await _note(facts.id, row, checked, noted)
     return decision
+
+
+async def _note(id: ServerId, row: ServerRow | None, report: readiness.Report, noted: dict[str, Any]) -> None:
+    """Note what a run begins with. The server's row has the report in short form, and names the rows that have all of
+    it; these are written before the row names them, and the earlier ones are deleted afterwards."""
+    parts = store.parts_of(id, msgspec.json.encode(report).decode())
+    report_id, before = parts[0].report_id, row.report_id if row else ""
+    if report_id != before:
+        await store.write_report(parts)
+    await store.update_server(id, **noted, report=msgspec.json.encode(report.short).decode(), report_id=report_id)
+    if report_id != before:
+        await store.delete_reports(id, but=report_id)
 
 
 async def report(facts: ServerFacts, intent: MirrorIntent, row: ServerRow | None) -> readiness.Report:

@@ -10,12 +10,17 @@ from shared.decisions.login import login_of
 from shared.decisions.rights import Elsewhere, Word
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import Identity, Joined, TableName, Takeover
+from shared.platform.errors import Blocked
 from shared.platform.settings import Rights, settings
+from shared.platform.table import ENTITY_BYTES, TOO_LARGE
 from shared.records import store
 from shared.records.rows import MirrorRow
 from shared.source import grants, keepsake, owners, tables
 from shared.source.connection import Connection
 from shared.source.facts import Owner, TableReport
+
+MOST_BYTES = ENTITY_BYTES - 128 * 1024
+"""Of the record of a takeover, in UTF-16. The rest of the row is for phases, reasons and names."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -138,13 +143,27 @@ def owners_of(report: TableReport, former: Mapping[TableName, str], role: str) -
 
 
 async def keep(place: Place, record: Takeover) -> None:
-    """Write down what is about to be done, and what was done before."""
+    """Write down what is about to be done, and what was done before. Raises `Blocked` where that leaves no room in the
+    row for what a run has to record besides it."""
+    require_recordable(place.database, record)
     row = await store.read_mirror(place.server, place.database)
     phase = row.phase if row and row.phase in ("Running", "Starting") else "Preparing"
     secret = login_of(settings()).secret_of(place.server)
     await store.update_mirror(
         place.server, place.database, host=place.host, secret=secret, takeover=record or None, phase=phase
     )
+
+
+def require_recordable(database: str, record: Takeover) -> None:
+    """Raise `Blocked` where the row of the database has not enough room for the record."""
+    bytes = len(msgspec.json.encode(record).decode().encode("utf-16-le"))
+    if bytes > MOST_BYTES:
+        raise Blocked(
+            f"What gives the tables of database {database!r} back takes {bytes:,} bytes; its record has room for "
+            f"{MOST_BYTES:,}.",
+            code=TOO_LARGE,
+            remedy=MirrorRow.remedy_when_too_large,
+        )
 
 
 async def still_members(id: ServerId, leaving: str) -> set[str]:

@@ -8,28 +8,23 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from shared.decisions import outcome
+from shared.decisions import parameters as server_parameters
 from shared.decisions.login import password_name
 from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
 from shared.fabric import mirror as mirrored_database
 from shared.platform import secrets
 from shared.platform.errors import NotAllowed, NotFound
-from shared.platform.reasons import Reason
+from shared.platform.reasons import Reason, short
 from shared.platform.settings import settings
 from shared.records import store
-from shared.records.rows import MirrorRow
-from shared.source import event_triggers, role, slots
+from shared.records.rows import MirrorRow, ServerRow
+from shared.source import event_triggers, parameter_list, role, slots
 from shared.source import server as flexible_server
 from shared.source.connection import connect
 from shared.source.facts import MAINTENANCE_DATABASE
 from shared.steps.undo import undo
-
-PARAMETERS_LEFT = Reason(
-    "ParametersLeft",
-    "The server parameters were left as they are: taking them back needs a restart, and others may rely on them.",
-    "Where nobody does, set wal_level, max_worker_processes, shared_preload_libraries and azure.fabric_mirror_enabled "
-    "back, and restart the server at a time that suits it.",
-)
 
 
 async def release_mirror(id: ServerId, database: str) -> None:
@@ -81,7 +76,14 @@ async def release_server(id: ServerId) -> tuple[Reason, ...]:
             await role.drop_role(connection, row.role, recorded=True)
         await store.update_server(id, role="")
     await secrets.delete(password_name(id))
-    return (PARAMETERS_LEFT, *(row.left if row else ()))
+    return short((*await _parameters_left(id, row), *(row.left if row else ())))
+
+
+async def _parameters_left(id: ServerId, row: ServerRow | None) -> tuple[Reason, ...]:
+    """The parameters that the app set. Where no run is recorded that could have, the server itself is asked."""
+    if row is not None and row.baseline_worker_processes is not None:
+        return outcome.left(row.parameters)
+    return outcome.left(server_parameters.set_by_somebody(await parameter_list.parameters(id)), recorded=False)
 
 
 async def leave_deleted_server(id: ServerId) -> None:
@@ -91,7 +93,8 @@ async def leave_deleted_server(id: ServerId) -> None:
         await _leave_fabric(row)
         left: dict[str, Any] = {"item": "", "item_name": "", "connection": "", "login": "", "superseded": ()}
         await store.update_mirror(id, row.database, phase="Deleted", reasons=(), reseed=False, **left)
-    await store.update_server(id, missing_since=None, missing_code="", deletion_told=False, report="")
+    await store.update_server(id, missing_since=None, missing_code="", deletion_told=False, report="", report_id="")
+    await store.delete_reports(id)
 
 
 async def forget_server(id: ServerId) -> None:

@@ -13,7 +13,8 @@ from shared.decisions import allowed, readiness
 from shared.desired import intent as desired
 from shared.desired.intent import TagWish, Wish
 from shared.desired.server_id import ServerId
-from shared.platform.errors import Conflict, NotAllowed, NotFound
+from shared.platform.brief import listed
+from shared.platform.errors import Conflict, NotAllowed, NotFound, Unavailable
 from shared.platform.reasons import Reason
 from shared.platform.settings import settings
 from shared.records import store
@@ -39,7 +40,7 @@ class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerState(msgspec.Struct, frozen=True, kw_only=True):
-    """A server as a portal shows it. `report` is the last readiness report."""
+    """A server as a portal shows it. `report` is the last readiness report, a long one in short form."""
 
     server: str
     phase: str
@@ -67,14 +68,17 @@ async def readiness_of(id: ServerId, asked: Mapping[str, Any]) -> readiness.Repo
 
 
 async def ask(id: ServerId, body: bytes) -> None:
-    """Keep the wish in the body of a request. Raises `InvalidInput`, `NotFound`, and `Conflict` naming a tag."""
+    """Keep the wish in the body of a request. Raises `InvalidInput`, `NotAllowed` for a workspace that is not allowed,
+    `NotFound`, and `Conflict` naming a tag."""
     wish = desired.read_body(body)
+    if wish.workspace and (problem := allowed.workspace_problem(wish.workspace, settings())):
+        raise NotAllowed(problem.message, code=problem.code, remedy=problem.remedy)
     facts = await _observed(id)
     desired.check_request(wish, _tags(facts), settings().scope.tag_prefix)
     unknown = [name for name in wish.databases if not facts.has(name)] if facts.state == "Ready" else []
     if unknown:
         raise NotFound(
-            f"Server {id.name!r} has no database {unknown[0]!r}; it has {', '.join(facts.databases) or 'none'}.",
+            f"Server {id.name!r} has no database {unknown[0]!r}; it has {listed(facts.databases) or 'none'}.",
             code="DatabaseNotFound",
             remedy="Correct the name (letter case matters), or create the database first.",
         )
@@ -175,6 +179,25 @@ async def describe(id: ServerId, running: bool) -> ServerState:
         run=row.run if row else "",
         updated_at=row.updated_at if row else None,
     )
+
+
+async def last_report(id: ServerId) -> readiness.Report:
+    """The last readiness report of a server in full. Raises `NotFound` where there is none."""
+    row = await store.read_server(id)
+    if row is None:
+        raise _unknown(id)
+    if not row.report:
+        raise NotFound(
+            f"No run has made a readiness report of server {id.name!r} yet.",
+            code="NoReport",
+            remedy="GET …/readiness makes one; the next run keeps one.",
+        )
+    whole = await store.read_report(id, row.report_id) if row.report_id else row.report
+    if not whole:
+        raise Unavailable(
+            f"Another report of server {id.name!r} takes the place of the last one.", retry_after=1, remedy="Ask again."
+        )
+    return msgspec.json.decode(whole, type=readiness.Report)
 
 
 async def _observed(id: ServerId) -> ServerFacts:

@@ -14,7 +14,9 @@ from shared.decisions.harm import Harm
 from shared.decisions.rights import Plan, Word
 from shared.desired.takeover import Identity, TableName, Takeover
 from shared.platform import logs
+from shared.platform.brief import cut, listed
 from shared.platform.errors import Blocked
+from shared.platform.reasons import LONGEST
 from shared.platform.settings import Rights, settings
 from shared.records import store
 from shared.source import dependents, event_triggers, extension, grants, identity, keepsake, owners, ownership, role
@@ -93,7 +95,7 @@ async def _ensure_rights(connection: Connection, place: Place, choice: Choice, s
         record = await _own(connection, place, choice, seen, plan, record)
     record = await _forget_question(connection, place, record)
     await _set_identities(connection, place, seen, record)
-    await store.update_mirror(place.server, place.database, rights=plan.way, rights_why=plan.why)
+    await store.update_mirror(place.server, place.database, rights=plan.way, rights_why=cut(plan.why, LONGEST))
     return seen
 
 
@@ -107,7 +109,7 @@ async def _look_again(connection: Connection, place: Place, choice: Choice, seen
         require_accepted(again.report, place.database)
     refused = [str(table) for table in seen.eligible if table not in again.eligible]
     if refused:
-        log.warning("The service refuses tables of database %r: %s.", place.database, ", ".join(refused))
+        log.warning("The service refuses tables of database %r: %s.", place.database, listed(refused))
     return msgspec.structs.replace(seen, report=again.report, owned=again.owned)
 
 
@@ -264,7 +266,7 @@ async def _verify(place: Place, seen: Seen) -> None:
         lacking = await role.verify(connection, seen.schemas, seen.eligible)
     if lacking:
         raise Blocked(
-            f"Role {name!r} still lacks in database {place.database!r}: {', '.join(lacking)}.",
+            f"Role {name!r} still lacks in database {place.database!r}: {listed(lacking)}.",
             code="RightsMissing",
             remedy="Somebody, or a policy, takes these rights away again: stop that, then look at the server again.",
         )

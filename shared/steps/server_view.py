@@ -24,6 +24,7 @@ from shared.source.connection import Connection, connect
 from shared.source.facts import MAINTENANCE_DATABASE, Glance, Slot, TableStatus, TrackedPublication
 from shared.steps import unexpected
 
+REMEDY = "See that the server runs and that the app reaches it. The next sweep looks again."
 LONGEST_LOOK = 30.0
 """Seconds after which a database that does not answer counts as out of reach."""
 LONGEST_VISIT = 120.0
@@ -114,10 +115,10 @@ class ServerView:
             return reasons.of(error)
         except TimeoutError:
             text = f"Azure Resource Manager did not answer for server {self.id.name!r} within {LONGEST_LOOK:.0f} s."
-            return Reason("SourceUnknown", text)
+            return Reason("SourceUnknown", text, REMEDY)
         except Exception as error:  # noqa: BLE001 - one look that fails spoils no other
             return unexpected.reason(self.id, error)
 
 
 def _unknown(host: str, what: str) -> Reason:
-    return Reason("SourceUnknown", f"PostgreSQL at {host} {what}.")
+    return Reason("SourceUnknown", f"PostgreSQL at {host} {what}.", REMEDY)

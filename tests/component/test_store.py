@@ -11,13 +11,15 @@ from azure.data.tables.aio import TableServiceClient
 
 from local.cloud import tokens
 from local.stack import Stack
+from shared.decisions.outcome import Outcome
 from shared.desired.intent import Wish
 from shared.desired.server_id import ServerId
 from shared.platform import clients, errors
-from shared.platform.reasons import Reason
+from shared.platform.reasons import Reason, short
 from shared.platform.settings import settings
 from shared.records import glance, store
 from shared.records.rows import HealthRow
+from shared.steps import record as steps_record
 from shared.steps import requests
 from tests.component.app import app_environment
 
@@ -85,6 +87,44 @@ async def test_a_server_is_made_changed_listed_and_deleted() -> None:
     await store.delete_server(id)
     await store.delete_server(id)
     assert await store.read_server(id) is None
+
+
+async def test_a_report_of_any_length_comes_back_in_full_and_takes_the_place_of_the_last_one() -> None:
+    id, other = server("pg-report"), server("pg-other-report")
+    for report in ("ä𝕏" * 400_000, "short", "ä𝕏" * 300_000):
+        parts = store.parts_of(id, report)
+        await store.write_report(parts)
+        await store.write_report(store.parts_of(other, report))
+        await store.delete_reports(id, but=parts[0].report_id)
+        assert await store.read_report(id, parts[0].report_id) == report
+    assert await store.read_report(id, store.parts_of(id, "short")[0].report_id) == ""
+    assert await store.read_report(other, store.parts_of(other, "short")[0].report_id) == "short"
+    await store.delete_server(id)
+    assert await store.read_report(id, parts[0].report_id) == ""
+    assert await store.read_report(other, parts[0].report_id) == report
+
+
+async def test_the_end_of_a_run_is_recorded_where_the_row_has_no_room_for_it() -> None:
+    """As a row of an older version may be, which has its report in full."""
+    id = server("pg-full")
+    await store.update_server(id, report="x" * 520_000)
+    many = tuple(Reason(f"C{number}", "says" * 900, "do" * 900) for number in range(400))
+    await steps_record.outcome(id, Outcome("Blocked", many))
+    row = await store.read_server(id)
+    assert row
+    assert (row.phase, row.report, row.reasons) == ("Blocked", "", short(many))
+    assert "There are more reasons: 1 of C" in row.reasons[-1].message
+
+
+async def test_the_parameters_that_the_app_set_are_noted() -> None:
+    id = server("pg-parameters")
+    assert await store.note_parameter(id, "wal_level", is_set=True)
+    assert not await store.note_parameter(id, "wal_level", is_set=True)
+    assert await store.note_parameter(id, "azure.extensions", is_set=True)
+    assert await store.note_parameter(id, "wal_level", is_set=False)
+    row = await store.read_server(id)
+    assert row
+    assert row.parameters == ("azure.extensions",)
 
 
 async def test_an_update_that_changes_nothing_writes_nothing() -> None:

@@ -122,6 +122,22 @@ def test_a_body_that_cannot_be_followed_is_refused(
     assert named in refused[2]
 
 
+def test_a_request_that_cannot_be_read_is_refused_before_anything_is_asked(operator: Operator, server: Server) -> None:
+    """Through the host: unit tests ask each door."""
+    door = operator.door(server)
+    for path, body, refused in (
+        (door, b'{"tables": "' + b"x" * 2**18 + b'"}', (413, "BodyTooLarge", "at most 262,144 were expected")),
+        (f"{door}?restrat=now", b"", (400, "InvalidQuery", "'restrat'; this address takes none")),
+        (door, b'{"restart": "\xff"}', (400, "InvalidBody", "not a JSON object in UTF-8")),
+        (door, b'{"restart": ' + b'{"a":' * 20_000, (400, "InvalidBody", "recursion")),
+        (door, {"workspace": str(uuid.UUID(int=7))}, (403, "WorkspaceNotAllowed", "-0007")),
+    ):
+        status, code, detail = problem(operator.call("PUT", path, body))
+        assert (status, code) == refused[:2]
+        assert refused[2].strip("-") in detail
+    assert operator.call("GET", "/api/dashboard?serach=x").status == 400
+
+
 def test_a_request_against_a_tag_is_refused(operator: Operator, server: Server) -> None:
     try:
         operator.tag(server, fabric_mirror="disabled")

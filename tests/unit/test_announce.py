@@ -80,7 +80,7 @@ def test_a_notice_is_overdue_when_its_own_run_does_not_send_it_any_more() -> Non
     [
         (
             server("Mirrored"),
-            ServerPrepared(server=str(SERVER), run="r:1", mirrors=(PreparedMirror("shop", "w", "i"),)),
+            ServerPrepared(server=str(SERVER), run="r:1", mirrors=(PreparedMirror("shop", "w", "i"),), count=1),
         ),
         (server("Released"), ServerReleased(server=str(SERVER), run="r:1")),
         (

@@ -242,7 +242,7 @@ def test_what_the_database_tells_says_which_tables_and_what_to_do() -> None:
     assert [reason.message for reason in reasons] == [
         (
             "Role 'fabric_user' has no rights of the owner of 7 tables: "
-            "public.t0, public.t1, public.t2, public.t3, public.t4, and 2 more."
+            "public.t0, public.t1, public.t2, public.t3, public.t4 and 2 more."
         ),
         "The service does not mirror 1 table: public.parts (NOT_REGULAR_TABLE).",
     ]

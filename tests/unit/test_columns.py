@@ -14,7 +14,7 @@ from shared.platform.table import View, decode, encode
 from shared.records import glance, store
 from shared.records.columns import ServerNews, Swept, Watched
 from shared.records.glance import Latency, MirrorGlance, Observation, ServerGlance
-from shared.records.rows import HealthRow, HistoryRow, LastLook, MirrorRow, Remembered, ServerRow
+from shared.records.rows import HealthRow, HistoryRow, LastLook, MirrorRow, Remembered, ReportRow, ServerRow
 from tests.unit.facts import SERVER
 
 SELECTIONS: list[tuple[type[Columns], type[Row]]] = [
@@ -45,6 +45,7 @@ def test_a_view_asks_for_its_columns_alone(selection: type[Columns], row: type[R
 
 TABLES = {
     "Servers": {ServerRow, ServerNews, ServerGlance},
+    "Reports": {ReportRow},
     "Mirrors": {MirrorRow, Watched},
     "MirrorHealth": {HealthRow, LastLook, Remembered, Swept, MirrorGlance},
     "MirrorHealthHistory": {HistoryRow, Latency, Observation},

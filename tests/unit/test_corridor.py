@@ -52,7 +52,7 @@ async def test_an_activity_answers_with_its_type() -> None:
 
 async def test_what_a_person_has_to_do_is_a_problem_and_what_may_pass_is_later() -> None:
     assert await served(0) == Problem(Reason("Nothing", "Nothing to halve.", "Send more."))
-    assert await served(-1) == Later(Reason("Busy", "Not now."), 3, 60)
+    assert await served(-1) == Later(Reason("Busy", "Not now.", errors.Unavailable.usual_remedy), 3, 60)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_the_sweep_is_seen_to_run_by_its_end_alone() -> None:
 
 def test_queries_read_a_notice_as_the_app_logs_it(caplog: pytest.LogCaptureFixture) -> None:
     """The message begins with the type, and has the JSON of the data before the server and the run that it is about."""
-    told = notices.PreparationBlocked(server=SERVER, run="r", reasons=(Reason("ServerTier", "{Burstable}"),))
+    told = notices.PreparationBlocked(server=SERVER, run="r", reasons=(Reason("ServerTier", "{Burstable}", "Scale."),))
     notice = notices.Notice(subject=SERVER, change="c", at=datetime(2026, 1, 1, tzinfo=UTC), data=told)
     with caplog.at_level(logging.INFO), settings_of_the_app(), logs.about(run="r"):
         asyncio.run(topic.publish([notice]))
@@ -197,7 +197,11 @@ def test_queries_read_a_notice_as_the_app_logs_it(caplog: pytest.LogCaptureFixtu
         [pattern] = re.findall(r'parse_json\(extract\(@"(.*)", 1, message\)\)', query)
         found = re.search(pattern, message)
         assert found, name
-        assert json.loads(found[1])["reasons"][0] == {"code": "ServerTier", "message": "{Burstable}", "remedy": ""}
+        assert json.loads(found[1])["reasons"][0] == {
+            "code": "ServerTier",
+            "message": "{Burstable}",
+            "remedy": "Scale.",
+        }
 
 
 def test_the_commands_of_azd_and_of_the_workflows_are_there() -> None:

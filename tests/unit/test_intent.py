@@ -67,6 +67,22 @@ def test_a_malformed_tag_names_itself(tags: dict[str, str], message: str) -> Non
     assert raised.value.code == "InvalidTag"
 
 
+def test_all_wrong_tags_are_told_at_once_as_they_are_written() -> None:
+    tags = {
+        "Fabric-Mirror": "Perhaps", "FABRIC-mirror-Workspace": "Sales", f"{PREFIX}-restart": "Soon",
+        f"{PREFIX}-rights": "All", f"{PREFIX}-databases": f"shop,{'x' * 64}",
+    }  # fmt: skip
+    with pytest.raises(InvalidInput) as raised:
+        read_tags(tags, PREFIX)
+    assert raised.value.message == (
+        "Tag Fabric-Mirror is 'Perhaps', but enabled or disabled was expected. "
+        f"Tag fabric-mirror-databases is '{'x' * 64}', but names of 1 to 63 bytes were expected. "
+        "Tag FABRIC-mirror-Workspace is 'Sales', but the GUID of a Fabric workspace was expected. "
+        "Tag fabric-mirror-restart is 'Soon', but one of auto, now, window, approval was expected. "
+        "Tag fabric-mirror-rights is 'All', but one of auto, membership, ownership was expected."
+    )
+
+
 def test_a_server_that_is_opted_out_may_have_other_tags_malformed() -> None:
     assert read_tags({PREFIX: "off", f"{PREFIX}-restart": "soon"}, PREFIX) == TagWish(False, Wish())
 

@@ -11,6 +11,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from functions import api_document
+from tests.unit.http_doors import doors
 
 ADDRESS = "https://mirrors.example/api"
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "api.md"
@@ -24,15 +25,7 @@ def document() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def routes() -> dict[tuple[str, str], Any]:
     """(method, path) → the function's trigger, for every HTTP route that the app registers."""
-    import function_app
-
-    found = {}
-    for function in function_app.app.get_functions():
-        trigger = function.get_trigger()
-        if trigger.type == "httpTrigger":
-            for method in trigger.methods:
-                found[getattr(method, "value", method).lower(), f"/{trigger.route}"] = trigger
-    return found
+    return {(method.lower(), path): function.get_trigger() for method, path, function in doors()}
 
 
 def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -78,7 +71,7 @@ def test_problems_have_the_stable_form(document: dict[str, Any]):
     assert {"400", "401", "403", "404", "409", "500", "503"} <= set(refusal)
     [reference] = refusal["409"]["content"]["application/problem+json"]["schema"].values()
     problem = document["components"]["schemas"][reference.rpartition("/")[2]]
-    assert set(problem["required"]) == {"type", "title", "status", "code", "detail"}
+    assert set(problem["required"]) == {"type", "title", "status", "code", "detail", "remedy"}
 
 
 def test_the_documents_describe_every_door(document: dict[str, Any]):

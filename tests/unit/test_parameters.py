@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.decisions.parameters import ParameterPlan, pending_restart, plan
+from shared.decisions.parameters import ParameterPlan, pending_restart, plan, set_by_somebody
 from shared.source.parameters import Parameter, Used
 
 Parameters = dict[str, Parameter]
@@ -258,3 +258,13 @@ def test_the_order_of_databases_and_repetitions_do_not_matter(
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     expected = plan(parameters, databases, baseline=baseline, used=used)
     assert plan(parameters, shuffled, baseline=baseline, used=used) == expected
+
+
+def test_what_somebody_set_differs_from_the_default_and_is_about_mirroring() -> None:
+    parameters = {
+        name: Parameter(name=name, value=value, default=default)
+        for name, value, default in (
+            ("wal_level", "logical", "replica"), ("max_wal_senders", "10", "10"), ("work_mem", "8MB", "4MB"),
+        )
+    }  # fmt: skip
+    assert set_by_somebody(parameters) == ("wal_level",)

@@ -20,7 +20,7 @@ def asked(**route_params: str) -> func.HttpRequest:
     return func.HttpRequest(method="GET", url="https://app/api/x", route_params=route_params, body=b"")
 
 
-@with_problems
+@with_problems()
 async def broken(req: func.HttpRequest) -> func.HttpResponse:
     logs.logger("behind").info("at it, 100 %")
     raise RuntimeError("the secret reason")
@@ -48,7 +48,7 @@ async def test_an_unexpected_error_stays_in_the_log_with_its_server(
     ],
 )
 async def test_an_error_of_ours_says_what_to_do(error: MirrorError, status: int, after: str | None) -> None:
-    @with_problems
+    @with_problems()
     async def refused(req: func.HttpRequest) -> func.HttpResponse:
         raise error
 

@@ -17,7 +17,6 @@ from shared.decisions.restart import (
     why_superseded,
 )
 from shared.decisions.run import Asked, intent_of
-from shared.platform.reasons import Reason
 from shared.platform.regions import ZONES, time_zone
 from shared.records.rows import MirrorRow, ServerRow
 from shared.source.facts import Absence, MaintenanceWindow, ServerFacts
@@ -159,7 +158,9 @@ def test_the_row_says_who_has_to_decide_and_until_when() -> None:
 
 
 def test_the_row_says_that_a_window_is_waited_for() -> None:
-    assert waiting_reason(SERVER, WINDOW) == Reason("WaitingForWindow", WINDOW.message)
+    reason = waiting_reason(SERVER, WINDOW)
+    assert (reason.code, reason.message) == ("WaitingForWindow", WINDOW.message)
+    assert "`now`" in reason.remedy
 
 
 TAGGED = server(tags={"fabric-mirror": "enabled"})

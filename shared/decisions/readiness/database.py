@@ -10,6 +10,7 @@ from shared.decisions.readiness.report import LIMITS, Check, pass_or_fail
 from shared.decisions.readiness.rights import rights_checks
 from shared.decisions.readiness.tables import table_checks
 from shared.desired.intent import MirrorIntent
+from shared.platform.brief import listed
 from shared.platform.reasons import Reason
 from shared.source.facts import CLOSED, NO_TABLES, TAKEN, ServerFacts
 
@@ -59,7 +60,7 @@ def database_exists(server: ServerFacts, name: str) -> Check:
         found="there" if exists else "missing",
         wanted="there",
         message=f"Database {name!r} does not exist on server {server.id.name!r}; it has "
-        f"{', '.join(server.databases) or 'none'}.",
+        f"{listed(server.databases) or 'none'}.",
         remedy="Correct the name (letter case matters), or create the database.",
     )
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from shared.decisions.readiness.facts import DatabaseFacts
 from shared.decisions.readiness.report import Check
+from shared.platform.brief import listed
 from shared.source.facts import EventTrigger
-
-MOST_NAMED = 5
 
 
 def publishing_checks(database: DatabaseFacts) -> Iterator[Check]:
@@ -22,18 +21,15 @@ def publishing_checks(database: DatabaseFacts) -> Iterator[Check]:
 
 def replica_identity(database: DatabaseFacts) -> Check:
     """Once a table is published, PostgreSQL refuses UPDATE and DELETE where it has no replica identity."""
-    first = ", ".join(
-        f"{it.before.schema}.{it.before.name} ({it.before.identity})" for it in database.identities[:MOST_NAMED]
-    )
-    more = f" and {len(database.identities) - MOST_NAMED} more" if len(database.identities) > MOST_NAMED else ""
+    named = listed([f"{it.before.schema}.{it.before.name} ({it.before.identity})" for it in database.identities])
     return Check(
         id="ReplicaIdentity",
         subject=database.name,
         status="will_fix",
-        found=f"{first}{more}",
-        wanted=", ".join(dict.fromkeys(it.fitting for it in database.identities)),
+        found=named,
+        wanted=listed(list(dict.fromkeys(it.fitting for it in database.identities))),
         message=f"UPDATE and DELETE would fail on tables of database {database.name!r} once they are published, or "
-        f"changes would not find their rows: {first}{more}. The app sets a replica identity that fits, and gives the "
+        f"changes would not find their rows: {named}. The app sets a replica identity that fits, and gives the "
         "former one back on release.",
     )
 

@@ -24,9 +24,11 @@ def rights_checks(database: DatabaseFacts) -> Iterator[Check]:
     if not database.rights.problems:
         for harm in database.harms:
             yield ownership_changes(database.name, harm)
-    owners = dict.fromkeys(table.owner for table in database.not_takeable)
-    for owner in owners:
-        yield table_not_takeable(database.name, [t for t in database.not_takeable if t.owner == owner])
+    of_owner: dict[str, list[NotTakeable]] = {}
+    for table in database.not_takeable:
+        of_owner.setdefault(table.owner, []).append(table)
+    for tables in of_owner.values():
+        yield table_not_takeable(database.name, tables)
     for missing in database.missing:
         yield grant_not_permitted(database.name, missing)
 
@@ -48,6 +50,7 @@ def table_rights(database: DatabaseFacts) -> Check:
         found=plan.way,
         wanted=roles,
         message=f"{plan.why} {gains}".strip(),
+        remedy="Nothing, if the fabric role may reach that. Or set rights to ownership." if gains else "",
         reference=TUTORIAL,
     )
 

@@ -5,9 +5,10 @@ Without a choice of tables, what can't be mirrored is left out with a warning. A
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from shared.decisions.readiness.report import LIMITS, Check, Outcome
+from shared.platform.brief import listed
 from shared.source.facts import (
     GENERATED,
     HIDDEN_ROWS,
@@ -17,7 +18,26 @@ from shared.source.facts import (
     TableStatus,
 )
 
-MOST_NAMED = 5
+_NAME = "Correct the name; letter case matters."
+REMEDIES: Mapping[str, str] = {
+    "HAS_PRIMARY_KEY": "",
+    "HAS_UNIQUE_INDEX": "",
+    "SCHEMA_DOES_NOT_EXIST": _NAME,
+    "TABLE_DOES_NOT_EXIST": _NAME,
+    "NOT_REGULAR_TABLE": "Mirror the tables that are behind it.",
+    "FORBIDDEN_CHARS_IN_TABLE_NAME": "Rename the table.",
+    "FORBIDDEN_CHARS_IN_COLUMN_NAME": "Rename the columns.",
+    "UNSUPPORTED_TYPE_IN_REPLICA_IDENTITY": "Add a key of columns whose types can be mirrored.",
+    "UNSUPPORTED_DATA_TYPE": "Nothing, if nobody needs these columns in Fabric; else add columns of supported types.",
+    "NO_INDEX_FULL_IDENTITY": "Add a primary key.",
+    TABLE_LIMIT_EXCEEDED: "Name the tables to mirror.",
+    ROW_SECURITY: "Give the mirror to those alone who may see every row.",
+    HIDDEN_ROWS: "Let the fabric role see every row.",
+    "NUMERIC_WITHOUT_PRECISION": "Give the columns precision and scale, as numeric(18, 4).",
+    GENERATED: "Add a unique index on other columns that are NOT NULL.",
+    "HYPERTABLE": "Mirror an ordinary table of it.",
+}
+"""What to do about a table, by the code of the service or of the app; nothing where the code says that all is well."""
 
 
 def table_checks(database: str, report: TableReport, chosen: bool) -> Iterator[Check]:
@@ -50,8 +70,15 @@ def table_status(database: str, table: TableStatus, chosen: bool) -> Check:
         status=status,
         found=", ".join(table.codes),
         message=table.message,
+        remedy=table.remedy or _remedy(table.codes),
         reference=LIMITS,
     )
+
+
+def _remedy(codes: Sequence[str]) -> str:
+    """What to do about a table with these codes."""
+    remedies = [REMEDIES.get(code, f"The service's documents say what {code} means.") for code in codes]
+    return " ".join(dict.fromkeys(remedy for remedy in remedies if remedy))
 
 
 def too_many_tables(database: str, report: TableReport, beyond: tuple[TableStatus, ...], chosen: bool) -> Check:
@@ -104,14 +131,13 @@ def row_security_forced(database: str, table: TableStatus, chosen: bool) -> Chec
 
 def row_security(database: str, tables: Sequence[TableStatus]) -> Check:
     """The mirror has every row: Fabric does not know the policies."""
-    first = ", ".join(f"{table.schema}.{table.name}" for table in tables[:MOST_NAMED])
-    more = f" and {len(tables) - MOST_NAMED} more" if len(tables) > MOST_NAMED else ""
+    named = listed([f"{table.schema}.{table.name}" for table in tables])
     return Check(
         id="RowSecurity",
         subject=database,
         status="warn",
-        found=f"{first}{more}",
-        message=f"Tables of database {database!r} have row-level security: {first}{more}. Fabric does not know its "
+        found=named,
+        message=f"Tables of database {database!r} have row-level security: {named}. Fabric does not know its "
         "policies, so whoever reads the mirror may read every row of it.",
         remedy="Give the mirror to those alone who may see every row, or choose other tables.",
         reference=LIMITS,

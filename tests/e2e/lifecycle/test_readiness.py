@@ -130,6 +130,7 @@ def a_request_does_exactly_what_the_complete_report_said(operator: Operator) -> 
     assert writes(operator, server) == [*(change(server, each) for each in planned["changes"]), "Servers restart"]
     assert operator.restarts(server) == 1
     assert application.inabilities() == {}
+    assert operator.call("GET", operator.door(server, "mirroring/report")).body == seen["report"]
     now = readiness(operator, server)
     assert (now["plan"]["changes"], now["plan"]["restart"]) == ([], False)
     assert {check["status"] for check in now["checks"]} <= {"pass", "warn"}
