@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import azure.functions as func
+import grpc.aio
 
 from functions import bodies
 from shared.platform import brief, logs
@@ -46,6 +47,12 @@ TITLES = {
     503: "Try again later",
 }
 
+ENGINE_SILENT = Unavailable(
+    "Durable Functions, the engine of this app, did not answer.",
+    code="EngineUnavailable",
+    remedy="Try again in a moment. If it stays, look at the app's storage account and at its log.",
+    retry_after=5,
+)
 UNEXPECTED = MirrorError("The app failed; its log says why.", remedy="Try again; if it stays, see the log.")
 
 OF_HOST = ("code", "clientid")
@@ -102,6 +109,9 @@ def with_problems(*query: str) -> Callable[[Door], Door]:
                     return await door(*arguments, **named)
                 except MirrorError as error:
                     return problem(error)
+                except grpc.aio.AioRpcError as error:
+                    log.warning("%s: the engine answered %s: %s", door.__name__, error.code().name, error.details())
+                    return problem(ENGINE_SILENT)
                 except Exception:
                     log.exception("%s failed", door.__name__)
                     return problem(UNEXPECTED)

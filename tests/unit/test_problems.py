@@ -6,6 +6,7 @@ import json
 import logging
 
 import azure.functions as func
+import grpc.aio
 import pytest
 
 from functions.problems import with_problems
@@ -38,6 +39,16 @@ async def test_an_unexpected_error_stays_in_the_log_with_its_server(
     assert [line.getMessage() for line in caplog.records] == [f"at it, 100 %{end}", f"broken failed{end}"]
     assert caplog.records[1].exc_info
     assert {line.__dict__.get("server") for line in caplog.records} == {KEY if place else None}
+
+
+async def test_an_engine_that_is_silent_is_asked_again_later() -> None:
+    @with_problems()
+    async def unanswered(req: func.HttpRequest) -> func.HttpResponse:
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "refused")
+
+    answer = await unanswered(asked(**PLACE))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert json.loads(answer.get_body())["code"] == "EngineUnavailable"
 
 
 @pytest.mark.parametrize(

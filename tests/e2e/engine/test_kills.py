@@ -7,10 +7,11 @@ extension had in hand, which comes back from storage: the activity runs again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from local.scenario import Operator, Server, eventually
+from local.scenario import Operator, Refused, Server, eventually
 from tests.e2e.lifecycle.story import codes, delete, nothing_of_ours_is_left, put, with_shop
 
 pytestmark = pytest.mark.usefixtures("hastened")
@@ -36,9 +37,13 @@ def kills(operator: Operator, functions: Sequence[str], when: str, host: bool) -
 
 
 def ended(operator: Operator, server: Server, phase: str, *reasons: str) -> None:
-    seen = eventually(
-        lambda: operator.mirroring(server), lambda seen: seen.get("phase") == phase and not seen["running"], RUN_SECONDS
-    )
+    def look() -> dict[str, Any]:
+        try:
+            return operator.mirroring(server)
+        except Refused:  # the engine is not back yet
+            return {}
+
+    seen = eventually(look, lambda seen: seen.get("phase") == phase and not seen["running"], RUN_SECONDS)
     assert codes(seen) == list(reasons)
     assert operator.mailbox(server)["again"] is False
 
