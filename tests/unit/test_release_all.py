@@ -9,7 +9,8 @@ from rich.console import Console
 
 from infra import release_all
 
-SHOP, CRM = (f"/subscriptions/s/resourceGroups/g/providers/Microsoft.DBforPostgreSQL/flexibleServers/{name}" for name in ("pg-shop", "pg-crm"))  # fmt: skip
+SERVERS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.DBforPostgreSQL/flexibleServers"
+SHOP, CRM = f"{SERVERS}/pg-shop", f"{SERVERS}/pg-crm"
 
 
 class App:
