@@ -184,7 +184,7 @@ def orchestration[Q: msgspec.Struct, A](
 def prepared[T](kind: T) -> T:
     """The type, ready to be decoded in several threads at once, as the worker runs orchestrators and entities.
 
-    msgspec collects what it has to know of a type at its first use, without a lock: a second thread that comes meanwhile
+    msgspec collects what it has to know of a type at its first use, without a lock: a second thread that comes then
     reads what is not there yet, and ends the process (a segmentation fault in msgspec 0.22).
     """
     msgspec.json.Decoder(cast(Any, kind))
