@@ -43,7 +43,7 @@ ODD_JUDGEMENT = """
 """
 
 
-def silent(host: str) -> Reason:
+def unanswered(host: str) -> Reason:
     """The reason of a PostgreSQL that did not answer."""
     remedy = "See that the server runs and that the app reaches it. The next sweep looks again."
     return Reason("SourceUnknown", f"PostgreSQL at {host} did not answer within 1 s.", remedy)
@@ -208,7 +208,7 @@ async def test_a_server_that_does_not_answer_is_given_up_and_stalls_nobody(
         assert asyncio.get_running_loop().time() - begun < 5
     assert isinstance(good.source, SourceSide)
     assert (bad.at - good.at).total_seconds() > 0.5
-    assert bad.source == silent("127.0.0.246")
+    assert bad.source == unanswered("127.0.0.246")
     assert isinstance(bad.fabric, FabricSide)
     assert bad.fabric.status is not None
 
@@ -231,7 +231,7 @@ async def test_databases_that_hang_cost_no_more_than_a_visit_and_their_siblings_
             locks.enter_context(contextlib.closing(somebody))
             somebody.execute("LOCK TABLE pg_class IN ACCESS EXCLUSIVE MODE")
         hung, sibling = await sources(databases[0], row.database)
-        assert hung == silent(row.host)
+        assert hung == unanswered(row.host)
         assert isinstance(sibling, SourceSide)
         begun = asyncio.get_running_loop().time()
         all_hung = await sources(*databases)
