@@ -38,7 +38,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     owners: tuple[OfOwner, ...]
     problems: tuple[Reason, ...] = ()
-    """Why there is no way that may be gone; then nothing is changed."""
+    """Why the role can't get its rights in these ways; then nothing is changed."""
 
     @property
     def membership(self) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ class Miss(msgspec.Struct, frozen=True, kw_only=True, tag="missing"):
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True, tag="blocked"):
-    """Something stands in the way. Nothing is changed but what was `asked` for, and what is too much to keep."""
+    """Something stands in the way. The run does only what was `asked` for, and ends the memberships of `leave`."""
 
     reasons: tuple[Reason, ...]
     asked: Asked
@@ -144,7 +144,7 @@ def if_not_allowed(id: ServerId, row: ServerRow | None, settings: Settings) -> R
 def can_be_asked(facts: ServerFacts, settings: Settings) -> bool:
     """Whether the app may look into PostgreSQL: it is an administrator of a server that works and can be written to.
 
-    Of a server that it never prepared, the app is none.
+    On a server that the app never prepared, it is no administrator.
     """
     is_open = facts.state == "Ready" and facts.entra_auth and facts.replication_role in readiness.WRITABLE_ROLES
     return is_open and readiness.is_administrator(facts, settings)

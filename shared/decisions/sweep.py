@@ -46,10 +46,8 @@ class Timetable(msgspec.Struct, frozen=True):
 
 
 class Probed(msgspec.Struct, frozen=True):
-    """What became of a chunk."""
+    """What the looks at a chunk took."""
 
-    mirrors: int
-    """How many observations the app wrote."""
     calls: int
     """How many calls to Fabric the looks took."""
 

@@ -133,7 +133,7 @@ class Takeover(msgspec.Struct, frozen=True):
         return bool(self.tables or self.joined or self.identities or self.returned)
 
     def after(self, earlier: Takeover | None) -> Takeover:
-        """This plan joined with an earlier, kept one, which may be carried out already."""
+        """This plan joined with the recorded plan of an earlier run, which may be carried out already."""
         if earlier is None:
             return self
         tables = {former.table.oid: former for former in (*earlier.tables, *self.tables)}

@@ -75,7 +75,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def strong(self) -> frozenset[Joined]:
-        """These memberships."""
+        """The memberships in `strong_owners`."""
         return frozenset(it for it in self.granted if it.owner in self.strong_owners)
 
     def to_take(self, owners: Iterable[str]) -> list[TableName]:

@@ -60,6 +60,8 @@ async def note_present(facts: ServerFacts, row: ServerRow | None) -> ServerRow |
         return None
     if row is None:
         return None
+    if row.phase == "Deleted":
+        log.info("%s", verdict.why)
     seen = {"missing_since": None, "missing_code": "", "deletion_told": False}
     return await store.update_server(facts.id, created_at=facts.created_at, **seen)
 

@@ -281,7 +281,7 @@ class Mirror:
                         look_at = time.monotonic() + LOOK_SECONDS
 
     async def _look_if_changed(self, sql: psycopg.AsyncConnection[Any]) -> None:
-        """Look at the tables, unless nothing can be otherwise than at the last look, which left nothing to do."""
+        """Look at the tables, unless nothing has changed since the last look, and that look left nothing to do."""
         await self.publication.require(sql)
         state = (await self.publication.state(sql), self.chosen)
         if state != self._looked_at:
