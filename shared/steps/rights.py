@@ -23,7 +23,7 @@ from shared.source import dependents, event_triggers, extension, grants, identit
 from shared.source.connection import Connection, connect
 from shared.source.membership import major
 from shared.steps import asking, holdings
-from shared.steps.holdings import Choice, Place, Seen, identities_of, keep, still_joined, still_members
+from shared.steps.holdings import Choice, Place, Seen, keep, still_joined, still_members
 from shared.steps.memberships import end_membership, leave_strong, require_apart, require_free, retreat
 from shared.steps.rights_refusals import require_accepted, require_granted, require_plan, require_takeable
 
@@ -145,7 +145,7 @@ async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan, *,
 async def _identities(connection: Connection, record: Takeover, seen: Seen, plan: Plan) -> tuple[Identity, ...]:
     """The replica identities to record: Fabric changes those of tables without a key when it publishes them."""
     names = [table for owner in plan.membership for table in seen.owned.get(owner, ())]
-    recorded = identities_of(record)
+    recorded = record.every_identity
     new = (it for it in await identity.look(connection, names) if it.oid not in recorded)
     return tuple(sorted({*record.identities, *new}))
 
@@ -163,7 +163,7 @@ async def _give_back(
     owned = {table.table.oid for table in returning}
     identities = {
         oid: it
-        for oid, it in identities_of(record).items()
+        for oid, it in record.every_identity.items()
         if oid in without_key or (oid in owned and it.identity != "DEFAULT")
     }
     record = msgspec.structs.replace(
@@ -253,7 +253,7 @@ async def _set_identities(connection: Connection, place: Place, seen: Seen, reco
     changes = await identity.plan(connection, seen.eligible)
     if not changes:
         return
-    recorded = identities_of(record)
+    recorded = record.every_identity
     new = (change.before for change in changes if change.before.oid not in recorded)
     record = msgspec.structs.replace(record, identities=tuple(sorted({*record.identities, *new})))
     await _write_down(connection, place, record)
