@@ -92,7 +92,7 @@ class Counter:
         self._written = 0
 
     def take(self, message: bytes) -> None:
-        """One message of the stream; an empty one is none."""
+        """Take one message of the stream. An empty message says nothing."""
         match pgoutput.parse(message):
             case pgoutput.Relation(oid, schema, name):
                 self._relations[oid] = (schema, name)
