@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Generator
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, get_type_hints
 
 import azure.durable_functions as df
@@ -68,14 +69,21 @@ type Answer[A] = Value[A] | Later | Problem
 class Activity[Q: msgspec.Struct, A]:
     """An activity: how orchestrations call it, and how its function serves them.
 
-    The annotations of `work` say what the message and the answer hold.
+    The annotations of `work` say what the message and the answer hold. They are read when first used: a cold start
+    waits for indexing, and most processes use few of them.
     """
 
     def __init__(self, work: Callable[[Q], Awaitable[A]]):
-        self.name, request, answer = _signature(work)
+        self.name = work.__name__
         self._work = work
-        self._message = _of(Message, request)
-        self._answer = _of(Value, answer) | Later | Problem
+
+    @cached_property
+    def _message(self) -> Any:
+        return _of(Message, _signature(self._work)[0])
+
+    @cached_property
+    def _answer(self) -> Any:
+        return _of(Value, _signature(self._work)[1]) | Later | Problem
 
     def begin(self, ctx: Context, request: Q) -> task.Task[Any]:
         """Schedule the activity. Its result is what `answer` reads."""
@@ -107,13 +115,20 @@ class Activity[Q: msgspec.Struct, A]:
 class Orchestration[Q: msgspec.Struct, A]:
     """An orchestration: how others call it, and how its generator serves them.
 
-    The annotations of `body` say what the input and the answer hold.
+    The annotations of `body` say what the input and the answer hold. They are read when first used, as an activity's.
     """
 
     def __init__(self, body: Callable[[Context, Q], Flow[A]]):
-        self.name, self._request, flow = _signature(body)
+        self.name = body.__name__
         self._body = body
-        self._answer = flow.__args__[0]
+
+    @cached_property
+    def _request(self) -> Any:
+        return _signature(self._body)[0]
+
+    @cached_property
+    def _answer(self) -> Any:
+        return _signature(self._body)[1].__args__[0]
 
     def begin(self, ctx: Context, request: Q, instance_id: str | None = None) -> task.Task[Any]:
         """Schedule it as a sub-orchestration. Its result is what `answer` reads."""
@@ -192,10 +207,10 @@ def _of(generic: Any, argument: Any) -> Any:
     return generic[argument]
 
 
-def _signature(function: Callable[..., Any]) -> tuple[str, Any, Any]:
-    """Name, type of the last parameter and type of the answer of a function."""
+def _signature(function: Callable[..., Any]) -> tuple[Any, Any]:
+    """Type of the last parameter and type of the answer of a function."""
     *parameters, answer = get_type_hints(function).values()
-    return function.__name__, parameters[-1], answer
+    return parameters[-1], answer
 
 
 def _named[F: Callable[..., Any]](registered: F, function: Callable[..., Any]) -> F:

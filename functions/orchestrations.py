@@ -26,9 +26,8 @@ from functions.messages import (
 from functions.suborchestrations import STEP_DONE, mirror_database, record_problem, wait_for_operation
 from shared.decisions import outcome as outcomes
 from shared.decisions import progress
+from shared.decisions.answers import Asked, Decision, Forget, Miss, Prepare, Refuse, Release, Verdict
 from shared.decisions.outcome import Outcome
-from shared.decisions.restart import Verdict
-from shared.decisions.run import Asked, Decision, Forget, Miss, Prepare, Refuse, Release
 from shared.desired.changes import (
     AddAdministrator,
     Change,

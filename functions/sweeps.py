@@ -12,7 +12,7 @@ from durabletask import task
 from functions import corridor
 from functions.corridor import Context, Flow, Later, Value
 from functions.flow import Refused, call
-from shared.decisions.sweep import Probed, Timetable
+from shared.decisions.answers import Probed, Timetable
 from shared.records.columns import Watched
 
 blueprint = df.Blueprint()

@@ -24,14 +24,6 @@ MOST_NAMED = 20
 """Failing tables that a row names; it counts the others."""
 
 
-class Advance(msgspec.Struct, frozen=True):
-    """How far the mirror is: Fabric's word, whether it runs, and whether this run's start of it still stands."""
-
-    status: str
-    running: bool
-    started: bool
-
-
 class Runs(msgspec.Struct, frozen=True):
     """The mirror runs: note it."""
 

@@ -11,8 +11,9 @@ import msgspec
 from shared.decisions import allowed, readiness
 from shared.decisions import parameters as server_parameters
 from shared.decisions import run as deciding
+from shared.decisions.answers import Decision, Miss, Prepare, Refuse, Release
 from shared.decisions.login import is_rotation_due, login_of
-from shared.decisions.run import Decision, Examine, Miss, Prepare, Refuse, Release, Wait
+from shared.decisions.run import Examine, Wait
 from shared.desired.intent import MirrorIntent
 from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection

@@ -7,8 +7,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from shared.decisions import start as deciding
+from shared.decisions.answers import Advance
 from shared.decisions.login import mark
-from shared.decisions.start import Advance
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import TableName
 from shared.fabric import connection as fabric_connection

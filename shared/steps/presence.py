@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from shared.decisions import presence as deciding
+from shared.decisions.answers import Forget, Miss, Nothing
 from shared.decisions.presence import Another, Gone, List
-from shared.decisions.run import Forget, Miss, Nothing
 from shared.desired.server_id import ServerId
 from shared.platform import logs, reasons
 from shared.platform.errors import MirrorError, Unavailable

@@ -11,10 +11,9 @@ import msgspec
 from shared.decisions import parameters as server_parameters
 from shared.decisions import restart as deciding
 from shared.decisions import restart_once as once
+from shared.decisions.answers import Asked, Verdict
 from shared.decisions.login import is_rotation_due, login_of
-from shared.decisions.restart import Verdict
 from shared.decisions.restart_once import Seen
-from shared.decisions.run import Asked
 from shared.desired.changes import Progress, Restart
 from shared.desired.server_id import ServerId
 from shared.platform import logs

@@ -10,8 +10,8 @@ import msgspec
 
 from shared.decisions import heirs, summary
 from shared.decisions import sweep as planning
+from shared.decisions.answers import Probed, Timetable
 from shared.decisions.heirs import Succession
-from shared.decisions.sweep import Probed, Timetable
 from shared.fabric.quota import background
 from shared.platform import logs
 from shared.platform.settings import settings

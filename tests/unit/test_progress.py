@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.decisions import progress
+from shared.decisions.answers import Verdict
 from shared.decisions.outcome import Outcome
 from shared.decisions.progress import DATABASE_STEPS, SERVER_STEPS
-from shared.decisions.restart import Verdict
 from shared.platform.reasons import Reason
 
 
