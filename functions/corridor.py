@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Generator
 from datetime import timedelta
-from functools import cached_property
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import azure.durable_functions as df
 import msgspec
@@ -69,21 +68,14 @@ type Answer[A] = Value[A] | Later | Problem
 class Activity[Q: msgspec.Struct, A]:
     """An activity: how orchestrations call it, and how its function serves them.
 
-    The annotations of `work` say what the message and the answer hold. They are read when first used: a cold start
-    waits for indexing, and most processes use few of them.
+    The annotations of `work` say what the message and the answer hold.
     """
 
     def __init__(self, work: Callable[[Q], Awaitable[A]]):
-        self.name = work.__name__
+        self.name, request, answer = _signature(work)
         self._work = work
-
-    @cached_property
-    def _message(self) -> Any:
-        return _of(Message, _signature(self._work)[0])
-
-    @cached_property
-    def _answer(self) -> Any:
-        return _of(Value, _signature(self._work)[1]) | Later | Problem
+        self._message = prepared(_of(Message, request))
+        self._answer = prepared(_of(Value, answer) | Later | Problem)
 
     def begin(self, ctx: Context, request: Q) -> task.Task[Any]:
         """Schedule the activity. Its result is what `answer` reads."""
@@ -115,20 +107,13 @@ class Activity[Q: msgspec.Struct, A]:
 class Orchestration[Q: msgspec.Struct, A]:
     """An orchestration: how others call it, and how its generator serves them.
 
-    The annotations of `body` say what the input and the answer hold. They are read when first used, as an activity's.
+    The annotations of `body` say what the input and the answer hold.
     """
 
     def __init__(self, body: Callable[[Context, Q], Flow[A]]):
-        self.name = body.__name__
+        self.name, request, flow = _signature(body)
+        self._request, self._answer = prepared(request), prepared(flow.__args__[0])
         self._body = body
-
-    @cached_property
-    def _request(self) -> Any:
-        return _signature(self._body)[0]
-
-    @cached_property
-    def _answer(self) -> Any:
-        return _signature(self._body)[1].__args__[0]
 
     def begin(self, ctx: Context, request: Q, instance_id: str | None = None) -> task.Task[Any]:
         """Schedule it as a sub-orchestration. Its result is what `answer` reads."""
@@ -149,7 +134,7 @@ class Event[T: msgspec.Struct]:
 
     def __init__(self, name: str, data: type[T]):
         self.name = name
-        self._data = data
+        self._data = prepared(data)
 
     def expect(self, ctx: Context) -> task.Task[Any]:
         """Wait for the next one. Its result is what `read` reads."""
@@ -196,6 +181,16 @@ def orchestration[Q: msgspec.Struct, A](
     return register
 
 
+def prepared[T](kind: T) -> T:
+    """The type, ready to be decoded in several threads at once, as the worker runs orchestrators and entities.
+
+    msgspec collects what it has to know of a type at its first use, without a lock: a second thread that comes then
+    reads what is not there yet, and ends the process (a segmentation fault in msgspec 0.22).
+    """
+    msgspec.json.Decoder(cast(Any, kind))
+    return kind
+
+
 def _about(message: Message[Any]) -> dict[str, str]:
     """What log lines and spans name: the server's key, the run and the database, as far as the request has them."""
     server, database = (getattr(message.request, name, None) for name in ("server", "database"))
@@ -207,10 +202,10 @@ def _of(generic: Any, argument: Any) -> Any:
     return generic[argument]
 
 
-def _signature(function: Callable[..., Any]) -> tuple[Any, Any]:
-    """Type of the last parameter and type of the answer of a function."""
+def _signature(function: Callable[..., Any]) -> tuple[str, Any, Any]:
+    """Name, type of the last parameter and type of the answer of a function."""
     *parameters, answer = get_type_hints(function).values()
-    return parameters[-1], answer
+    return function.__name__, parameters[-1], answer
 
 
 def _named[F: Callable[..., Any]](registered: F, function: Callable[..., Any]) -> F:
