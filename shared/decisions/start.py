@@ -129,4 +129,7 @@ def table_reasons(tables: tuple[TableStatus, ...]) -> tuple[Reason, ...]:
     failing = failing_tables(tables)
     named = failing[:MOST_NAMED]
     beyond = len(failing) - len(named)
-    return (*named, Reason("TablesFailing", f"{beyond} more tables fail.", TABLE_REMEDY)) if beyond else named
+    if not beyond:
+        return named
+    fail = "table fails" if beyond == 1 else "tables fail"
+    return (*named, Reason("TablesFailing", f"{beyond} more {fail}.", TABLE_REMEDY))
