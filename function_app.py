@@ -1,4 +1,4 @@
-"""The function app: registers the doors of functions/ has libraries log little and telemetry sent, nothing else."""
+"""The function app: quiets the logs of libraries, starts telemetry, and registers the blueprints of `functions/`."""
 
 import os
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import azure.durable_functions as df
 
 from functions import corridor, messages
-from shared.decisions.restart import Verdict
-from shared.decisions.run import Decision
-from shared.decisions.start import Advance
+from shared.decisions.answers import Advance, Decision, Verdict
 from shared.desired.changes import Progress
 from shared.platform.reasons import Reason
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from shared.platform.errors import TooLarge
 
@@ -20,10 +19,10 @@ def require_small(body: bytes) -> None:
         )
 
 
-def said(body: bytes, member: str) -> bool | None:
-    """What a JSON object says that has this one member, a boolean; None for every other body."""
+def only_boolean(body: bytes, member: str) -> bool | None:
+    """The value of `member` in a JSON object that has no other member; None for a body of any other form."""
     try:
-        document: Any = json.loads(body)
+        document: object = json.loads(body)
     except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or document.keys() != {member} or not isinstance(document[member], bool):

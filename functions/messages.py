@@ -6,9 +6,8 @@ from datetime import datetime
 
 import msgspec
 
+from shared.decisions.answers import Asked, Verdict
 from shared.decisions.outcome import Outcome
-from shared.decisions.restart import Verdict
-from shared.decisions.run import Asked
 from shared.desired.changes import Change
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import TableName

@@ -43,7 +43,7 @@ async def post_restart(req: func.HttpRequest, client: df.DurableFunctionsClient)
 
     workspace = guid("workspace", req.route_params["workspace"])
     mirror = guid("mirrored database", req.route_params["mirror"])
-    if bodies.said(req.get_body(), "reseed") is not True:
+    if bodies.only_boolean(req.get_body(), "reseed") is not True:
         raise InvalidInput(
             "Restarting a mirror copies every table again; until that is done, readers see the old state.",
             code="ReseedNotConfirmed",

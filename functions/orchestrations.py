@@ -26,9 +26,8 @@ from functions.messages import (
 from functions.suborchestrations import STEP_DONE, mirror_database, record_problem, wait_for_operation
 from shared.decisions import outcome as outcomes
 from shared.decisions import progress
+from shared.decisions.answers import Asked, Decision, Forget, Miss, Prepare, Refuse, Release, Verdict
 from shared.decisions.outcome import Outcome
-from shared.decisions.restart import Verdict
-from shared.decisions.run import Asked, Decision, Forget, Miss, Prepare, Refuse, Release
 from shared.desired.changes import (
     AddAdministrator,
     Change,
@@ -128,14 +127,15 @@ def _reconcile(run: Run) -> Flow[Outcome]:
 
 
 def _decide(run: Run) -> Flow[Decision]:
-    """What to do. A run that first lets itself in asks twice: only then it sees the databases, and nothing that matters
-    to anybody is changed before that."""
+    """What to do. A run that first gives the app access decides twice, since only then the app sees the databases. The
+    run changes nothing else before that."""
     return run.call(activities.decide_server, messages.OfRun(server=run.server, run=run.ctx.instance_id))
 
 
 def _do_what_was_asked(run: Run, asked: Asked) -> Flow[tuple[Reason, ...]]:
-    """A leaked password, or a mirror that lost its slot, waits for no readiness and for no restart decision. What fails
-    of it stops nothing else, which may be what mends it. The answer is the reasons."""
+    """Change the password and restart the mirrors that somebody asked for. A leaked password, or a mirror that lost its
+    slot, waits for no readiness and for no restart decision. A failure does not end the run: a later step may mend its
+    cause. The answer is the reasons of the failures."""
     failed: list[Reason] = []
     if asked.rotate:
         failed += yield from _try(
@@ -157,8 +157,8 @@ def _do_what_was_asked(run: Run, asked: Asked) -> Flow[tuple[Reason, ...]]:
 
 
 def _leave_strong_owners(run: Run, databases: Iterable[str]) -> Flow[tuple[Reason, ...]]:
-    """What an owner has become the fabric role must not be, also where the server can't be prepared. The answer is the
-    reasons why not."""
+    """End the fabric role's memberships in owners that have become strong, also where the server can't be prepared. The
+    answer is the reasons of the failures."""
     failed: list[Reason] = []
     for database in databases:
         failed += yield from _try(
@@ -266,8 +266,8 @@ def _restart(run: Run, decision: Prepare, pending: tuple[str, ...]) -> Flow[None
 def _await_restart(run: Run, decision: Prepare, verdict: Verdict, until: datetime) -> Flow[None]:
     """Wait for the decision, the window or the time limit; look again whenever something may have changed.
 
-    A door that comes while the status does not yet say what is waited for raises no event: so the first look is
-    at once. After `MOST_LOOKS` the next run goes on waiting, so that no history grows without bound.
+    The first look is at once: a request that came before the status showed the wait has raised no event. After
+    `MOST_LOOKS` the next run goes on waiting, so that no history grows without bound.
     """
     ctx = run.ctx
     run.at("restart", decision.asked.databases, verdict.message)

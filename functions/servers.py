@@ -133,7 +133,7 @@ def _server(req: func.HttpRequest) -> ServerId:
 
 
 def _decision(body: bytes) -> RestartDecision:
-    decided = bodies.said(body, "restart")
+    decided = bodies.only_boolean(body, "restart")
     if decided is None:
         raise InvalidInput(
             "The body does not say whether to restart.",

@@ -34,7 +34,7 @@ ENDED = (OrchestrationStatus.COMPLETED, OrchestrationStatus.FAILED, Orchestratio
 NOBODY_HEARS = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 MAILBOXES = "@server_mailbox@"
 TO_BE_CREATED = timedelta(minutes=5)
-"""Between what a mailbox says and the beginning of the run there is some time."""
+"""Time that may pass from the moment when a mailbox names a run until the run exists."""
 TO_BEGIN = timedelta(minutes=30)
 """A run begins within seconds, and in minutes where much is waiting. One that is Pending for longer never begins: open
 faults of the Durable extension leave such instances (#1380, #2060)."""
@@ -52,8 +52,8 @@ async def look(client: df.DurableFunctionsClient, server: ServerId) -> None:
 
 
 async def revive(client: df.DurableFunctionsClient) -> None:
-    """Have each server looked at whose run died: somebody ended it, it never began, or it failed, as one does that was
-    begun by an earlier version of this app and that this version does not replay."""
+    """Have each server looked at whose run died: somebody ended it, it never began, or it failed. A run fails, for
+    example, if an earlier version of this app began it, and this version does not replay its history."""
     for server, run in (await dead_runs(client)).items():
         with logs.about(server=server.key, run=run):
             log.warning("This run died, or never began; its server is looked at again.")
@@ -108,7 +108,7 @@ async def progress(client: df.DurableFunctionsClient, runs: Iterable[str]) -> di
 
 
 async def dead_runs(client: df.DurableFunctionsClient) -> dict[ServerId, str]:
-    """The runs that ended, or vanished, without telling their mailbox, by server: it would wait for them forever."""
+    """The runs that ended, or vanished, without telling their mailbox, which still waits for them. By server."""
     dead: dict[ServerId, str] = {}
     for entity in await client.get_all_entities(EntityQuery(instance_id_starts_with=MAILBOXES)):
         run = _box(entity).running
@@ -121,7 +121,7 @@ async def dead_runs(client: df.DurableFunctionsClient) -> dict[ServerId, str]:
 
 
 async def is_alive(client: df.DurableFunctionsClient, run: str) -> bool:
-    """Whether a run exists, and neither has ended nor will never begin."""
+    """Whether a run exists, and is at work or will be."""
     state = await client.get_orchestration_state(run, fetch_payloads=False)
     return state is not None and lives(state, datetime.now(UTC))
 

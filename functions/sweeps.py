@@ -12,7 +12,7 @@ from durabletask import task
 from functions import corridor
 from functions.corridor import Context, Flow, Later, Value
 from functions.flow import Refused, call
-from shared.decisions.sweep import Probed, Timetable
+from shared.decisions.answers import Probed, Timetable
 from shared.records.columns import Watched
 
 blueprint = df.Blueprint()
@@ -70,8 +70,8 @@ async def conclude_sweep(request: ConcludeSweep) -> dict[str, int]:
 def sweep_health(ctx: Context, _: SweepHealth) -> Flow[dict[str, int]]:
     """Look at the mirrors, each chunk at its time. The answer counts them by level.
 
-    A chunk that takes longer, for a server that does not answer, holds up no other. A chunk that met something that
-    passes, such as a table that answers no more for a moment, gets a second look after all others.
+    A chunk that takes long, because a server does not answer, holds up no other chunk. A chunk that failed for a reason
+    that passes, such as a storage account that does not answer for a moment, gets a second look after all others.
     """
     begun = ctx.current_utc_datetime
     timetable = yield from call(ctx, plan_sweep, PlanSweep())

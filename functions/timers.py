@@ -20,7 +20,8 @@ SWEEPS = ("sweep_health", "sweep_health:2", "sweep_health:3")
 """Instance ids of sweeps. The first one is the rule. The next ones are for when a sweep neither ends nor can be ended,
 as an open fault of the Durable extension has it: an id that is stuck must not end the watching."""
 TIMES_AS_LONG = 12
-"""As a sweep may take: after that it does not end by itself any more. With the defaults, about an hour."""
+"""How many times SWEEP_MINUTES a sweep may take: with the defaults, about an hour in all. After that, it is taken for
+one that does not end by itself any more."""
 
 
 @blueprint.timer_trigger(schedule="%HEALTH_SCHEDULE%", arg_name="timer")
@@ -32,8 +33,8 @@ async def record_mirror_health(timer: func.TimerRequest, client: df.DurableFunct
 
 
 async def _start_sweep(client: df.DurableFunctionsClient) -> None:
-    """Start a sweep, unless the last one is at work. One that does not end is ended, and does not keep the next from
-    starting."""
+    """Start a sweep, unless the last sweep is at work. A sweep that does not end by itself is terminated, and does not
+    keep the next sweep from starting."""
     free = await _free_id(client)
     if not free:
         from shared.steps import measurements

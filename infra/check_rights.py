@@ -36,7 +36,7 @@ MARKS: dict[State, str] = {"ok": "[green]✓[/]", "missing": "[red]✗[/]", "unk
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at. `unknown`: whoever runs this may not see it."""
+    """One thing that the command checks. `unknown`: whoever runs this may not see it."""
 
     state: State
     subject: str
@@ -110,7 +110,7 @@ def fabric(rest: Rest, environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def main() -> int:
-    """Look at everything, and tell."""
+    """Check everything, and print what is missing."""
     environment, console = outputs(OUTPUTS), Console(highlight=False)
     cloud, credential = CLOUDS[environment.get("AZURE_CLOUD") or "AzureCloud"], DefaultAzureCredential()
     findings = []

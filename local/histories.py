@@ -120,7 +120,7 @@ LIVES: dict[str, Callable[[Operator], None]] = {
     "blocked": _is_blocked,
     "released": _is_released,
 }
-"""Lived one after the other, on one stack. A name says how the runs stand at the end."""
+"""The stack lives them one after the other. A name says how the runs stand at the end."""
 
 
 def _server(operator: Operator, name: str, *databases: str) -> Server:

@@ -74,7 +74,7 @@ def _fleet(stack: Stack) -> Iterator[None]:
 
 
 def _ask(operator: Operator, name: str, restart: str = "now", hold: bool = False) -> Server:
-    """A server that is asked for. `hold`: its parameters take long to set, so that it is seen at work."""
+    """A server that the picture shows. `hold`: its parameters take long to set, so that it is seen at work."""
     server = operator.create_server(name, 17, "shop")
     if hold:
         fault = {"operation": "Configurations_Update", "delay": HELD_SECONDS, "times": 10, "path": name}

@@ -9,7 +9,7 @@ from shared.dashboard import links, overview, page
 from shared.dashboard.listing import PHASES, Server
 from shared.dashboard.query import LEVELS, Query
 from shared.decisions import progress
-from shared.decisions.restart import Verdict
+from shared.decisions.answers import Verdict
 from shared.desired.server_id import ServerId
 from shared.platform.reasons import Reason
 from shared.records.rows import HealthRow

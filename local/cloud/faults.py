@@ -49,13 +49,13 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def phase(self) -> str:
-        """When it shows: before the work, after it, or in the operation that the work is."""
+        """When the fault happens: before the work, after it, or in the operation that the work starts."""
         if self.fail_operation:
             return "operation"
         return "after" if self.after or self.truncate is not None else "before"
 
     def concerns(self, operation: str, path: str, body: str) -> bool:
-        """Whether a call is one of those that it is ordered for."""
+        """Whether the fault was ordered for this call."""
         return (
             self.operation in (operation, "*")
             and re.search(self.path, path, re.IGNORECASE) is not None
@@ -64,14 +64,14 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Faults:
-    """The faults that are ordered of one part. `operations` are the names that it knows."""
+    """The faults that were ordered for one part. `operations` are the names of the part's operations."""
 
     def __init__(self, part: str, operations: Collection[str]):
         self._part, self._operations = part, set(operations)
         self._ordered: list[Fault] = []
 
     def take(self, phase: str, operation: str, path: str, body: str) -> Fault | None:
-        """The first fault of this phase for a call, if there is one; it is used up by it."""
+        """The first fault of this phase for a call, which uses up one of its times; None: there is no such fault."""
         for fault in [fault for fault in self._ordered if fault.phase == phase]:
             if not fault.concerns(operation, path, body):
                 continue
@@ -85,11 +85,11 @@ class Faults:
         return None
 
     async def list(self, _: web.Request) -> web.Response:
-        """Those that are ordered."""
+        """Answer with the faults that are still to happen."""
         return web.json_response(msgspec.to_builtins(self._ordered))
 
     async def order(self, request: web.Request) -> web.Response:
-        """Order one. A fault that can't be understood is answered with 400 and what is wrong with it."""
+        """Order a fault. A malformed one is answered with 400, and with what is wrong with it."""
         try:
             fault = msgspec.json.decode(await request.read(), type=Fault)
             re.compile(fault.path), re.compile(fault.body)
@@ -102,7 +102,7 @@ class Faults:
         return web.json_response(msgspec.to_builtins(fault), status=201)
 
     async def forget(self, _: web.Request) -> web.Response:
-        """Forget all."""
+        """Forget all ordered faults."""
         self._ordered.clear()
         return web.json_response([])
 

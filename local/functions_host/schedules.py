@@ -37,9 +37,9 @@ class Schedule:
         return self._at(moment + timedelta(microseconds=1)).get_prev(datetime)
 
     def following(self, due: datetime, now: datetime) -> tuple[datetime, bool]:
-        """After the run that was due at `due` has ended: when the next one is due, and whether that has passed already.
+        """When the next run is due after the run of `due` has ended, and whether that time has passed already.
 
-        Of several occurrences that passed meanwhile only the last one is made up for.
+        Of several occurrences that have passed by then, only the last is made up for.
         """
         following = self.after(due)
         return (following, False) if following > now else (self.until(now), True)

@@ -59,8 +59,8 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 def of_present(facts: ServerFacts, row: ServerRow | None) -> Present | Another:
-    """A server that answers. Only of a deleted one it is asked whether it is the same: a server that was taken for
-    deleted goes on with its record, and a later server of this name has nothing to do with it."""
+    """What a server is that answers. Where the record says that the server was deleted, the dates of creation tell: a
+    server that was wrongly taken for deleted keeps its record, and a later server of this name has no part in it."""
     name = facts.id.name
     if row is None or row.phase != "Deleted":
         return Present(f"Server {name!r} is there.")

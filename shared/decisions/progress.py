@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from shared.decisions.answers import Verdict
 from shared.decisions.outcome import GOALS, Outcome
-from shared.decisions.restart import Verdict
 
 SERVER_STEPS = ("observe", "identity", "administrator", "parameters", "restart", "role", "workspace")
 DATABASE_STEPS = ("database", "connection", "mirror", "running")

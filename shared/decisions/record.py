@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from shared.decisions.health import AT_WORK, classify, failing_tables, with_notes
@@ -36,8 +34,7 @@ def judge(observation: Observation, previous: Remembered | None, settings: Setti
         announced=previous.announced if previous else NEW,
         updated_at=observation.at,
     )
-    figures = _from_fabric(observation, previous) | _from_source(observation, previous)
-    return msgspec.structs.replace(row, **figures)
+    return _with_source(_with_fabric(row, observation, previous), observation, previous)
 
 
 def is_settled(row: HealthRow, previous: Remembered | None) -> bool:
@@ -85,42 +82,45 @@ def notice(row: HealthRow) -> Notice:
     )
 
 
-def _from_fabric(observation: Observation, previous: Remembered | None) -> dict[str, Any]:
-    """The figures that Fabric told. The status stays the previous one if the app did not ask for it this time."""
+def _with_fabric(row: HealthRow, observation: Observation, previous: Remembered | None) -> HealthRow:
+    """The row with Fabric's figures. The status stays the previous one if the app did not ask for it this time."""
     fabric = observation.fabric
     details_at = previous.details_at if previous else None
     if isinstance(fabric, Reason) or fabric.gone:
-        return {"details_at": details_at}
+        return msgspec.structs.replace(row, details_at=details_at)
     status = previous.status if previous else ""
     if fabric.status:
         status, details_at = fabric.status.status, observation.at
     tables, failing = fabric.tables, failing_tables(fabric.tables)
     latencies = [t.latency_seconds for t in tables if t.status in AT_WORK and t.latency_seconds is not None]
-    return {
-        "status": status,
-        "details_at": details_at,
-        "tables": len(tables),
-        "tables_replicating": sum(table.status == "Replicating" for table in tables),
-        "tables_failing": len(failing),
-        "failing": failing[:MOST_FAILING],
-        "rows": sum(table.rows or 0 for table in tables),
-        "bytes": sum(table.bytes or 0 for table in tables),
-        "last_sync_at": max((table.last_sync_at for table in tables if table.last_sync_at), default=None),
-        "latency_seconds": max(latencies, default=None),
-        "tables_at": observation.at,
-    }
+    return msgspec.structs.replace(
+        row,
+        status=status,
+        details_at=details_at,
+        tables=len(tables),
+        tables_replicating=sum(table.status == "Replicating" for table in tables),
+        tables_failing=len(failing),
+        failing=failing[:MOST_FAILING],
+        rows=sum(table.rows or 0 for table in tables),
+        bytes=sum(table.bytes or 0 for table in tables),
+        last_sync_at=max((table.last_sync_at for table in tables if table.last_sync_at), default=None),
+        latency_seconds=max(latencies, default=None),
+        tables_at=observation.at,
+    )
 
 
-def _from_source(observation: Observation, previous: Remembered | None) -> dict[str, Any]:
-    """The figures of the slot. Without one, its name and the storage's size stay, since the next look needs them."""
+def _with_source(row: HealthRow, observation: Observation, previous: Remembered | None) -> HealthRow:
+    """The row with the slot's figures. Without a slot, its name and the storage's size stay, since the next look needs
+    them."""
     source = observation.source
     if not isinstance(source, SourceSide) or source.slot is None:
         size = previous.storage_gib if previous else None
-        return {"slot": earlier_slot(observation.mirror, previous), "storage_gib": size}
-    return {
-        "slot": source.slot.name,
-        "slot_active": source.slot.active,
-        "wal_status": source.slot.wal_status,
-        "retained_wal_bytes": source.slot.retained_bytes,
-        "storage_gib": source.storage_gib,
-    }
+        return msgspec.structs.replace(row, slot=earlier_slot(observation.mirror, previous), storage_gib=size)
+    return msgspec.structs.replace(
+        row,
+        slot=source.slot.name,
+        slot_active=source.slot.active,
+        wal_status=source.slot.wal_status,
+        retained_wal_bytes=source.slot.retained_bytes,
+        storage_gib=source.storage_gib,
+    )

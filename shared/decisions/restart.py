@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 
-import msgspec
-
-from shared.decisions.run import Asked, intent_of
+from shared.decisions.answers import Asked, Verdict
+from shared.decisions.run import intent_of
 from shared.decisions.start import is_restart_due
 from shared.desired.server_id import ServerId
 from shared.platform.errors import InvalidInput
@@ -23,21 +22,6 @@ CUSTOM_WINDOW = timedelta(hours=1)
 DEFAULT_WINDOW = timedelta(hours=8)
 DEFAULT_WINDOW_HOUR = 23
 """Source: "Scheduled maintenance" of flexible server: a custom window is an hour a week, Azure's own 23:00 to 07:00."""
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether to restart now, and why."""
-
-    message: str
-    """The sentence that says why the server is restarted now, or what is waited for."""
-    wait_until: datetime | None = None
-    """None: restart now. Otherwise that time (UTC) is waited for, or a decision before it."""
-    since: datetime | None = None
-    waiting_for: str = ""
-    too_late: Reason | None = None
-    """Why the run ends when the time has come; None: the server is restarted then."""
-    refused: Reason | None = None
-    """Why the run ends when somebody decides against the restart."""
 
 
 def judge(

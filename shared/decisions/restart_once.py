@@ -15,7 +15,7 @@ from shared.decisions.run import SETTLED_STATES
 from shared.records.rows import RestartIntent
 
 TO_BEGIN = timedelta(minutes=2)
-"""Time in which a restart begins that Azure took: after it, PostgreSQL runs since later or the server is not Ready."""
+"""Time in which a restart begins that Azure accepted: then PostgreSQL was started later, or the server is not Ready."""
 TO_SHOW = timedelta(minutes=5)
 """Time in which Azure shows that the parameters of a restarted server wait no more."""
 BETWEEN = 5.0

@@ -8,7 +8,7 @@ behave differently, or if somebody named ownership as the way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from shared.decisions.harm import Harm
 from shared.platform.reasons import Reason
 from shared.platform.settings import Rights
+from shared.records.rows import MirrorRow
 from shared.source.facts import Owner
 
 type Way = Literal["membership", "ownership"]
@@ -38,7 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     owners: tuple[OfOwner, ...]
     problems: tuple[Reason, ...] = ()
-    """Why there is no way that may be gone; then nothing is changed."""
+    """Why the role can't get its rights in these ways; then nothing is changed."""
 
     @property
     def membership(self) -> tuple[str, ...]:
@@ -71,6 +72,21 @@ class Elsewhere(msgspec.Struct, frozen=True):
 
 
 NOTHING = Elsewhere()
+
+
+def staying(others: Iterable[MirrorRow]) -> Elsewhere:
+    """What the next look at the other databases would not change by itself, with administrators among the `former`.
+
+    Memberships that the service does not take end there, and tables that somebody's consent took are given back when
+    it is withdrawn.
+    """
+    records = [(row, row.takeover) for row in others if row.takeover]
+    content = [record for row, record in records if row.rights and row.word not in ("insists", "silent")]
+    owning = [record for row, record in records if row.rights == "ownership" and not record.consent]
+    return Elsewhere(
+        joined=frozenset(membership.owner for record in content for membership in record.joined),
+        former=frozenset(table.owner for record in owning for table in record.tables),
+    )
 
 
 def choose(

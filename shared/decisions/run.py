@@ -11,16 +11,17 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from shared.decisions import allowed, readiness
+from shared.decisions.answers import Asked, Nothing, Prepare, Refuse, Release
 from shared.decisions.start import is_restart_due
 from shared.desired import intent as desired
-from shared.desired.changes import Change, GiveBackParameter, SetParameter
+from shared.desired.changes import SetParameter
 from shared.desired.intent import MirrorIntent
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import TableName
 from shared.platform import reasons
 from shared.platform.errors import InvalidInput
 from shared.platform.reasons import Reason
-from shared.platform.settings import Limits, RestartPolicy, Rights, Settings
+from shared.platform.settings import Settings
 from shared.records.rows import MirrorRow, ServerPhase, ServerRow
 from shared.source.facts import ServerFacts
 
@@ -28,81 +29,6 @@ UNTOUCHED = frozenset({"New", "Released", "Deleted"})
 """Phases of a server on which nothing of the app is left."""
 SETTLED_STATES = frozenset({"Ready", "Disabled", "Inaccessible"})
 """States of a server that don't change by themselves, or not for the better."""
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody asked for besides the mirroring. It waits for no readiness, and for no decision about a restart."""
-
-    host: str = ""
-    databases: tuple[str, ...] = ()
-    """The databases whose connections need the present password."""
-    rotation: int = 0
-    """Number of the last new password that was asked for."""
-    rotate: bool = False
-    """That password has not reached the server and all connections."""
-    restarts: tuple[str, ...] = ()
-    """The databases whose mirrors are to be restarted."""
-
-
-class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
-    """Prepare the server, mirror the databases of `asked`, and release those that are `leaving`."""
-
-    why: str
-    asked: Asked
-    access: tuple[Change, ...]
-    """What lets the app and Fabric in. It is changed first: only then PostgreSQL tells the rest."""
-    parameters: tuple[SetParameter, ...]
-    leaving: tuple[str, ...]
-    tables: dict[str, tuple[TableName, ...]]
-    """The chosen tables of each database; none: all of its tables."""
-    workspace: str
-    workspace_name: str
-    gateway: str
-    """GUID of the gateway by which Fabric comes in; empty: Fabric reaches the server itself."""
-    restart: RestartPolicy
-    rights: Rights = "auto"
-    consent: str = ""
-    """Where somebody named the rights, as the record of a consent says it."""
-    fingerprint: str
-    limits: Limits
-    """How long the run waits: orchestrations read no settings, so the decision brings them."""
-
-
-class Release(msgspec.Struct, frozen=True, kw_only=True, tag="release"):
-    """Give back the databases that are `leaving`, and then the server."""
-
-    why: str
-    fingerprint: str
-    leaving: tuple[str, ...]
-    parameters: tuple[GiveBackParameter, ...] = ()
-    """What is set back on the server once all databases are given back."""
-
-
-class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):
-    """The server is gone: leave Fabric. What is needed to give back stays recorded for a while."""
-
-    why: str
-
-
-class Miss(msgspec.Struct, frozen=True, kw_only=True, tag="missing"):
-    """Azure does not find the server, and that is no proof of its deletion: nothing is undone."""
-
-    reason: Reason
-
-
-class Refuse(msgspec.Struct, frozen=True, kw_only=True, tag="blocked"):
-    """Something stands in the way. Nothing is changed but what was `asked` for, and what is too much to keep."""
-
-    reasons: tuple[Reason, ...]
-    asked: Asked
-    leave: tuple[str, ...] = ()
-    """The databases in which the fabric role is a member of an owner that has become strong, and leaves it."""
-
-
-class Nothing(msgspec.Struct, frozen=True, kw_only=True, tag="none"):
-    """There is nothing to do."""
-
-    why: str
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,9 +42,6 @@ class Examine(msgspec.Struct, frozen=True, kw_only=True):
 
     facts: ServerFacts
     intent: MirrorIntent
-
-
-type Decision = Prepare | Release | Forget | Miss | Refuse | Nothing
 
 
 def intent_of(facts: ServerFacts, row: ServerRow | None, settings: Settings) -> MirrorIntent:
@@ -144,7 +67,7 @@ def if_not_allowed(id: ServerId, row: ServerRow | None, settings: Settings) -> R
 def can_be_asked(facts: ServerFacts, settings: Settings) -> bool:
     """Whether the app may look into PostgreSQL: it is an administrator of a server that works and can be written to.
 
-    Of a server that it never prepared, the app is none.
+    On a server that the app never prepared, it is no administrator.
     """
     is_open = facts.state == "Ready" and facts.entra_auth and facts.replication_role in readiness.WRITABLE_ROLES
     return is_open and readiness.is_administrator(facts, settings)

@@ -24,14 +24,6 @@ MOST_NAMED = 20
 """Failing tables that a row names; it counts the others."""
 
 
-class Advance(msgspec.Struct, frozen=True):
-    """How far the mirror is: Fabric's word, whether it runs, and whether this run's start of it still stands."""
-
-    status: str
-    running: bool
-    started: bool
-
-
 class Runs(msgspec.Struct, frozen=True):
     """The mirror runs: note it."""
 
@@ -137,4 +129,7 @@ def table_reasons(tables: tuple[TableStatus, ...]) -> tuple[Reason, ...]:
     failing = failing_tables(tables)
     named = failing[:MOST_NAMED]
     beyond = len(failing) - len(named)
-    return (*named, Reason("TablesFailing", f"{beyond} more tables fail.", TABLE_REMEDY)) if beyond else named
+    if not beyond:
+        return named
+    fail = "table fails" if beyond == 1 else "tables fail"
+    return (*named, Reason("TablesFailing", f"{beyond} more {fail}.", TABLE_REMEDY))

@@ -14,6 +14,7 @@ from itertools import batched, groupby
 
 import msgspec
 
+from shared.decisions.answers import Chunk, Timetable
 from shared.fabric.quota import for_background
 from shared.platform.row import BATCH, EPOCH
 from shared.platform.settings import Settings
@@ -27,31 +28,6 @@ SHARE_OF_THE_URGENT = 0.75
 MOST_BYTES = 3 * 2**20
 """Of a timetable as JSON: an activity's answer has at most 4 MiB (`maxGrpcMessageSizeInBytes`). What does not fit
 waits for the next sweep."""
-
-
-class Chunk(msgspec.Struct, frozen=True):
-    """Mirrors that are looked at together. Those of one server are in one chunk if they fit."""
-
-    after: float
-    """Seconds from the start of the sweep to the first look."""
-    mirrors: tuple[Watched, ...]
-
-
-class Timetable(msgspec.Struct, frozen=True):
-    """When a sweep looks at which mirrors."""
-
-    chunks: tuple[Chunk, ...]
-    left: int
-    """How many mirrors wait for the next sweep, since this one has no time for them."""
-
-
-class Probed(msgspec.Struct, frozen=True):
-    """What became of a chunk."""
-
-    mirrors: int
-    """How many observations the app wrote."""
-    calls: int
-    """How many calls to Fabric the looks took."""
 
 
 def plan(mirrors: Iterable[Watched], latest: Mapping[str, LastLook], now: datetime, settings: Settings) -> Timetable:

@@ -132,8 +132,15 @@ class Takeover(msgspec.Struct, frozen=True):
         """Whether there is anything to undo."""
         return bool(self.tables or self.joined or self.identities or self.returned)
 
+    @property
+    def every_identity(self) -> dict[int, Identity]:
+        """The recorded replica identities by the table's object id, those of the role's own tables too."""
+        tables = [(former.table, former.replica_identity) for former in self.tables]
+        owned = {table.oid: Identity(table.oid, table.schema, table.name, before) for table, before in tables}
+        return owned | {identity.oid: identity for identity in self.identities}
+
     def after(self, earlier: Takeover | None) -> Takeover:
-        """This plan joined with an earlier, kept one, which may be carried out already."""
+        """This plan joined with the recorded plan of an earlier run, which may be carried out already."""
         if earlier is None:
             return self
         tables = {former.table.oid: former for former in (*earlier.tables, *self.tables)}

@@ -172,7 +172,8 @@ async def start(workspace: str, item: str) -> bool:
 
 
 async def stop(workspace: str, item: str) -> None:
-    """Stop the mirror, unless it is gone or does not run. Raises `Unavailable` while that it is gone is not clear."""
+    """Stop the mirror, unless it is gone or does not run. Raises `Unavailable` while Fabric
+    contradicts itself about that."""
     try:
         if (await status(workspace, item)).status not in AT_REST:
             await write(msgspec.Raw, "POST", _path(workspace, item, "stopMirroring"))

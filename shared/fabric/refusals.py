@@ -20,7 +20,7 @@ from shared.platform.pipeline import is_object, says_enough, unreadable
 RETRY_AFTER = 15.0
 """Seconds to wait when Fabric is busy and does not say how long."""
 PASSING_SECONDS = 180.0
-"""Seconds for which a step is tried again whose operation failed, or whose list Fabric does not find."""
+"""Seconds for which a step is tried again after its operation failed, or Fabric did not find its list."""
 _CAPACITY = {
     "CapacityNotActive": "Resume the capacity of the workspace; the hourly resync then goes on by itself.",
     "WorkspaceNotAssignedToCapacity": "Assign the workspace to an active Fabric capacity.",

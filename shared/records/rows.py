@@ -45,7 +45,7 @@ class RestartIntent(msgspec.Struct, frozen=True):
     by: str
     """A random word: of two processes with the same intent, one asks."""
     ended: bool = False
-    """How the restart ended is no question any more: the next need is another one."""
+    """The app knows how the restart ended: whoever needs a restart next needs another restart."""
     failed: bool = False
     """Azure said that the restart failed: where PostgreSQL has not been restarted since, none is under way."""
 
@@ -138,8 +138,8 @@ class MirrorRow(_OfServer, frozen=True, kw_only=True):
     reseed: bool = False
     """Somebody asked to stop and start the mirror, which copies its tables again."""
     changed_at: datetime = EPOCH
-    """When the app last made, changed, stopped or started the mirror, or saw that it had come up. Until the grace time
-    after it, nothing is wrong with a mirror that only begins."""
+    """When the app last made, changed, stopped or started the mirror, or saw that it had come up. Within the grace time
+    after that, a mirror that is still starting counts as healthy."""
 
     @property
     def keys(self) -> tuple[str, str]:

@@ -42,9 +42,9 @@ async def look(connection: Connection) -> tuple[EventTrigger, ...]:
 
 @asynccontextmanager
 async def guarded(connection: Connection) -> AsyncIterator[None]:
-    """Where DDL is sent. Raises `Blocked` with code `EventTriggerNotTrusted` before, and with code
-    `EventTriggerRefused` where an event trigger raised an exception; `Unavailable` with this code where its function
-    waited for something in vain."""
+    """Guard the DDL that is sent within. Raises `Blocked` with code `EventTriggerNotTrusted` before any is sent, and
+    with code `EventTriggerRefused` where an event trigger raised an exception; `Unavailable` with this code where its
+    function waited for something in vain."""
     triggers = await look(connection)
     require_trusted(connection.info.dbname, triggers)
     try:

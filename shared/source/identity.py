@@ -90,7 +90,7 @@ async def published_in_full(connection: Connection, role: str) -> tuple[str, ...
 async def _set(connection: Connection, row: Mapping[str, Any], identity: str) -> None:
     command = statement(sql.Identifier(row["schema"], row["name"]), identity)
     try:
-        async with locks.told(connection, [row["oid"]]):
+        async with locks.holders_named(connection, [row["oid"]]):
             with explained(f"Setting the replica identity of table {row['schema']}.{row['name']} to {identity}"):
                 async with connection.transaction(), borrowed(connection, [row["owner"]]):
                     await connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_WAIT])

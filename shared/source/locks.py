@@ -30,9 +30,9 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def told(connection: Connection, tables: Collection[int]) -> AsyncIterator[None]:
-    """Where a statement locks tables, by their oids. An `Unavailable` since a lock was not free in time names who holds
-    it, and has the code `TableLocked`. The transaction of the statement has to be over by then."""
+async def holders_named(connection: Connection, tables: Collection[int]) -> AsyncIterator[None]:
+    """Guard statements that lock these tables (oids). If a lock was not free in time, the error names the sessions that
+    hold it: `Unavailable` with code `TableLocked`. The transaction of the statement has to be over by then."""
     try:
         yield
     except Unavailable as error:

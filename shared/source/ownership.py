@@ -173,7 +173,7 @@ async def _each(
             raise Unavailable(f"{doing} table {former.name} waits for the next call: there are many.", retry_after=0)
         for pause in (*PAUSES, None):
             try:
-                async with locks.told(connection, _locked(former)):
+                async with locks.holders_named(connection, _locked(former)):
                     with explained(f"{doing} table {former.name}"):
                         await work(former)
                 break

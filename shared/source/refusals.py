@@ -30,7 +30,7 @@ SERVICE = "Azure Resource Manager"
 BUSY_AFTER = 15.0
 """Seconds until the next try when the server is busy and the service names no time."""
 NOT_FOUND_PATIENCE = 180.0
-"""Seconds for which a step is tried again that Azure does not find something for."""
+"""Seconds for which a step is tried again when Azure does not find something that it needs."""
 OPERATION_FAILED = "OperationFailed"
 OPERATION_LOST = "OperationLost"
 SERVER_NOT_FOUND = "ServerNotFound"
@@ -80,9 +80,11 @@ def translated(doing: str) -> Iterator[None]:
 
 
 def is_refused(error: MirrorError) -> bool:
-    """Whether it is certain that Azure did not do what the app asked for, by its own answer or as it was not asked. A
-    request that got no answer, an error of the service or a 429 of some gateway does not say so: the work may be done
-    all the same."""
+    """Whether it is certain that Azure did not do what the app asked for: Azure says so itself, or no request was sent.
+
+    A request without an answer, an error of the service and the 429 of some gateway leave it open: Azure may have done
+    the work all the same.
+    """
     status = getattr(error.__cause__, "status_code", None) or 0
     return isinstance(error.__cause__, NoToken) or (400 <= status < 500 and status not in (408, 429))
 
@@ -121,7 +123,7 @@ def _ended(doing: str, error: OperationEnded) -> MirrorError:
 
 
 def lost(doing: str) -> Passing:
-    """The error where Azure no longer knows an operation: how it ended, nobody can say."""
+    """The error where Azure no longer knows an operation, so that nobody can say how it ended."""
     return Passing(
         f"{doing}: Azure no longer knows the operation, so nobody can say how it ended.",
         code=OPERATION_LOST,
@@ -130,8 +132,8 @@ def lost(doing: str) -> Passing:
 
 
 def not_found(message: str) -> Unavailable:
-    """The error of a step that Azure does not find the server, or something of it, for. One such answer may be wrong:
-    the step is tried again for some time, and the next run judges whether the server is gone."""
+    """The error of a step that needs the server, or a part of it, which Azure does not find. One such answer may be
+    wrong: the step is tried again for some time, and the next run judges whether the server is gone."""
     return Unavailable(
         message,
         code=SERVER_NOT_FOUND,

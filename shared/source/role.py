@@ -117,11 +117,11 @@ async def plan_database(
         if not any([await _has(connection, name, right) for name in having])
     ]
     grantors = await out_of_reach(connection, [right.owner for right in lacking])
-    missing = [_missing(connection, role, right, grantors) for right in lacking if right.owner in grantors]
+    missing = [_missing(connection, right, grantors) for right in lacking if right.owner in grantors]
     return tuple({it.statement: it for it in missing}.values())
 
 
-def _missing(connection: Connection, role: str, right: _Right, grantors: Mapping[str, tuple[str, ...]]) -> Missing:
+def _missing(connection: Connection, right: _Right, grantors: Mapping[str, tuple[str, ...]]) -> Missing:
     """A right that the app may not grant: what lets the app grant it, or who can grant it.
 
     Nobody can grant an administrator of the server, but it can hand its database to `azure_pg_admin`, which all

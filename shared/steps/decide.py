@@ -11,8 +11,9 @@ import msgspec
 from shared.decisions import allowed, readiness
 from shared.decisions import parameters as server_parameters
 from shared.decisions import run as deciding
+from shared.decisions.answers import Decision, Miss, Prepare, Refuse, Release
 from shared.decisions.login import is_rotation_due, login_of
-from shared.decisions.run import Decision, Examine, Miss, Prepare, Refuse, Release, Wait
+from shared.decisions.run import Examine, Wait
 from shared.desired.intent import MirrorIntent
 from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
@@ -89,26 +90,26 @@ async def _examine(
 ) -> Prepare | Refuse:
     checked = await report(facts, intent, row)
     decision = deciding.after_report(facts, intent, row, mirrors, checked, _is_rotation_due(row), settings())
-    noted: dict[str, Any] = {
+    changes: dict[str, Any] = {
         "run": run,
         "fingerprint": intent.fingerprint,
         "created_at": facts.created_at,
     }
     if isinstance(decision, Prepare):
-        noted["phase"] = deciding.phase_of_preparation(row, intent, checked)
-        noted |= {"reasons": (), "left": (), "baseline_worker_processes": checked.plan.baseline_worker_processes}
-    await _note(facts.id, row, checked, noted)
+        changes["phase"] = deciding.phase_of_preparation(row, intent, checked)
+        changes |= {"reasons": (), "left": (), "baseline_worker_processes": checked.plan.baseline_worker_processes}
+    await _note(facts.id, row, checked, changes)
     return decision
 
 
-async def _note(id: ServerId, row: ServerRow | None, report: readiness.Report, noted: dict[str, Any]) -> None:
+async def _note(id: ServerId, row: ServerRow | None, report: readiness.Report, changes: dict[str, Any]) -> None:
     """Note what a run begins with. The server's row has the report in short form, and names the rows that have all of
     it; these are written before the row names them, and the earlier ones are deleted afterwards."""
     parts = store.parts_of(id, msgspec.json.encode(report).decode())
     report_id, before = parts[0].report_id, row.report_id if row else ""
     if report_id != before:
         await store.write_report(parts)
-    await store.update_server(id, **noted, report=msgspec.json.encode(report.short).decode(), report_id=report_id)
+    await store.update_server(id, **changes, report=msgspec.json.encode(report.short).decode(), report_id=report_id)
     if report_id != before:
         await store.delete_reports(id, but=report_id)
 

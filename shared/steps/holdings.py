@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from shared.decisions import rights
 from shared.decisions.login import login_of
 from shared.decisions.rights import Elsewhere, Word
 from shared.desired.server_id import ServerId
-from shared.desired.takeover import Identity, Joined, TableName, Takeover
+from shared.desired.takeover import Joined, TableName, Takeover
 from shared.platform.errors import Blocked
 from shared.platform.settings import Rights, settings
 from shared.platform.table import ENTITY_BYTES, TOO_LARGE
@@ -75,7 +76,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def strong(self) -> frozenset[Joined]:
-        """These memberships."""
+        """The memberships in `strong_owners`."""
         return frozenset(it for it in self.granted if it.owner in self.strong_owners)
 
     def to_take(self, owners: Iterable[str]) -> list[TableName]:
@@ -199,22 +200,7 @@ def _record(row: MirrorRow) -> Takeover:
 
 
 async def _elsewhere(connection: Connection, others: Sequence[MirrorRow]) -> Elsewhere:
-    """What the next look at the other databases would not change by itself.
-
-    Memberships that the service does not take end there, and tables that somebody's consent took are given back when
-    it is withdrawn.
-    """
-    content = [row for row in others if row.rights and row.word not in ("insists", "silent")]
-    owning = [row for row in others if row.rights == "ownership" and not _record(row).consent]
-    former = {table.owner for row in owning for table in _record(row).tables}
-    return Elsewhere(
-        joined=frozenset(membership.owner for row in content for membership in _record(row).joined),
-        former=frozenset(former) - await owners.administrators(connection, former),
-    )
-
-
-def identities_of(record: Takeover) -> dict[int, Identity]:
-    """The recorded replica identities, by the table's object id, those of owned tables too."""
-    tables = [(former.table, former.replica_identity) for former in record.tables]
-    owned = {table.oid: Identity(table.oid, table.schema, table.name, before) for table, before in tables}
-    return owned | {identity.oid: identity for identity in record.identities}
+    """What stays of the role's rights in the other databases."""
+    staying = rights.staying(others)
+    administrators = await owners.administrators(connection, staying.former)
+    return msgspec.structs.replace(staying, former=staying.former - administrators)

@@ -28,7 +28,8 @@ async def leave_strong_owners(id: ServerId, database: str) -> None:
 
 
 async def leave_strong(connection: Connection, place: Place, seen: Seen) -> None:
-    """The same for what was seen. Other databases of the server don't keep the role a member: it would be as strong."""
+    """End the memberships of `seen.strong`, even those that other databases of the server need: with any of them the
+    fabric role would be strong."""
     if not seen.strong:
         return
     log.warning("The fabric role leaves %s, which have become strong.", ", ".join(sorted(seen.strong_owners)))
@@ -38,7 +39,7 @@ async def leave_strong(connection: Connection, place: Place, seen: Seen) -> None
 
 
 async def end_membership(connection: Connection, place: Place, owner: str) -> None:
-    """End the membership of an owner in the fabric role, which stands in the way of the other direction."""
+    """End the membership of an owner in the fabric role, so that the role can become a member of the owner."""
     name = settings().login.role
     if owner in await still_members(place.server, place.database):
         raise Unavailable(f"Other databases of the server have to give tables back to role {owner!r} first.")

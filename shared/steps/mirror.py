@@ -7,20 +7,23 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from shared.decisions import start as deciding
+from shared.decisions.answers import Advance
 from shared.decisions.login import mark
-from shared.decisions.start import Advance
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import TableName
 from shared.fabric import connection as fabric_connection
 from shared.fabric import definition as definitions
 from shared.fabric import mirror as mirrored_database
 from shared.fabric.facts import MirrorStatus
+from shared.platform import logs
 from shared.platform.errors import Blocked, MirrorError, NotFound, Unavailable
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow
 from shared.steps import credentials
 from shared.steps.release import leave_workspace
+
+log = logs.logger(__name__)
 
 
 async def ensure_connection(id: ServerId, database: str, host: str, gateway: str, rotation: int) -> bool:
@@ -119,14 +122,18 @@ async def advance(id: ServerId, database: str, started: bool) -> Advance:
     match deciding.next_move(row, status, started, now):
         case deciding.GiveUp(reason):
             raise Blocked(reason.message, code=reason.code, remedy=reason.remedy)
-        case deciding.Runs():
+        case deciding.Runs(why):
+            log.info("%s", why)
             await _note_running(row)
-        case deciding.Start():
+        case deciding.Start(why):
+            log.info("%s", why)
             if await mirrored_database.start(row.workspace, row.item):
                 await store.update_mirror(id, database, phase="Starting", changed_at=datetime.now(UTC))
                 started = True
             else:
                 started = status is not None and status.status == "Starting"
+        case deciding.Wait(why):
+            log.debug("%s", why)
     word = status.status if status else ""
     return Advance(word, running=word == "Running", started=started)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from shared.decisions import presence as deciding
+from shared.decisions.answers import Forget, Miss, Nothing
 from shared.decisions.presence import Another, Gone, List
-from shared.decisions.run import Forget, Miss, Nothing
 from shared.desired.server_id import ServerId
 from shared.platform import logs, reasons
 from shared.platform.errors import MirrorError, Unavailable
@@ -60,6 +60,8 @@ async def note_present(facts: ServerFacts, row: ServerRow | None) -> ServerRow |
         return None
     if row is None:
         return None
+    if row.phase == "Deleted":
+        log.info("%s", verdict.why)
     seen = {"missing_since": None, "missing_code": "", "deletion_told": False}
     return await store.update_server(facts.id, created_at=facts.created_at, **seen)
 

@@ -15,13 +15,13 @@ from shared.steps import announce
 
 async def outcome(id: ServerId, ended: Outcome) -> None:
     """The end of a run. Where the row has no room for it, the row gives up its copy of the report."""
-    said: dict[str, Any] = {"phase": ended.phase, "reasons": short(ended.reasons)}
+    changes: dict[str, Any] = {"phase": ended.phase, "reasons": short(ended.reasons)}
     try:
-        row = await store.update_server(id, **said)
+        row = await store.update_server(id, **changes)
     except Blocked as error:
         if error.code != TOO_LARGE:
             raise
-        row = await store.update_server(id, **said, report="")
+        row = await store.update_server(id, **changes, report="")
     await announce.tell(row)
 
 

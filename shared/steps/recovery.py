@@ -67,7 +67,7 @@ async def recover(facts: ServerFacts, row: ServerRow | None) -> tuple[ServerRow 
 
 async def _unknown(host: str, database: str) -> AsyncIterator[Reason]:
     """What the release of a database can't give back, as only the record knew it. It has to be looked at while Fabric
-    still publishes the tables. What stands in the way of the look, the release itself will tell."""
+    still publishes the tables. If the app can't look, the release itself says why."""
     name = settings().login.role
     try:
         async with connect(host, database) as connection:

@@ -113,7 +113,7 @@ async def withdraw(id: ServerId) -> None:
 
 
 async def rotate(id: ServerId) -> None:
-    """Note that the fabric role is to get a new password; one that is being made now does not count.
+    """Note that the fabric role is to get a new password, even if a run is just giving it one.
 
     Each rotation has a number of its own, also after our tables were lost, since Key Vault keeps it with the password.
     Raises `Conflict` for a server that is not mirrored.

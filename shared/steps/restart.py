@@ -11,10 +11,9 @@ import msgspec
 from shared.decisions import parameters as server_parameters
 from shared.decisions import restart as deciding
 from shared.decisions import restart_once as once
+from shared.decisions.answers import Asked, Verdict
 from shared.decisions.login import is_rotation_due, login_of
-from shared.decisions.restart import Verdict
 from shared.decisions.restart_once import Seen
-from shared.decisions.run import Asked
 from shared.desired.changes import Progress, Restart
 from shared.desired.server_id import ServerId
 from shared.platform import logs
@@ -101,7 +100,7 @@ async def _seen(id: ServerId) -> Seen:
 
 
 async def _note_ended(id: ServerId) -> None:
-    """Note that the question how the last restart ended is answered."""
+    """Note that the app knows how the last restart ended."""
     row = await store.read_server(id)
     if row and row.restart and not row.restart.ended:
         await store.note_restart(id, row.restart, msgspec.structs.replace(row.restart, ended=True))
@@ -140,7 +139,7 @@ async def record_refusal(id: ServerId, fingerprint: str, code: str) -> None:
 
 
 async def is_still_waiting(id: ServerId, fingerprint: str, asked: Asked) -> bool:
-    """Whether the same is wanted as when the wait began, and the parameters still wait for a restart."""
+    """Whether the wait goes on: the intent is that of its beginning, and parameters still wait for a restart."""
     facts, row, mirrors = await asyncio.gather(
         flexible_server.observe(id), store.read_server(id), store.list_mirrors_of(id)
     )

@@ -23,7 +23,7 @@ from shared.source import dependents, event_triggers, extension, grants, identit
 from shared.source.connection import Connection, connect
 from shared.source.membership import major
 from shared.steps import asking, holdings
-from shared.steps.holdings import Choice, Place, Seen, identities_of, keep, still_joined, still_members
+from shared.steps.holdings import Choice, Place, Seen, keep, still_joined, still_members
 from shared.steps.memberships import end_membership, leave_strong, require_apart, require_free, retreat
 from shared.steps.rights_refusals import require_accepted, require_granted, require_plan, require_takeable
 
@@ -33,7 +33,7 @@ log = logs.logger(__name__)
 async def ensure(place: Place, choice: Choice) -> None:
     """Give the role its rights on the tables. Raises `Blocked`, with statements to run, before anything is changed.
 
-    Only from owners that have become strong the role is taken away even then.
+    Even then, the role's memberships in owners that have become strong are ended.
     """
     name = settings().login.role
     async with connect(place.host, place.database) as connection, event_triggers.guarded(connection):
@@ -69,7 +69,7 @@ async def choose(
 
 
 async def _ensure_rights(connection: Connection, place: Place, choice: Choice, seen: Seen, plan: Plan) -> Seen:
-    """Give the role its rights; what there is by the service's own word, which counts once the extension is there."""
+    """Give the role its rights. Returns what there is, as the service itself reports it once the extension exists."""
     name = settings().login.role
     before = await owners.joined(connection, name)
     judged_by_service = bool(await extension.members(connection))
@@ -145,7 +145,7 @@ async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan, *,
 async def _identities(connection: Connection, record: Takeover, seen: Seen, plan: Plan) -> tuple[Identity, ...]:
     """The replica identities to record: Fabric changes those of tables without a key when it publishes them."""
     names = [table for owner in plan.membership for table in seen.owned.get(owner, ())]
-    recorded = identities_of(record)
+    recorded = record.every_identity
     new = (it for it in await identity.look(connection, names) if it.oid not in recorded)
     return tuple(sorted({*record.identities, *new}))
 
@@ -163,7 +163,7 @@ async def _give_back(
     owned = {table.table.oid for table in returning}
     identities = {
         oid: it
-        for oid, it in identities_of(record).items()
+        for oid, it in record.every_identity.items()
         if oid in without_key or (oid in owned and it.identity != "DEFAULT")
     }
     record = msgspec.structs.replace(
@@ -193,9 +193,10 @@ async def _retake(connection: Connection, place: Place, record: Takeover) -> Non
 
 
 async def _finish_question(connection: Connection, place: Place, choice: Choice, record: Takeover) -> bool:
-    """Bring a question to the service to its end that was cut off after its answer. Returns whether there was one.
+    """Finish a question to the service that was interrupted after its answer. Returns whether there was one.
 
-    One that was cut off before is asked again. Where somebody named the way by now, there is no question any more.
+    A question that was interrupted before its answer is asked again. Where somebody named the way in the meantime, the
+    service need not be asked any more.
     """
     if not record.returned:
         return False
@@ -209,7 +210,7 @@ async def _finish_question(connection: Connection, place: Place, choice: Choice,
 
 
 async def _forget_question(connection: Connection, place: Place, record: Takeover) -> Takeover:
-    """The tables are where they belong by the service's word."""
+    """The record without `returned`: the question is over, and the tables are where the service wants them."""
     if record.returned:
         record = msgspec.structs.replace(record, returned=())
         await _write_down(connection, place, record)
@@ -252,7 +253,7 @@ async def _set_identities(connection: Connection, place: Place, seen: Seen, reco
     changes = await identity.plan(connection, seen.eligible)
     if not changes:
         return
-    recorded = identities_of(record)
+    recorded = record.every_identity
     new = (change.before for change in changes if change.before.oid not in recorded)
     record = msgspec.structs.replace(record, identities=tuple(sorted({*record.identities, *new})))
     await _write_down(connection, place, record)

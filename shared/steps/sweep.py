@@ -10,8 +10,8 @@ import msgspec
 
 from shared.decisions import heirs, summary
 from shared.decisions import sweep as planning
+from shared.decisions.answers import Probed, Timetable
 from shared.decisions.heirs import Succession
-from shared.decisions.sweep import Probed, Timetable
 from shared.fabric.quota import background
 from shared.platform import logs
 from shared.platform.settings import settings
@@ -67,11 +67,10 @@ async def probe(mirrors: Sequence[Watched], begun: datetime) -> Probed:
     """
     rows = await store.remembered((mirror.workspace, mirror.item) for mirror in mirrors)
     latest = {row.item: row for row in rows}
-    count = 0
     with background() as spent:
         async for observations in observe(planning.not_yet_seen(mirrors, latest, begun), latest):
-            count += len(await record(observations, latest))
-    return Probed(count, spent.calls)
+            await record(observations, latest)
+    return Probed(spent.calls)
 
 
 async def conclude(begun: datetime, calls: int, failed: int) -> dict[str, int]:
@@ -102,6 +101,9 @@ def _warn(row: Swept) -> None:
         log.warning("Slot at risk: %s", msgspec.json.encode(about).decode())
 
 
-async def prune() -> int:
-    """Delete the days of the history that are older than HISTORY_DAYS; how many observations that were."""
-    return await store.prune(datetime.now(UTC) - timedelta(days=settings().health.history_days), MOST_PRUNED)
+async def prune() -> None:
+    """Delete the days of the history that are older than HISTORY_DAYS."""
+    days = settings().health.history_days
+    count = await store.prune(datetime.now(UTC) - timedelta(days=days), MOST_PRUNED)
+    if count:
+        log.info("%d observations older than %d days were deleted.", count, days)

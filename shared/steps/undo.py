@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from shared.decisions import surplus as deciding
 from shared.desired.takeover import TableName
 from shared.platform.errors import Blocked
 from shared.platform.settings import settings
@@ -13,7 +14,7 @@ from shared.records import store
 from shared.records.rows import MirrorRow
 from shared.source import event_triggers, identity, keepsake, owners, ownership
 from shared.source.connection import Connection, connect
-from shared.steps.holdings import Choice, Place, identities_of, look, present_record, still_joined, still_members
+from shared.steps.holdings import Choice, Place, look, present_record, still_joined, still_members
 
 
 async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
@@ -28,23 +29,16 @@ async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
     name = settings().login.role
     async with connect(place.host, place.database) as connection, event_triggers.guarded(connection):
         seen = await look(connection, place, Choice(tuple(chosen), "auto", ""))
-        record = seen.takeover
-        surplus = tuple(former for former in record.tables if chosen and former.name not in chosen)
-        remaining = tuple(former for former in record.tables if former not in surplus)
-        leaving = {membership for membership in record.joined if membership.owner not in seen.owned}
-        ended = [it for it in identities_of(record).values() if chosen and TableName(it.schema, it.name) not in chosen]
-        if not surplus and not leaving and not ended:
+        surplus = deciding.surplus(seen.takeover, chosen, seen.owned)
+        if not surplus:
             return
-        waiting = await identity.give_back(connection, ended, name)
-        still = await still_members(place.server, place.database) | {former.owner for former in remaining}
-        await ownership.give_back(connection, msgspec.structs.replace(record, tables=surplus), still)
-        await owners.leave(connection, name, leaving - await still_joined(connection, place.server, place.database))
-        record = msgspec.structs.replace(
-            record,
-            tables=remaining,
-            joined=tuple(membership for membership in record.joined if membership not in leaving),
-            identities=tuple(sorted({*(it for it in record.identities if it not in ended), *waiting})),
+        record = deciding.without(
+            seen.takeover, surplus, await identity.give_back(connection, surplus.identities, name)
         )
+        still = await still_members(place.server, place.database) | {former.owner for former in record.tables}
+        await ownership.give_back(connection, msgspec.structs.replace(seen.takeover, tables=surplus.tables), still)
+        others = await still_joined(connection, place.server, place.database)
+        await owners.leave(connection, name, surplus.joined - others)
         await keepsake.write(connection, record)
     await store.update_mirror(place.server, place.database, takeover=record or None)
 
@@ -61,7 +55,7 @@ async def undo(connection: Connection, row: MirrorRow) -> None:
         return
     problem: Blocked | None = None
     try:
-        await identity.give_back(connection, identities_of(record).values(), "")
+        await identity.give_back(connection, record.every_identity.values(), "")
     except Blocked as error:
         problem = error
     try:

@@ -17,7 +17,6 @@ from shared.platform.errors import Blocked, Unavailable
 from shared.source import connection, ownership, role, tables
 from shared.source import identity as identity_of_tables
 from shared.source.connection import Connection
-from shared.steps.holdings import identities_of
 from tests.component.application import IDENTITY, LONG, ODD, PASSWORD, Application, create_application, dump
 from tests.component.conftest import VERSIONS, Postgres
 
@@ -67,7 +66,7 @@ async def prepare(app: Application) -> Takeover:
 
 async def release(app: Application, takeover: Takeover) -> None:
     async with identity(app) as found:
-        await identity_of_tables.give_back(found, identities_of(takeover).values(), "")
+        await identity_of_tables.give_back(found, takeover.every_identity.values(), "")
         await ownership.give_back(found, takeover)
         await role.release_database(found, app.fabric)
     async with creator(app) as found:

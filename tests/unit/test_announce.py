@@ -61,6 +61,13 @@ def test_what_differs_is_told_again(one: ServerNews, other: ServerNews, same: bo
     assert (change_of(one) == change_of(other)) is same
 
 
+@pytest.mark.parametrize("phase", ["Blocked", "Missing"])
+def test_the_reasons_are_named_in_order_in_every_process(phase: str) -> None:
+    """The row keeps the words for other processes, whose sets have another order."""
+    codes = server(phase, TIER, APPROVAL, Reason("Network", "n"), Reason("Capacity", "c"))
+    assert change_of(codes) == f"{phase} f Capacity,Network,RestartApprovalRequired,ServerTier"
+
+
 def test_a_notice_is_due_until_the_row_says_that_it_was_sent() -> None:
     blocked = server("Blocked", TIER)
     assert is_due(blocked)

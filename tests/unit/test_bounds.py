@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from functions import bodies, messages
 from functions.corridor import Value
 from shared.decisions import announce, outcome, progress, run
+from shared.decisions.answers import Prepare, Refuse
 from shared.decisions.observation import FabricSide, Observation, SourceSide
 from shared.decisions.progress import LONGEST
 from shared.decisions.readiness import Report
@@ -96,7 +97,7 @@ def utf16(row: Any) -> int:
     return sum(len(value.encode("utf-16-le")) for value in encode(row).values() if isinstance(value, str))
 
 
-def decision(found: Report) -> run.Prepare | run.Refuse:
+def decision(found: Report) -> Prepare | Refuse:
     return run.after_report(facts.server(), intent(), None, (), found, False, settings())
 
 
@@ -122,7 +123,7 @@ def server_row(found: Report, ended: outcome.Outcome) -> ServerRow:
 
 def test_mere_warnings_leave_a_server_mirrorable(warned: Report) -> None:
     decided = decision(warned)
-    assert isinstance(decided, run.Prepare)
+    assert isinstance(decided, Prepare)
     row = server_row(warned, outcome.of_preparation(()))
     assert utf16(row) < ENTITY_BYTES
     assert decode(ServerRow, encode(row)) == row
@@ -163,7 +164,7 @@ def test_a_report_in_full_fits_into_its_rows(warned: Report) -> None:
 def test_a_run_that_ends_for_thousands_of_reasons_is_recorded(refused: Report) -> None:
     assert len(refused.failures) == 2 * TABLES
     decided = decision(refused)
-    assert isinstance(decided, run.Refuse)
+    assert isinstance(decided, Refuse)
     ended = outcome.blocked(*decided.reasons, *decided.reasons)
     row = server_row(refused, ended)
     assert utf16(row) < ENTITY_BYTES
@@ -294,7 +295,7 @@ def test_the_decision_for_the_longest_wish_fits_into_an_answer() -> None:
     present = facts.server(databases=(database,))
     checked = report(wish, server_changes={"databases": (database,)}, databases=(inside(name=database),))
     decided = run.after_report(present, wish, None, (), checked, False, settings())
-    assert isinstance(decided, run.Prepare)
+    assert isinstance(decided, Prepare)
     assert len(decided.tables[database]) >= 1000
     assert len(json.dumps(msgspec.to_builtins(Value(decided)))) < GRPC_BYTES
 

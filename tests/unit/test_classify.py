@@ -132,6 +132,7 @@ RULES: list[tuple[Observation, str, str]] = [
     (look(source=SourceSide(slot(retained_bytes=3 * GIB), storage_gib=10)), "Unhealthy", "WalRetained"),
     (look(source=in_database(owned(reached=False))), "Degraded", "TablesNotOwned"),
     (look(source=in_database(OWNED, owned(name="new", reached=False))), "Degraded", "TablesNotOwned"),
+    (look(source=in_database(owned(reached=False)), mirror=CHOSEN), "Degraded", "TablesNotOwned"),
     (look(source=in_database()), "Degraded", "TablesGone"),
     (look(source=in_database(OWNED, owned(name="v", status="ERROR"))), "Healthy", "TablesNotEligible"),
     (look(source=in_database(OWNED, owned(name="v", status="ERROR", reached=False))), "Healthy", "TablesNotEligible"),

@@ -14,7 +14,7 @@ import pytest
 
 from functions import activities, messages, orchestrations, suborchestrations, sweeps
 from functions.corridor import Activity, Context, Event, Flow, Later, Orchestration, Problem, Value, activity
-from shared.decisions.run import Asked, Forget, Nothing, Refuse, Release
+from shared.decisions.answers import Asked, Forget, Nothing, Refuse, Release
 from shared.desired.changes import SetParameter
 from shared.platform import errors
 from shared.platform.reasons import Reason

@@ -65,8 +65,9 @@ def test_a_row_waits_until_the_mirror_is_made() -> None:
 
 
 @pytest.mark.parametrize("item", ["new", ""])
-def test_a_mirror_that_is_being_released_inherits_nothing(item: str) -> None:
-    [gone] = successions([mirror(item, phase="Releasing")], [last("old")])
+@pytest.mark.parametrize("phase", ["Releasing", "Deleted"])
+def test_a_mirror_that_is_released_or_deleted_inherits_nothing(phase: str, item: str) -> None:
+    [gone] = successions([mirror(item, phase=phase)], [last("old")])
     assert (gone.heir, gone.delete) == (None, True)
 
 

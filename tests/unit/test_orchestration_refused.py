@@ -9,7 +9,7 @@ import msgspec
 
 from functions.corridor import Value
 from functions.orchestrations import reconcile_server
-from shared.decisions.run import Asked, Refuse
+from shared.decisions.answers import Asked, Refuse
 from shared.platform.reasons import Reason
 from tests.unit.facts import SERVER
 

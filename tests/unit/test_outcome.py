@@ -32,3 +32,11 @@ def test_a_run_that_concerned_nobody_or_that_the_next_one_goes_on_with_leaves_th
     recorded = [phase for phase in outcome._SENTENCES if Outcome(phase).is_recorded]  # type: ignore[arg-type]
     assert recorded == ["Mirrored", "Released", "Deleted"]
     assert Outcome("Blocked", (WHY,)).is_recorded
+
+
+def test_what_stays_after_a_release_names_the_parameters_and_how_sure_the_app_is() -> None:
+    assert outcome.left(()) == ()
+    [sure] = outcome.left(("wal_level", "max_wal_senders"))
+    [unsure] = outcome.left(("wal_level",), recorded=False)
+    assert "that the app set were left as they are: wal_level, max_wal_senders." in sure.message
+    assert "that the app may have set (the record of it was lost) were left" in unsure.message

@@ -108,6 +108,19 @@ def test_what_others_need_of_the_worker_processes_is_never_counted_as_ours() -> 
     assert plan(server(max_worker_processes="20"), ["shop"]).baseline_worker_processes == 20
 
 
+def test_fewer_worker_processes_than_the_default_are_their_own_baseline() -> None:
+    lowered = server(azure__mirror_databases="shop")
+    lowered["max_worker_processes"] = msgspec.structs.replace(lowered["max_worker_processes"], value="4", default="8")
+    assert plan(lowered, ["shop"]).baseline_worker_processes == 4
+
+
+@pytest.mark.parametrize(("databases", "possible"), [(6, True), (7, False)])
+def test_the_highest_allowed_number_is_allowed(databases: int, possible: bool) -> None:
+    planned = plan(server(), [f"d{number}" for number in range(databases)])
+    assert ("azure_cdc.max_fabric_mirrors" in wanted(planned)) is possible
+    assert [it.parameter for it in planned.problems] == ([] if possible else ["azure_cdc.max_fabric_mirrors"])
+
+
 def test_counts_the_slots_and_senders_of_others() -> None:
     planned = plan(server(max_wal_senders="4"), ["shop", "crm"], used=Used(slots=9, senders=3))
     assert wanted(planned)["max_replication_slots"] == "11"

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.decisions import progress
+from shared.decisions.answers import Verdict
 from shared.decisions.outcome import Outcome
 from shared.decisions.progress import DATABASE_STEPS, SERVER_STEPS
-from shared.decisions.restart import Verdict
 from shared.platform.reasons import Reason
 
 
@@ -122,3 +122,8 @@ def test_a_status_that_just_fits_stays_as_it_is_and_a_longer_one_is_cut() -> Non
     assert progress.fitting(full) == full
     longer = progress.fitting(progress.at_server("observe", ["shop"], "x" * (room - 1)))
     assert longer.message.endswith("…")
+
+
+def test_of_databases_that_are_equally_far_the_first_by_name_is_named() -> None:
+    """Whatever the order in which the steps of the databases came."""
+    assert progress.at_databases({"b": 1, "a": 1, "c": 2}).message.startswith("0 of 3 databases are done; a: ")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.decisions.answers import Asked
 from shared.decisions.restart import (
     APPROVAL,
     MAINTENANCE_WINDOW,
@@ -16,7 +17,7 @@ from shared.decisions.restart import (
     waiting_reason,
     why_superseded,
 )
-from shared.decisions.run import Asked, intent_of
+from shared.decisions.run import intent_of
 from shared.platform.regions import ZONES, time_zone
 from shared.records.rows import MirrorRow, ServerRow
 from shared.source.facts import Absence, MaintenanceWindow, ServerFacts

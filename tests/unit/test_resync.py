@@ -127,6 +127,12 @@ def test_a_database_that_is_mirrored_without_tables_was_not_left_out() -> None:
     assert left_out_in(check("NoTables", "shop")) == ()
 
 
+@pytest.mark.parametrize("phase", ["Deleted", "Missing"])
+@pytest.mark.parametrize("tags", [{}, ENABLED])
+def test_of_a_server_that_is_there_again_the_log_says_so(phase: str, tags: Mapping[str, str]) -> None:
+    assert why_look(SERVER, tags, known(phase), SETTINGS) == f"it is listed, and it is {phase}"
+
+
 @pytest.mark.parametrize("phase", ["Blocked", "Preparing", "Released", "Missing"])
 def test_a_server_that_is_not_mirrored_is_looked_at_for_another_reason(phase: str) -> None:
     assert left_out_in(check("NoTables", "crm"), phase=phase) == ()

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from shared.decisions.harm import Harm
-from shared.decisions.rights import Elsewhere, Plan, Word, choose, gains, is_asked_again, word_of
-from shared.desired.takeover import TableName
+from shared.decisions.rights import Elsewhere, Plan, Word, choose, gains, is_asked_again, staying, word_of
+from shared.desired.takeover import FormerOwner, Joined, Relation, TableName, Takeover
 from shared.platform.settings import Rights
+from shared.records.rows import MirrorRow
 from shared.source.facts import Owner
+from tests.unit.facts import SERVER
 
 HARM = Harm(TableName("s", "t"), "rule also of s.t", "It would fail.", "DROP RULE also ON s.t;")
 
@@ -204,3 +206,26 @@ def test_a_harm_without_a_cure_leaves_no_gap() -> None:
     harms = (harmful(1, "ONE;"), harmful(2, ""), harmful(3, "TWO;"), harmful(4, "ONE;"))
     [problem] = plan(word="insists", harms=harms).problems
     assert problem.remedy.startswith("ONE; TWO; Or name")
+
+
+@pytest.mark.parametrize(
+    ("changes", "consent", "joined", "former"),
+    [
+        ({"rights": "membership", "word": "content"}, "", {"web"}, set()),
+        ({"rights": "membership", "word": "unasked"}, "", {"web"}, set()),
+        ({"rights": "membership", "word": "insists"}, "", set(), set()),
+        ({"rights": "membership", "word": "silent"}, "", set(), set()),
+        ({"rights": "", "word": "content"}, "", set(), set()),
+        ({"rights": "ownership", "word": "insists"}, "", set(), {"app"}),
+        ({"rights": "ownership", "word": "insists"}, "tag", set(), set()),
+    ],
+)
+def test_what_stays_of_the_rights_in_other_databases(
+    changes: dict[str, Any], consent: str, joined: set[str], former: set[str]
+) -> None:
+    """What the next look would end, or give back, does not count."""
+    table = FormerOwner(table=Relation(1, "r", "s", "t", "app", ()))
+    record = Takeover("f", (table,), joined=(Joined("web", "boss"),), consent=consent)
+    other = MirrorRow(server=SERVER, database="other", takeover=record, **changes)
+    empty = MirrorRow(server=SERVER, database="empty", rights="ownership", word="content")
+    assert staying([other, empty]) == Elsewhere(frozenset(joined), frozenset(former))

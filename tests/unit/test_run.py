@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from shared.decisions import run
+from shared.decisions.answers import Asked, Nothing, Prepare, Refuse, Release
 from shared.decisions.readiness import Plan, Report
 from shared.decisions.readiness.report import Check
-from shared.decisions.run import Examine, Nothing, Prepare, Refuse, Release, Wait
+from shared.decisions.run import Examine, Wait
 from shared.desired.changes import EnableSystemIdentity, SetParameter
 from shared.desired.intent import MirrorIntent, TableName, Wish
 from shared.desired.server_id import ServerId
@@ -44,9 +45,7 @@ def test_tags_that_can_not_be_understood_stand_in_the_way_and_say_so() -> None:
     decision = look(server(tags={"fabric-mirror": "perhaps"}), row(rotation=7), mirror(reseed=True), rotate=True)
     assert isinstance(decision, Refuse)
     assert [reason.code for reason in decision.reasons] == ["InvalidTag"]
-    assert decision.asked == run.Asked(
-        host=server().host, databases=("shop",), rotation=7, rotate=True, restarts=("shop",)
-    )
+    assert decision.asked == Asked(host=server().host, databases=("shop",), rotation=7, rotate=True, restarts=("shop",))
 
 
 @pytest.mark.parametrize("known", [None, row("New"), row("Released"), row("Deleted")])
@@ -250,7 +249,7 @@ def test_a_foreign_server_on_which_nothing_is_left_needs_nothing(known: ServerRo
 
 
 def test_of_what_nobody_asked_for_nothing_is_done() -> None:
-    assert after(report(), mirror()).asked == run.Asked(
+    assert after(report(), mirror()).asked == Asked(
         host=server().host, databases=("crm", "shop"), rotation=0, rotate=False, restarts=()
     )
 

@@ -131,3 +131,4 @@ def test_tables_that_fail_are_named_with_what_to_do_and_counted_beyond() -> None
     counted = start.table_reasons(failing(MOST_NAMED + 3))
     assert len(counted) == MOST_NAMED + 1
     assert counted[-1] == Reason("TablesFailing", "3 more tables fail.", TABLE_REMEDY)
+    assert start.table_reasons(failing(MOST_NAMED + 1))[-1].message == "1 more table fails."

@@ -15,7 +15,7 @@ from durabletask import task
 from durabletask.internal.orchestrator_service_pb2 import TaskFailureDetails
 
 from functions.sweeps import sweep_health
-from shared.decisions.sweep import Chunk, Timetable
+from shared.decisions.answers import Chunk, Timetable
 from shared.records.columns import Watched
 from tests.unit.facts import SERVER
 

@@ -24,7 +24,6 @@ INSTEAD = {
 """Words that have to be read twice, and what is written instead."""
 UNCLEAR = {"found", "known", "told", "wanted", "kept"}
 """Participles that don't say what a variable holds."""
-"""Files whose variables are still to be renamed."""
 LONGEST_ROW = 200
 
 

@@ -19,7 +19,7 @@ _PRINCIPAL = re.compile(r"(?:assignedTo\(|principalId eq )'([^']+)'")
 
 
 class Authorization:
-    """What was put, by resource id in lower case."""
+    """The documents that callers have put, by resource id in lower case."""
 
     def __init__(self) -> None:
         self.definitions: dict[str, dict[str, Any]] = {}
@@ -45,7 +45,7 @@ class Authorization:
         ]
 
     async def list_assignments(self, call: Call) -> Answer:
-        """Those at the scope and above it; `$filter` may name a principal."""
+        """List the assignments at the scope and above it; `$filter` may name a principal."""
         scope = call.path.partition(PROVIDER + "/roleAssignments")[0].lower()
         principal = _PRINCIPAL.search(call.query.get("$filter", ""))
         assignments = [

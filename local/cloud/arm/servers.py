@@ -103,7 +103,7 @@ class FlexibleServer:
         postgres.start()
 
     def set_parameter(self, parameter: Parameter, value: str | None) -> None:
-        """Set it (None: back to the default). PostgreSQL itself delays its static ones; the others are held here."""
+        """Set a parameter (None: its default). PostgreSQL itself delays its own static ones; the others wait here."""
         if parameter.name not in CUSTOM:
             self.engine.set_parameters({parameter.name: value})
             return

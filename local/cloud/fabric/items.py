@@ -58,7 +58,7 @@ class Item:
         self.mirror: Mirror
 
     def initializing(self, seconds: float) -> bool:
-        """For so long, Fabric provisions the SQL endpoint."""
+        """Whether Fabric still provisions the SQL endpoint, which takes `seconds`."""
         return time.monotonic() < self.created + seconds
 
     def body(self, initializing: bool) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Counter:
         self._written = 0
 
     def take(self, message: bytes) -> None:
-        """One message of the stream; an empty one is none."""
+        """Take one message of the stream. An empty message says nothing."""
         match pgoutput.parse(message):
             case pgoutput.Relation(oid, schema, name):
                 self._relations[oid] = (schema, name)
@@ -281,7 +281,7 @@ class Mirror:
                         look_at = time.monotonic() + LOOK_SECONDS
 
     async def _look_if_changed(self, sql: psycopg.AsyncConnection[Any]) -> None:
-        """Look at the tables, unless nothing can be otherwise than at the last look, which left nothing to do."""
+        """Look at the tables, unless nothing has changed since the last look, and that look left nothing to do."""
         await self.publication.require(sql)
         state = (await self.publication.state(sql), self.chosen)
         if state != self._looked_at:

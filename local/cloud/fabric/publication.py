@@ -198,7 +198,7 @@ class Publication(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
     async def state(self, connection: psycopg.AsyncConnection[Any]) -> tuple[Any, ...]:
-        """Is the same as long as no transaction changed anything, of the catalogue least of all, and none is open."""
+        """A value that differs after any transaction that changed data or the catalogue, and while one is open."""
         asked = "SELECT pg_current_snapshot()::text, current_setting('local.azure_cdc', true)"
         return await _one(connection, asked)
 

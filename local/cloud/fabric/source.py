@@ -25,7 +25,7 @@ SSL_MODES = {"Encrypted": "verify-full", "Any": "verify-full", "NotEncrypted": "
 class SourceProblem(Exception):
     """Fabric could not work with the source. `code` is Fabric's; `cause` says what the source itself said.
 
-    `passing`: it may be over when tried again.
+    `passing`: another try may succeed.
     """
 
     def __init__(self, code: str, message: str, cause: str = "", passing: bool = False):

@@ -35,7 +35,7 @@ class DatabaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     strong_owners: tuple[str, ...] = ()
     """Owners of which the app made the fabric role a member, and that have become strong since."""
     harms: tuple[Harm, ...] = ()
-    """What the application would do otherwise, if the role owned the tables that the plan takes."""
+    """What of the application would behave differently if the role owned the tables that the plan takes."""
     not_takeable: tuple[NotTakeable, ...] = ()
     """The tables that the plan takes and whose owners the app may not act for."""
     missing: tuple[Missing, ...] = ()
@@ -55,7 +55,7 @@ class DatabaseFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is seen before the decision."""
+    """Everything that the decision depends on."""
 
     server: ServerFacts
     parameters: dict[str, Parameter]

@@ -69,7 +69,7 @@ def owner_became_strong(database: str, owner: str) -> Check:
 
 
 def rights_problem(database: str, problem: Reason) -> Check:
-    """There is no way to the tables of an owner that may be gone."""
+    """The role can reach the tables of every owner in the way that was chosen. The check's id is the reason's code."""
     return Check(
         id=problem.code,
         subject=database,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from shared.decisions.run import Refuse
+from shared.decisions.answers import Refuse
 from shared.desired.server_id import ServerId
 from shared.records import store
 from shared.steps.decide import decide

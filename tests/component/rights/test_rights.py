@@ -16,7 +16,7 @@ from shared.platform.errors import Blocked
 from shared.platform.settings import Rights
 from shared.records import store
 from shared.steps import rights
-from shared.steps.holdings import Choice, Place, identities_of
+from shared.steps.holdings import Choice, Place
 from shared.steps.undo import give_back_surplus
 from tests.component.application import PASSWORD
 from tests.component.conftest import VERSIONS
@@ -225,7 +225,7 @@ async def test_a_replica_identity_that_does_not_fit_is_changed_and_given_back(wa
     await shop.ensure(way)
     row = await shop.row()
     assert row.takeover
-    record = {it.name: it.identity for it in identities_of(row.takeover).values()}
+    record = {it.name: it.identity for it in row.takeover.every_identity.values()}
     assert (record["orders"], record["log"]) == ("NOTHING", "DEFAULT")
     with await fabric(shop) as link:
         link.execute("CREATE PUBLICATION up FOR TABLE sales.orders, sales.log")
@@ -236,7 +236,7 @@ async def test_a_replica_identity_that_does_not_fit_is_changed_and_given_back(wa
     await give_back_surplus(shop.place, [TableName("sales", "orders")])
     row = await shop.row()
     assert row.takeover
-    assert {it.name for it in identities_of(row.takeover).values()} == {"orders"}
+    assert {it.name for it in row.takeover.every_identity.values()} == {"orders"}
     await shop.release()
     assert shop.dump() == before
 
