@@ -81,8 +81,13 @@ async def renamed(connection: Connection, memberships: Collection[Joined]) -> fr
         return frozenset()
     oids = {oid for it in memberships for oid in (it.owner_oid, it.grantor_oid)}
     names = {name for it in memberships for name in (it.owner, it.grantor)}
+    return by_present_names(memberships, await roles(connection, oids, names))
+
+
+async def roles(connection: Connection, oids: Iterable[int], names: Iterable[str] = ()) -> dict[int, str]:
+    """The names of the roles with these object ids or names, as far as there are such roles."""
     rows = await (await connection.execute(_ROLES, [list(oids), list(names)])).fetchall()
-    return by_present_names(memberships, {row["oid"]: row["name"] for row in rows})
+    return {row["oid"]: row["name"] for row in rows}
 
 
 def by_present_names(memberships: Iterable[Joined], roles: Mapping[int, str]) -> frozenset[Joined]:

@@ -45,6 +45,7 @@ async def plan_take(connection: Connection, role: str, tables: Sequence[TableNam
     administrators = await owners.administrators(connection, grantors)
     members = await _members(connection, role, granted_here=False)
     takeable: list[FormerOwner] = []
+    former_owners: set[tuple[int, str]] = set()
     not_takeable: list[NotTakeable] = []
     for row in rows:
         table = relations[row["oid"]]
@@ -57,7 +58,8 @@ async def plan_take(connection: Connection, role: str, tables: Sequence[TableNam
             table=table, sequences=sequences, member=table.owner in members, replica_identity=row["replica_identity"]
         )
         takeable.append(former)
-    return Takeover(role, tuple(takeable), tuple(not_takeable))
+        former_owners.add((row["owner_oid"], table.owner))
+    return Takeover(role, tuple(takeable), tuple(not_takeable), owners=tuple(sorted(former_owners)))
 
 
 async def apply_take(connection: Connection, takeover: Takeover) -> None:
@@ -249,7 +251,7 @@ _HAND_OVER = sql.SQL(
 _SCHEMA_RIGHTS: tuple[LiteralString, ...] = ("CREATE", "USAGE")
 
 _OWNED = sql.SQL("""
-    SELECT c.oid::int8 AS oid, pg_get_userbyid(c.relowner)::text AS owner,
+    SELECT c.oid::int8 AS oid, pg_get_userbyid(c.relowner)::text AS owner, c.relowner::int8 AS owner_oid,
            CASE c.relreplident WHEN 'n' THEN 'NOTHING' WHEN 'f' THEN 'FULL' WHEN 'i' THEN coalesce(
                'USING INDEX ' || (SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
                                   WHERE i.indrelid = c.oid AND i.indisreplident), 'DEFAULT')

@@ -36,7 +36,7 @@ async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
         if not surplus and not leaving and not ended:
             return
         waiting = await identity.give_back(connection, ended, name)
-        still = await still_members(place.server, place.database) | {former.owner for former in remaining}
+        still = await still_members(connection, place.server, place.database) | {former.owner for former in remaining}
         await ownership.give_back(connection, msgspec.structs.replace(record, tables=surplus), still)
         await owners.leave(connection, name, leaving - await still_joined(connection, place.server, place.database))
         record = msgspec.structs.replace(
@@ -65,7 +65,7 @@ async def undo(connection: Connection, row: MirrorRow) -> None:
     except Blocked as error:
         problem = error
     try:
-        await ownership.give_back(connection, record, await still_members(row.server, row.database))
+        await ownership.give_back(connection, record, await still_members(connection, row.server, row.database))
     except Blocked as error:
         if error.code != "FormerOwnerGone":
             raise
