@@ -53,7 +53,7 @@ async def undo(connection: Connection, row: MirrorRow) -> None:
     """Give back all tables of a database, and leave all owners. Nothing may be published any more.
 
     What can't be undone holds up nothing else: raises `Blocked` when the rest is done, with code
-    `FormerOwnerGone`, or `NotPermitted` for a replica identity.
+    `FormerOwnerGone`, or `NotPermitted` for a table or a replica identity.
     """
     name = settings().login.role
     record = await present_record(connection, row.takeover)
@@ -67,7 +67,7 @@ async def undo(connection: Connection, row: MirrorRow) -> None:
     try:
         await ownership.give_back(connection, record, await still_members(connection, row.server, row.database))
     except Blocked as error:
-        if error.code != "FormerOwnerGone":
+        if error.code not in (ownership.OWNER_GONE, "NotPermitted"):
             raise
         problem = problem or error
     await owners.leave(connection, name, set(record.joined) - await still_joined(connection, row.server, row.database))
