@@ -86,6 +86,10 @@ package: $(PYTHON_READY) ## Build the deployment zip in dist/
 check-rights: $(PYTHON_READY) ## Say what the deployed app still lacks in Azure and Fabric
 	@$(PYTHON) -m infra.check_rights
 
+.PHONY: release-all
+release-all: $(PYTHON_READY) ## Release every server that the deployed app mirrors, before azd down
+	@$(PYTHON) -m infra.release_all
+
 ##@ Tidy up
 .PHONY: clean
 clean: ## Stop a running stack; remove its data, caches and builds

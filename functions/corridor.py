@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Generator
 from datetime import timedelta
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import azure.durable_functions as df
 import msgspec
@@ -74,8 +74,8 @@ class Activity[Q: msgspec.Struct, A]:
     def __init__(self, work: Callable[[Q], Awaitable[A]]):
         self.name, request, answer = _signature(work)
         self._work = work
-        self._message = _of(Message, request)
-        self._answer = _of(Value, answer) | Later | Problem
+        self._message = prepared(_of(Message, request))
+        self._answer = prepared(_of(Value, answer) | Later | Problem)
 
     def begin(self, ctx: Context, request: Q) -> task.Task[Any]:
         """Schedule the activity. Its result is what `answer` reads."""
@@ -111,9 +111,9 @@ class Orchestration[Q: msgspec.Struct, A]:
     """
 
     def __init__(self, body: Callable[[Context, Q], Flow[A]]):
-        self.name, self._request, flow = _signature(body)
+        self.name, request, flow = _signature(body)
+        self._request, self._answer = prepared(request), prepared(flow.__args__[0])
         self._body = body
-        self._answer = flow.__args__[0]
 
     def begin(self, ctx: Context, request: Q, instance_id: str | None = None) -> task.Task[Any]:
         """Schedule it as a sub-orchestration. Its result is what `answer` reads."""
@@ -134,7 +134,7 @@ class Event[T: msgspec.Struct]:
 
     def __init__(self, name: str, data: type[T]):
         self.name = name
-        self._data = data
+        self._data = prepared(data)
 
     def expect(self, ctx: Context) -> task.Task[Any]:
         """Wait for the next one. Its result is what `read` reads."""
@@ -179,6 +179,16 @@ def orchestration[Q: msgspec.Struct, A](
         return orchestration
 
     return register
+
+
+def prepared[T](kind: T) -> T:
+    """The type, ready to be decoded in several threads at once, as the worker runs orchestrators and entities.
+
+    msgspec collects what it has to know of a type at its first use, without a lock: a second thread that comes then
+    reads what is not there yet, and ends the process (a segmentation fault in msgspec 0.22).
+    """
+    msgspec.json.Decoder(cast(Any, kind))
+    return kind
 
 
 def _about(message: Message[Any]) -> dict[str, str]:

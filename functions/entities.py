@@ -8,11 +8,13 @@ import azure.durable_functions as df
 import msgspec
 from durabletask.entities import DurableEntity
 
+from functions.corridor import prepared
 from functions.messages import Box, OfServer, RunEnded
 from functions.orchestrations import reconcile_server
 from shared.desired import server_id
 
 blueprint = df.Blueprint()
+BOX, RUN_ENDED = prepared(Box), prepared(RunEnded)
 
 
 @blueprint.entity_trigger(context_name="context")
@@ -27,11 +29,11 @@ class server_mailbox(DurableEntity):  # noqa: N801 - the name of the function
     def finished(self, ended: Any) -> None:
         """A run is over (`RunEnded`). A run that is not the present one changes nothing."""
         box = self._box()
-        if msgspec.convert(ended, RunEnded).run == box.running:
+        if msgspec.convert(ended, RUN_ENDED).run == box.running:
             self._keep(self._started(box) if box.again else msgspec.structs.replace(box, running=""))
 
     def _box(self) -> Box:
-        return msgspec.convert(self.get_state(dict, {}), Box)
+        return msgspec.convert(self.get_state(dict, {}), BOX)
 
     def _keep(self, box: Box) -> None:
         self.set_state(msgspec.to_builtins(box))

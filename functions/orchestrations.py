@@ -11,7 +11,7 @@ from durabletask import task
 
 from functions import activities, corridor, messages
 from functions.corridor import Activity, Context, Event, Flow
-from functions.flow import Refused, Superseded, call, is_outdated, reason_of
+from functions.flow import PATIENCE, Refused, Superseded, call, is_outdated, reason_of
 from functions.mailbox import FINISHED, LOOK, mailbox
 from functions.messages import (
     LookAgain,
@@ -34,6 +34,7 @@ from shared.desired.changes import (
     Change,
     EnableEntraAuthentication,
     EnableSystemIdentity,
+    GiveBackParameter,
     Restart,
     SetParameter,
 )
@@ -220,7 +221,7 @@ def _step_of(change: Change) -> tuple[str, str]:
             return "administrator", "Enabling Microsoft Entra authentication"
         case AddAdministrator():
             return "administrator", "Making this app a Microsoft Entra administrator of the server"
-        case SetParameter(name, value):
+        case SetParameter(name, value) | GiveBackParameter(name, value):
             return "parameters", f"Setting the server parameter {name} to {value}"
         case Restart():
             return "restart", "Restarting the server"
@@ -339,7 +340,7 @@ def _mirror_input(run: Run, decision: Prepare, database: str) -> MirrorDatabase:
 
 
 def _release(run: Run, decision: Release) -> Flow[Outcome]:
-    """Undo what was done for this server, database by database; server parameters stay, since they need a restart."""
+    """Undo what was done for this server, database by database. Server parameters that need a restart stay."""
     leaving = decision.leaving
     reasons: list[Reason] = []
     for done, database in enumerate(leaving):
@@ -347,9 +348,20 @@ def _release(run: Run, decision: Release) -> Flow[Outcome]:
         reasons += yield from _release_database(run, database)
     left: tuple[Reason, ...] = ()
     if not reasons:
+        yield from _give_back_parameters(run, decision)
         run.show(progress.releasing(len(leaving), len(leaving), "Dropping the role and its password"))
         left = yield from run.call(activities.release_server, run.of_server)
     return outcomes.of_release(tuple(reasons), left)
+
+
+def _give_back_parameters(run: Run, decision: Release) -> Flow[None]:
+    """Set parameters back. One that Azure refuses to set back is among those that the end of the release names."""
+    for change in decision.parameters:
+        run.show(progress.releasing(len(decision.leaving), len(decision.leaving), _step_of(change)[1]))
+        try:
+            yield from _operate(run, change, PATIENCE)
+        except (Refused, task.TaskFailedError):
+            return
 
 
 def _release_database(run: Run, database: str) -> Flow[tuple[Reason, ...]]:

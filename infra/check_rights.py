@@ -9,10 +9,6 @@ not look.
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -25,6 +21,7 @@ from azure.core.rest import HttpRequest
 from azure.identity import DefaultAzureCredential
 from rich.console import Console
 
+from infra.azd import outputs
 from infra.rights import TENANT_SETTINGS, WORKSPACE_ROLES, Need, Role, groups, missing, needs, split, tenant_setting
 from shared.platform.clouds import CLOUDS
 from shared.platform.version import VERSION
@@ -112,26 +109,9 @@ def fabric(rest: Rest, environment: Mapping[str, str]) -> Iterator[Finding]:
     yield from _tenant(rest, name)
 
 
-def outputs() -> dict[str, str]:
-    """The outputs of the deployment. Raises `SystemExit` saying which are missing."""
-    values = {name: value for name, value in os.environ.items() if value}
-    if not all(values.get(name) for name in OUTPUTS) and shutil.which("azd"):
-        asked = subprocess.run(["azd", "env", "get-values"], capture_output=True, text=True, check=False)  # noqa: S607
-        pairs = (pair.partition("=") for pair in shlex.split(asked.stdout) if asked.returncode == 0)
-        values = {name: value for name, _, value in pairs} | values
-    lacking = [name for name in OUTPUTS if not values.get(name)]
-    if lacking:
-        Console(stderr=True).print(
-            f"Not set: {', '.join(lacking)}. Run this in the folder of the azd environment, after azd up.",
-            soft_wrap=True,
-        )
-        raise SystemExit(2)
-    return values
-
-
 def main() -> int:
     """Look at everything, and tell."""
-    environment, console = outputs(), Console(highlight=False)
+    environment, console = outputs(OUTPUTS), Console(highlight=False)
     cloud, credential = CLOUDS[environment.get("AZURE_CLOUD") or "AzureCloud"], DefaultAzureCredential()
     findings = []
     try:

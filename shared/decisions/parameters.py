@@ -1,16 +1,18 @@
 """Which server parameters a flexible server needs for its mirrors, and whether they need a restart.
 
-Nothing is ever lowered, and nothing that others put into a list is dropped. Source of the rules: "Fabric mirroring" in
-the docs of Azure Database for PostgreSQL flexible server, and Microsoft's own set-up script (three worker processes a
-mirrored database).
+Nothing is ever lowered, and nothing that others put into a list is dropped. A release gives back what needs no restart.
+
+Source of the rules: "Fabric mirroring" in the docs of Azure Database for PostgreSQL flexible server, and Microsoft's
+own set-up script (three worker processes a mirrored database).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
+from shared.desired.changes import GiveBackParameter
 from shared.platform.reasons import Reason
 from shared.source.parameters import Parameter, Used
 
@@ -18,6 +20,8 @@ LEAST_WORKERS = 13
 """What the service itself asks of `max_worker_processes` (`MAX_WORKER_PROCESSES_TOO_LOW`)."""
 WORKERS_PER_DATABASE = 3
 LIBRARY = "azure_cdc"
+SWITCH, MIRRORED = "azure.fabric_mirror_enabled", "azure.mirror_databases"
+"""What Azure's portal and CLI take for mirroring: whether the server is mirrored, and which of its databases."""
 
 
 class ParameterChange(msgspec.Struct, frozen=True):
@@ -88,13 +92,34 @@ def set_by_somebody(parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
     return tuple(name for name in _NAMES if name in parameters and parameters[name].value != parameters[name].default)
 
 
+def give_back(
+    parameters: Mapping[str, Parameter], set_by_app: Collection[str], leaving: Sequence[str]
+) -> tuple[GiveBackParameter, ...]:
+    """The parameters that a release gives back: those of Azure's own mirroring, which the app set and which need no
+    restart. What others mirror stays: the databases that are not `leaving`, and with them the switch.
+    """
+    mirrored, switch = parameters.get(MIRRORED), parameters.get(SWITCH)
+    staying = [item for item in _items(mirrored.value) if item not in leaving] if mirrored else []
+    off = {} if staying else {SWITCH: switch.default if switch else ""}
+    values = off | {MIRRORED: ",".join(staying) or (mirrored.default if mirrored else "")}
+    return tuple(
+        GiveBackParameter(name, value)
+        for name, value in values.items()
+        if (parameter := parameters.get(name))
+        and name in set_by_app
+        and parameter.dynamic
+        and not parameter.read_only
+        and parameter.value != value
+    )
+
+
 def _rules(databases: Sequence[str], baseline: int, used: Used) -> dict[str, _Rule]:
     """The rule of each parameter, in the order of the changes: an extension is allowed before it is loaded."""
     count = len(databases)
     return {
         "azure.extensions": _with_library,
-        "azure.fabric_mirror_enabled": lambda parameter: parameter.value if _is_on(parameter.value) else "on",
-        "azure.mirror_databases": lambda parameter: _with_databases(parameter, databases),
+        SWITCH: lambda parameter: parameter.value if _is_on(parameter.value) else "on",
+        MIRRORED: lambda parameter: _with_databases(parameter, databases),
         "shared_preload_libraries": _with_library,
         "wal_level": lambda parameter: "logical",
         "max_worker_processes": lambda parameter: _at_least(
@@ -111,7 +136,7 @@ _REQUIRED = frozenset({"wal_level", "max_worker_processes", "max_replication_slo
 
 
 def _baseline(parameters: Mapping[str, Parameter]) -> int:
-    workers, mirrored = parameters.get("max_worker_processes"), parameters.get("azure.mirror_databases")
+    workers, mirrored = parameters.get("max_worker_processes"), parameters.get(MIRRORED)
     if workers is None or not workers.value.isdecimal():
         return 0
     present = int(workers.value)
@@ -122,7 +147,7 @@ def _baseline(parameters: Mapping[str, Parameter]) -> int:
 
 def _not_offered(parameters: Mapping[str, Parameter]) -> Iterator[ParameterProblem]:
     extensions = parameters.get("azure.extensions")
-    if "azure.fabric_mirror_enabled" in parameters or (extensions and _offers_library(extensions)):
+    if SWITCH in parameters or (extensions and _offers_library(extensions)):
         return
     yield ParameterProblem(
         "azure.extensions",

@@ -13,7 +13,7 @@ import msgspec
 from shared.decisions import allowed, readiness
 from shared.decisions.start import is_restart_due
 from shared.desired import intent as desired
-from shared.desired.changes import Change, SetParameter
+from shared.desired.changes import Change, GiveBackParameter, SetParameter
 from shared.desired.intent import MirrorIntent
 from shared.desired.server_id import ServerId
 from shared.desired.takeover import TableName
@@ -74,6 +74,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, tag="release"):
     why: str
     fingerprint: str
     leaving: tuple[str, ...]
+    parameters: tuple[GiveBackParameter, ...] = ()
+    """What is set back on the server once all databases are given back."""
 
 
 class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):

@@ -30,11 +30,20 @@ class SetParameter(msgspec.Struct, frozen=True, tag=True):
     value: str
 
 
+class GiveBackParameter(msgspec.Struct, frozen=True, tag=True):
+    """Set a server parameter to what it would be without the app."""
+
+    name: str
+    value: str
+
+
 class Restart(msgspec.Struct, frozen=True, tag=True):
     """Restart the server."""
 
 
-Change = EnableSystemIdentity | EnableEntraAuthentication | AddAdministrator | SetParameter | Restart
+Change = (
+    EnableSystemIdentity | EnableEntraAuthentication | AddAdministrator | SetParameter | GiveBackParameter | Restart
+)
 
 
 class Progress(msgspec.Struct, frozen=True):

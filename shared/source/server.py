@@ -24,6 +24,7 @@ from shared.desired.changes import (
     Change,
     EnableEntraAuthentication,
     EnableSystemIdentity,
+    GiveBackParameter,
     Progress,
     Restart,
     SetParameter,
@@ -198,7 +199,7 @@ async def _poller(id: ServerId, change: Change, token: str | None, polling: _One
             )
             entra = client.administrators_microsoft_entra
             return await entra.begin_create_or_update(group, name, change.object_id, administrator, **options)
-        case SetParameter():
+        case SetParameter() | GiveBackParameter():
             value = models.ConfigurationForUpdate(
                 properties=models.ConfigurationProperties(value=change.value, source="user-override")
             )
@@ -240,7 +241,7 @@ def _doing(id: ServerId, change: Change) -> str:
             doing = "Enabling Microsoft Entra authentication"
         case AddAdministrator():
             doing = f"Adding the Microsoft Entra administrator {change.name!r}"
-        case SetParameter():
+        case SetParameter() | GiveBackParameter():
             doing = f"Setting parameter {change.name!r} to {change.value!r}"
         case Restart():
             return f"Restarting server {id.name!r}"

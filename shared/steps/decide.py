@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from shared.decisions import allowed, readiness
+from shared.decisions import parameters as server_parameters
 from shared.decisions import run as deciding
 from shared.decisions.login import is_rotation_due, login_of
 from shared.decisions.run import Decision, Examine, Miss, Prepare, Refuse, Release, Wait
@@ -74,8 +75,10 @@ async def _decide(
                 retry_after=LOOK_SECONDS,
                 patience=settings().limits.server_wait_minutes * 60,
             )
-        case Release(fingerprint=fingerprint):
-            await store.update_server(id, run=run, phase="Releasing", reasons=(), fingerprint=fingerprint)
+        case Release(fingerprint=fingerprint, leaving=leaving):
+            row = await store.update_server(id, run=run, phase="Releasing", reasons=(), fingerprint=fingerprint)
+            given_back = server_parameters.give_back(await _parameters(facts), row.parameters, leaving)
+            return msgspec.structs.replace(decision, parameters=given_back)
         case Refuse():
             await store.update_server(id, run=run)
     return decision

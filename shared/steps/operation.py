@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.desired.changes import Change, Progress, Restart, SetParameter
+from shared.desired.changes import Change, GiveBackParameter, Progress, Restart, SetParameter
 from shared.desired.server_id import ServerId
 from shared.platform.errors import MirrorError
 from shared.records import store
@@ -34,4 +34,12 @@ async def _set(id: ServerId, change: SetParameter) -> str:
 
 async def poll(id: ServerId, change: Change, token: str) -> Progress:
     """Ask once for the state of a change that was started. Raises `Blocked` when it failed."""
-    return await (restart.poll(id, token) if isinstance(change, Restart) else server.poll(id, change, token))
+    match change:
+        case Restart():
+            return await restart.poll(id, token)
+        case GiveBackParameter():
+            progress = await server.poll(id, change, token)
+            if progress.done:
+                await store.note_parameter(id, change.name, is_set=False)
+            return progress
+    return await server.poll(id, change, token)

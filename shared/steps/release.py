@@ -1,6 +1,6 @@
 """The way back: mirrors stopped, tables and rights given back, the role dropped, the password deleted.
 
-Server parameters stay as they are, since lowering them needs a restart. Each step finds out what is still to be done.
+Server parameters whose change needs a restart stay as they are. Each step finds out what is still to be done.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +14,7 @@ from azure.keyvault.secrets import SecretClient
 
 from local.application import Application
 from local.scenario import Operator, Server, acting_as
-from local.stack import PARTS
+from local.stack import PARTS, ROOT
 from local.topology import SERVICE_PRINCIPAL, WORKSPACE_IDENTITY
 from shared.decisions.login import password_name
 from shared.desired import server_id
@@ -94,6 +97,22 @@ def released(operator: Operator, server: Server, role: str) -> None:
     assert query(operator, server, "SELECT 1 FROM pg_roles WHERE rolname = %s", role) == []
 
 
+def everything_released(operator: Operator, server: Server) -> None:
+    """`make release-all`, as a person who may write tags runs it before the app is taken down."""
+    environment = {"APP_URL": operator.topology.address("host"), "KEY": operator.topology.host_keys["default"]}
+    command = [sys.executable, "-m", "infra.release_all", "--yes"]
+    for said in (f"✓ {server.id}\n1 of 1 servers are released.\n", "No server is mirrored.\n"):
+        done = subprocess.run(
+            command, env=os.environ | environment | {"APP_ID": "not asked"}, cwd=ROOT, capture_output=True, text=True,
+            timeout=180, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.endswith(said)
+    assert slots(operator, server) == {}
+    tags = operator.management.servers.get(operator.topology.resource_group, server.name).tags
+    assert tags == {"fabric-mirror": "disabled", "team": "sales"}
+
+
 def test_as_a_service_principal(stack_factory: StackFactory) -> None:
     with company(stack_factory, "ServicePrincipal", SERVICE_PRINCIPAL) as operator:
         server, application = passwordless(operator, "pg-principal", 16)
@@ -120,7 +139,9 @@ def test_as_a_service_principal(stack_factory: StackFactory) -> None:
         assert (rotated["phase"], rotated["reasons"]) == ("Mirrored", [])
         updates = [call["operation"].endswith("UpdateConnection") for call in operator.control("fabric", "calls")]
         assert sum(updates) == 1  # with the client secret that Key Vault has now
-        released(operator, server, SERVICE_PRINCIPAL)
+        after(operator, server, lambda: operator.tag(server, fabric_mirror="enabled", team="sales"))
+        everything_released(operator, server)
+        assert query(operator, server, "SELECT 1 FROM pg_roles WHERE rolname = %s", SERVICE_PRINCIPAL) == []
         assert password(operator, SERVICE_PRINCIPAL) == secret  # it is not ours to delete
         assert secret not in everything_kept(operator)
 

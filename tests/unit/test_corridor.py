@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import subprocess
+import sys
 from typing import Any
 
 import azure.durable_functions as df
@@ -16,6 +18,7 @@ from shared.decisions.run import Asked, Forget, Nothing, Refuse, Release
 from shared.desired.changes import SetParameter
 from shared.platform import errors
 from shared.platform.reasons import Reason
+from tests.source import ROOT
 from tests.unit.facts import SERVER
 
 
@@ -150,3 +153,10 @@ def test_no_message_holds_what_only_the_python_of_today_understands(module: Any)
         request = handle._message if isinstance(handle, Activity) else handle._request
         for kind in (request, handle._answer):
             assert json.loads(json.dumps(msgspec.json.schema(kind))), handle.name
+
+
+def test_no_thread_is_the_first_to_decode_a_type() -> None:
+    """Two that are the first at the same time end the process: msgspec collects what a type is without a lock."""
+    command = [sys.executable, "-m", "tests.unit.decode_in_threads"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -32,6 +32,7 @@ RUN_BY_TEST = {
     "make demo": ("tests/e2e/test_demo.py", "demo.main("),
     "make distclean": ("tests/component/test_make.py", '"distclean"'),
     "make package": ("tests/component/test_package.py", "package.build("),
+    "make release-all": ("tests/e2e/test_entra_credentials.py", '"infra.release_all"'),
     "make snapshots": ("tests/component/test_templates.py", 'run("snapshots")'),
     "make start": ("tests/e2e/test_start_and_stop.py", '"start"'),
     "make stop": ("tests/e2e/test_start_and_stop.py", '"stop"'),
@@ -52,7 +53,7 @@ RUN_BY_CI = frozenset({
 """Commands that `.ci/run` or a workflow runs."""
 RUN_BY_HAND = frozenset({"make histories", "make screenshot"})
 """Targets that write files of the repository: people run them, and look at what they wrote."""
-ONLY_IN_AZURE = frozenset({"az login", "azd deploy", "azd env", "azd provision"})
+ONLY_IN_AZURE = frozenset({"az functionapp keys", "az login", "azd deploy", "azd env", "azd provision"})
 """Commands that need somebody's subscription: nothing here runs them."""
 RUN = frozenset(RUN_BY_TEST) | RUN_BY_CI | RUN_BY_HAND | ONLY_IN_AZURE
 COMMAND = re.compile(r"(?:make|azd|az|curl|python3?|pip|npm|npx|git|psql|func|\./\S+|infra/\S+\.sh)\b")
@@ -229,7 +230,9 @@ def commands(text: str) -> list[str]:
     found = []
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         if language in ("", "sh", "bash", "console"):
-            lines = [line.strip().removeprefix("$ ") for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
+            lines = [
+                re.sub(r"^(?:\$ |\w+=\$\()", "", line.strip()) for line in re.sub(r"\\\n\s*", " ", block).splitlines()
+            ]
             found += [line for line in lines if COMMAND.match(line)]
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     return found + [line for line in quoted(prose) if re.match(r"(?:make|azd|az) [a-z]", line)]

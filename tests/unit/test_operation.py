@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.desired.changes import EnableSystemIdentity, SetParameter
+from shared.desired.changes import EnableSystemIdentity, GiveBackParameter, Progress, SetParameter
 from shared.desired.server_id import ServerId
 from shared.platform.errors import Blocked, MirrorError, Unavailable
 from shared.steps import operation
@@ -58,3 +58,22 @@ async def test_a_parameter_is_noted_before_it_is_set(
         with pytest.raises(type(error)):
             await operation.begin(SERVER, SetParameter("wal_level", "logical"))
     assert names == after
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_a_parameter_counts_as_the_apps_until_it_is_set_back(done: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"azure.mirror_databases", "wal_level"}
+
+    async def note_parameter(_: ServerId, name: str, is_set: bool) -> bool:
+        (names.add if is_set else names.discard)(name)
+        return True
+
+    async def poll(_: ServerId, change: object, token: str) -> Progress:
+        return Progress(done, token, 1)
+
+    monkeypatch.setattr(operation, "store", SimpleNamespace(note_parameter=note_parameter))
+    monkeypatch.setattr(operation, "server", SimpleNamespace(poll=poll))
+    await operation.poll(SERVER, GiveBackParameter("azure.mirror_databases", ""), "token")
+    assert ("azure.mirror_databases" in names) is not done
+    await operation.poll(SERVER, SetParameter("wal_level", "logical"), "token")
+    assert "wal_level" in names

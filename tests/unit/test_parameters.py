@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.decisions.parameters import ParameterPlan, pending_restart, plan, set_by_somebody
+from shared.decisions.parameters import (
+    MIRRORED,
+    SWITCH,
+    ParameterPlan,
+    give_back,
+    pending_restart,
+    plan,
+    set_by_somebody,
+)
+from shared.desired.changes import GiveBackParameter
 from shared.source.parameters import Parameter, Used
 
 Parameters = dict[str, Parameter]
@@ -268,3 +279,33 @@ def test_what_somebody_set_differs_from_the_default_and_is_about_mirroring() -> 
         )
     }  # fmt: skip
     assert set_by_somebody(parameters) == ("wal_level",)
+
+
+SET = {SWITCH, MIRRORED, "wal_level"}
+
+
+def mirrored(databases: str, **changes: Any) -> dict[str, Parameter]:
+    parameters = (
+        Parameter(name=SWITCH, value="on", default="off"),
+        Parameter(name=MIRRORED, value=databases, default="", **changes),
+        Parameter(name="wal_level", value="logical", default="replica", dynamic=False),
+    )
+    return {parameter.name: parameter for parameter in parameters}
+
+
+def test_a_release_gives_back_what_needs_no_restart() -> None:
+    given_back = give_back(mirrored("crm, shop"), SET, ["shop", "crm"])
+    assert given_back == (GiveBackParameter(SWITCH, "off"), GiveBackParameter(MIRRORED, ""))
+
+
+def test_what_others_mirror_stays() -> None:
+    assert give_back(mirrored("hr,shop,Shop"), SET, ["shop"]) == (GiveBackParameter(MIRRORED, "hr,Shop"),)
+
+
+def test_a_release_leaves_what_the_app_did_not_set_or_nobody_can() -> None:
+    assert give_back(mirrored("shop"), {"wal_level"}, ["shop"]) == ()
+    assert give_back(mirrored("shop"), {MIRRORED}, ["shop"]) == (GiveBackParameter(MIRRORED, ""),)
+    assert give_back(mirrored("shop", read_only=True), {MIRRORED}, ["shop"]) == ()
+    assert give_back(mirrored("shop", dynamic=False), {MIRRORED}, ["shop"]) == ()
+    assert give_back(mirrored(""), {MIRRORED}, ["shop"]) == ()
+    assert give_back({}, SET, ["shop"]) == ()

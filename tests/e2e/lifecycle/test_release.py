@@ -62,6 +62,8 @@ def a_disabled_tag_gives_everything_back(operator: Operator) -> None:
     assert dump(operator, server) == before
     assert password(operator, kept["secret"]) is None
     assert parameter(operator, server, "wal_level").value == "logical"
+    assert parameter(operator, server, "azure.fabric_mirror_enabled").value == "off"
+    assert parameter(operator, server, "azure.mirror_databases").value == ""
     assert operator.restarts(server) == restarts
     path = f"/workspaces/{WORKSPACE}/mirroredDatabases/{mirror['mirrored_database']}"
     assert fabric(operator, "GET", path)["displayName"] == "pg-disabled-shop"  # kept, as the setting says
