@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -50,6 +51,14 @@ class Relation(msgspec.Struct, frozen=True, array_like=True):
     def of(self, grantee: str) -> set[str]:
         """The privileges that `grantee` itself has been given."""
         return {letter for grant in self.grants if grant.grantee == grantee for letter in grant.letters}
+
+    def renamed(self, names: Mapping[str, str]) -> Relation:
+        """The same by other names of its roles; `names` has the new name of each role that has one."""
+        grants = tuple(
+            Grant(names.get(grant.grantee, grant.grantee), names.get(grant.grantor, grant.grantor), grant.privileges)
+            for grant in self.grants
+        )
+        return Relation(self.oid, self.kind, self.schema, self.name, names.get(self.owner, self.owner), grants)
 
 
 class FormerOwner(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +136,8 @@ class Takeover(msgspec.Struct, frozen=True):
     returned: tuple[int, ...] = ()
     """The object ids of tables that were given back to ask the service whether that is enough for it. If it is not,
     they are taken again. Empty: no question is open."""
+    owners: tuple[tuple[int, str], ...] = ()
+    """The object ids and names of former owners: roles can be renamed. An earlier version recorded none."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to undo."""
@@ -152,4 +163,22 @@ class Takeover(msgspec.Struct, frozen=True):
             self.consent or earlier.consent,
             tuple(sorted({*earlier.identities, *self.identities})),
             tuple(sorted({*earlier.returned, *self.returned})),
+            tuple(sorted({*earlier.owners, *self.owners})),
         )
+
+    def by_present_names(self, roles: Mapping[int, str]) -> Takeover:
+        """The same by the names that former owners have now. `roles` has the name of each object id that there is.
+
+        A former owner that is gone keeps its name, under which somebody may make it again.
+        """
+        names = {name: roles[oid] for oid, name in self.owners if oid in roles}
+        tables = tuple(
+            msgspec.structs.replace(
+                former,
+                table=former.table.renamed(names),
+                sequences=tuple(sequence.renamed(names) for sequence in former.sequences),
+            )
+            for former in self.tables
+        )
+        owners = tuple(sorted({(oid, roles.get(oid, name)) for oid, name in self.owners}))
+        return msgspec.structs.replace(self, tables=tables, owners=owners)

@@ -48,11 +48,15 @@ _FIXED = {
     "statement_timeout": f"{STATEMENT_SECONDS}s",
     "idle_in_transaction_session_timeout": f"{STATEMENT_SECONDS}s",
     "idle_session_timeout": "0",
+    "datestyle": "ISO",  # psycopg reads no times in another one
 }
 """What a session sets when it starts: that comes before ALTER DATABASE … SET and ALTER ROLE … SET.
 
 Source: "Setting Parameters" of the PostgreSQL docs. Every PostgreSQL from 14 on has these parameters.
 """
+_TRANSACTION_TIMEOUT_FROM = 170000
+"""The first version that limits the time of a transaction, as the parameter would refuse the start of a session before.
+The session lifts the limit in its first statement."""
 _OPTIONS = " ".join(f"-c {name}={value}" for name, value in _FIXED.items())
 _TEMPORARY = re.compile(
     r"starting up|shutting down|recovery mode|not yet accepting|too many (?:clients|connections)|connection slots|"
@@ -84,6 +88,7 @@ async def connect(host: str, database: str) -> AsyncIterator[Connection]:
         credential().renew()
         connection = await _open(host, database, user, await _token(), _AS_IDENTITY)
     async with _watched(host, connection):
+        await _lift_time_limit(connection)
         yield connection
 
 
@@ -92,7 +97,13 @@ async def connect_as(host: str, database: str, user: str, password: str) -> Asyn
     """A connection as another role. Raises like `connect`."""
     connection = await _open(host, database, user, password, _AS_ROLE)
     async with _watched(host, connection):
+        await _lift_time_limit(connection)
         yield connection
+
+
+async def _lift_time_limit(connection: Connection) -> None:
+    if connection.info.server_version >= _TRANSACTION_TIMEOUT_FROM:
+        await connection.execute("SET transaction_timeout = 0")
 
 
 _AS_IDENTITY = "Make the app's managed identity a Microsoft Entra administrator of the server, under the name {user!r}."
@@ -126,7 +137,7 @@ async def _watched(host: str, connection: Connection) -> AsyncIterator[None]:
     try:
         async with connection:
             yield
-    except (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown, psycopg.errors.CannotConnectNow) as error:
+    except _ENDED as error:
         raise _lost(host, error) from error
     except psycopg.OperationalError as error:
         if connection.closed:
@@ -171,6 +182,12 @@ def of_postgresql(error: psycopg.Error) -> bool:
     return "function" not in (error.diag.context or "")
 
 
+_ENDED = (
+    psycopg.errors.AdminShutdown,
+    psycopg.errors.CrashShutdown,
+    psycopg.errors.CannotConnectNow,
+    psycopg.errors.TransactionTimeout,
+)
 _RETRYABLE = (
     psycopg.errors.ReadOnlySqlTransaction,
     psycopg.errors.LockNotAvailable,

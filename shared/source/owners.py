@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from psycopg import sql
 
 from shared.desired.takeover import Joined, TableName
-from shared.platform.errors import Blocked
+from shared.platform.errors import Blocked, Unavailable
 from shared.source.connection import Connection, explained
 from shared.source.facts import Owner
 from shared.source.membership import major
@@ -81,8 +81,13 @@ async def renamed(connection: Connection, memberships: Collection[Joined]) -> fr
         return frozenset()
     oids = {oid for it in memberships for oid in (it.owner_oid, it.grantor_oid)}
     names = {name for it in memberships for name in (it.owner, it.grantor)}
+    return by_present_names(memberships, await roles(connection, oids, names))
+
+
+async def roles(connection: Connection, oids: Iterable[int], names: Iterable[str] = ()) -> dict[int, str]:
+    """The names of the roles with these object ids or names, as far as there are such roles."""
     rows = await (await connection.execute(_ROLES, [list(oids), list(names)])).fetchall()
-    return by_present_names(memberships, {row["oid"]: row["name"] for row in rows})
+    return {row["oid"]: row["name"] for row in rows}
 
 
 def by_present_names(memberships: Iterable[Joined], roles: Mapping[int, str]) -> frozenset[Joined]:
@@ -100,13 +105,16 @@ def by_present_names(memberships: Iterable[Joined], roles: Mapping[int, str]) ->
 async def plan_join(connection: Connection, role: str, owner: str) -> Joined:
     """The membership as the catalogue would show it: PostgreSQL chooses the grantor. The attempt is rolled back.
 
-    Raises `Blocked` with code `MembershipInTheWay` where the same grantor made it, but without the owner's rights.
+    Raises `Blocked` with code `MembershipInTheWay` where the same grantor made it, but without the owner's rights, and
+    `Unavailable` where another database of the server made it just now: then it is looked at once more.
     """
     with explained(f"Making role {role!r} a member of {owner!r}"):
         async with connection.transaction(force_rollback=True):
             before = await joined(connection, role)
             await connection.execute(_grant(connection, role, owner))
             made = {membership for membership in await joined(connection, role) - before if membership.owner == owner}
+    if not made and await _inherits(connection, role, owner):
+        raise Unavailable(f"Role {role!r} has become a member of {owner!r} for another database.", retry_after=1)
     if not made:
         raise Blocked(
             f"Role {role!r} is a member of {owner!r}, but does not have its rights.",
@@ -114,6 +122,13 @@ async def plan_join(connection: Connection, role: str, owner: str) -> Joined:
             remedy=f"Run as who granted it: {_grant(connection, role, owner).as_string(connection)};",
         )
     return min(made)
+
+
+async def _inherits(connection: Connection, role: str, owner: str) -> bool:
+    """Whether the role is a member of the owner itself, and has its rights by that."""
+    inherits = sql.SQL("m.inherit_option" if major(connection) >= 16 else "true")
+    rows = await connection.execute(_INHERITING.format(inherits=inherits), [role, owner])
+    return await rows.fetchone() is not None
 
 
 async def join(connection: Connection, role: str, memberships: Iterable[Joined]) -> None:
@@ -175,6 +190,10 @@ _JOINED = sql.SQL("""
     FROM pg_auth_members m
     JOIN pg_roles r ON r.oid = m.member JOIN pg_roles o ON o.oid = m.roleid JOIN pg_roles g ON g.oid = m.grantor
     WHERE r.rolname = %s
+""")
+_INHERITING = sql.SQL("""
+    SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member JOIN pg_roles o ON o.oid = m.roleid
+    WHERE r.rolname = %s AND o.rolname = %s AND {inherits}
 """)
 _ROLES = sql.SQL("""
     SELECT oid::int8 AS oid, rolname::text AS name FROM pg_roles

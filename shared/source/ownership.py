@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager
 from typing import LiteralString
 
+import psycopg
 from psycopg import errors, sql
 
 from shared.desired.takeover import FormerOwner, NotTakeable, Relation, TableName, Takeover
@@ -25,6 +26,7 @@ from shared.source import grants, locks, owners
 from shared.source.connection import Connection, explained, of_postgresql
 from shared.source.membership import acting_as, borrowed, major, out_of_reach, schema_owners
 
+OWNER_GONE = "FormerOwnerGone"
 LONGEST = 50
 """Characters of a database's name in the name of a role that is proposed for its objects."""
 LOCK_WAIT = "500ms"
@@ -45,6 +47,7 @@ async def plan_take(connection: Connection, role: str, tables: Sequence[TableNam
     administrators = await owners.administrators(connection, grantors)
     members = await _members(connection, role, granted_here=False)
     takeable: list[FormerOwner] = []
+    former_owners: set[tuple[int, str]] = set()
     not_takeable: list[NotTakeable] = []
     for row in rows:
         table = relations[row["oid"]]
@@ -57,7 +60,8 @@ async def plan_take(connection: Connection, role: str, tables: Sequence[TableNam
             table=table, sequences=sequences, member=table.owner in members, replica_identity=row["replica_identity"]
         )
         takeable.append(former)
-    return Takeover(role, tuple(takeable), tuple(not_takeable))
+        former_owners.add((row["owner_oid"], table.owner))
+    return Takeover(role, tuple(takeable), tuple(not_takeable), owners=tuple(sorted(former_owners)))
 
 
 async def apply_take(connection: Connection, takeover: Takeover) -> None:
@@ -73,14 +77,31 @@ async def give_back(connection: Connection, takeover: Takeover, still_members: C
     """Return every table that the fabric role still owns to its former owner, with the privileges of before.
 
     Its replica identity stays: `identity.give_back` returns it when the table is published no more.
-    Tables that no longer exist, or that have another owner by now, stay as they are. A table whose former owner is gone
-    holds up no other: when all others are given back, `Blocked` names each. Former owners leave the fabric
-    role, except `still_members`: those with tables in other databases that the fabric role owns. Raises like
-    `apply_take`.
+    Tables that no longer exist, or that have another owner by now, stay as they are. A table whose former owner is
+    gone, or is a role that the app may not act for, holds up no other: when all others are given back, `Blocked` names
+    each. Former owners leave the fabric role, except `still_members`: those with tables in other databases that the
+    fabric role owns. Raises like `apply_take`.
     """
-    await _each(
-        connection, takeover.tables, lambda former: _give_back(connection, takeover.role, former), "Giving back"
-    )
+    refused: dict[str, str] = {}
+
+    async def work(former: FormerOwner) -> None:
+        try:
+            with explained(f"Giving back table {former.name}"):
+                await _give_back(connection, takeover.role, former)
+        except Blocked as error:
+            if not (isinstance(error.__cause__, psycopg.Error) and of_postgresql(error.__cause__)):
+                raise
+            refused.setdefault(former.owner, error.message)
+
+    gone: Blocked | None = None
+    try:
+        await _each(connection, takeover.tables, work, "Giving back")
+    except Blocked as error:
+        if not refused or error.code != OWNER_GONE:
+            raise
+        gone = error
+    if refused:
+        raise await _refused(connection, refused, gone)
     leaving = {former.owner for former in takeover.tables if not former.member} - set(still_members)
     await leave(connection, takeover.role, leaving)
 
@@ -201,9 +222,23 @@ def _owners_gone(doing: str, gone: Mapping[str, FormerOwner]) -> Blocked:
     )
     return Blocked(
         f"{doing} tables: the roles that own them are gone: {named}. All other tables are done.",
-        code="FormerOwnerGone",
+        code=OWNER_GONE,
         remedy=f"Run as an administrator: {again} Then look again. Give the tables other owners afterwards.",
     )
+
+
+async def _refused(connection: Connection, refused: Mapping[str, str], gone: Blocked | None) -> Blocked:
+    """The refusal of what PostgreSQL said for each former owner, with the statements that let the app act for it."""
+    grantors = await out_of_reach(connection, refused)
+    user = sql.Identifier(connection.info.user)
+    statements = [
+        f"Run as {' or '.join(roles) or 'a superuser'}: "
+        + sql.SQL("GRANT {} TO {};").format(sql.Identifier(owner), user).as_string(connection)
+        for owner, roles in grantors.items()
+    ] or ["Give the app's identity these rights."]
+    message = " ".join([*(f"{said}." for said in refused.values()), *([gone.message] if gone else [])])
+    remedy = " ".join([*statements, "Then look again.", *([gone.remedy] if gone else [])])
+    return Blocked(f"{message} All other tables are given back.", code="NotPermitted", remedy=remedy)
 
 
 async def _relation(connection: Connection, table: Relation) -> Relation | None:
@@ -249,7 +284,7 @@ _HAND_OVER = sql.SQL(
 _SCHEMA_RIGHTS: tuple[LiteralString, ...] = ("CREATE", "USAGE")
 
 _OWNED = sql.SQL("""
-    SELECT c.oid::int8 AS oid, pg_get_userbyid(c.relowner)::text AS owner,
+    SELECT c.oid::int8 AS oid, pg_get_userbyid(c.relowner)::text AS owner, c.relowner::int8 AS owner_oid,
            CASE c.relreplident WHEN 'n' THEN 'NOTHING' WHEN 'f' THEN 'FULL' WHEN 'i' THEN coalesce(
                'USING INDEX ' || (SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
                                   WHERE i.indrelid = c.oid AND i.indisreplident), 'DEFAULT')

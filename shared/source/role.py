@@ -2,8 +2,9 @@
 
 Each server has one fabric role. It has a password of its own, or is mapped to a Microsoft Entra principal. The app
 recognises its own role by the comment on it, or because the caller has the role on record; it never touches a role of
-that name that somebody else created. It reads each right before it grants it. It sends a password to the server only
-as a SCRAM verifier, so that no server log can show the password.
+that name that somebody else created. From PostgreSQL 16 on, who creates a role may grant it to anybody: so a role that
+others than administrators may grant was not made here, whatever its comment. The app reads each right before it grants
+it. It sends a password to the server only as a SCRAM verifier, so that no server log can show the password.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ async def _ensure(connection: Connection, name: str, create: Callable[[], Awaita
             return True
         if role["comment"] != COMMENT and not recorded:
             raise _not_ours(name)
+        if role["strangers"] and not recorded:
+            raise _planted(name, role["strangers"])
         for is_so, statement in (
             (role["attributes"], _SET_ATTRIBUTES),
             (role["comment"] == COMMENT, _SET_COMMENT),
@@ -282,6 +285,16 @@ def _not_ours(name: str) -> Blocked:
     )
 
 
+def _planted(name: str, strangers: Sequence[str]) -> Blocked:
+    """The refusal of a role with the app's comment on it that others can give to anybody."""
+    return Blocked(
+        f"The server has a role {name!r} that {', '.join(map(repr, strangers))} may grant to anybody, though no "
+        "administrator of the server: this app did not make it.",
+        code="RoleNotOurs",
+        remedy="Find out who made it and why. Then drop that role, or name another one in the app setting FABRIC_ROLE.",
+    )
+
+
 async def _role(connection: Connection, name: str) -> dict[str, Any]:
     row = await (await connection.execute(_ROLE, {"name": name, "cdc_admin": CDC_ADMIN})).fetchone()
     return row or {}
@@ -345,7 +358,11 @@ _ROLE = sql.SQL("""
     SELECT r.oid::int8 AS oid, shobj_description(r.oid, 'pg_authid') AS comment,
            r.rolcanlogin AND r.rolcreatedb AND r.rolcreaterole AND r.rolreplication AS attributes,
            cdc.oid IS NOT NULL AS cdc_admin_exists,
-           r.oid IS NOT NULL AND cdc.oid IS NOT NULL AND pg_has_role(r.oid, cdc.oid, 'USAGE') AS cdc_admin
+           r.oid IS NOT NULL AND cdc.oid IS NOT NULL AND pg_has_role(r.oid, cdc.oid, 'USAGE') AS cdc_admin,
+           ARRAY(SELECT m.rolname::text FROM pg_auth_members a JOIN pg_roles m ON m.oid = a.member
+                 WHERE a.roleid = r.oid AND a.admin_option AND NOT m.rolsuper AND NOT EXISTS (
+                     SELECT FROM pg_roles WHERE rolname = 'azure_pg_admin' AND pg_has_role(m.oid, oid, 'MEMBER'))
+                 ORDER BY 1) AS strangers
     FROM (VALUES (%(name)s::name)) AS fabric_role (name)
     LEFT JOIN pg_roles r ON r.rolname = fabric_role.name LEFT JOIN pg_roles cdc ON cdc.rolname = %(cdc_admin)s
 """)

@@ -122,7 +122,10 @@ async def present_record(connection: Connection, record: Takeover | None) -> Tak
 
 
 async def _renamed(connection: Connection, record: Takeover) -> Takeover:
-    return msgspec.structs.replace(record, joined=tuple(sorted(await owners.renamed(connection, record.joined))))
+    joined = tuple(sorted(await owners.renamed(connection, record.joined)))
+    if record.owners:
+        record = record.by_present_names(await owners.roles(connection, [oid for oid, _ in record.owners]))
+    return msgspec.structs.replace(record, joined=joined)
 
 
 async def former_owners(connection: Connection, record: Takeover) -> dict[TableName, str]:
@@ -167,9 +170,9 @@ def require_recordable(database: str, record: Takeover) -> None:
         )
 
 
-async def still_members(id: ServerId, leaving: str) -> set[str]:
+async def still_members(connection: Connection, id: ServerId, leaving: str) -> set[str]:
     """The former owners of tables that are taken in other databases of the server than `leaving`."""
-    return {former.owner for row in await _rows_of_others(id, leaving) for former in _record(row).tables}
+    return {former.owner for row in await _others(connection, id, leaving) for former in _record(row).tables}
 
 
 async def still_joined(connection: Connection, id: ServerId, leaving: str) -> frozenset[Joined]:

@@ -41,7 +41,7 @@ async def leave_strong(connection: Connection, place: Place, seen: Seen) -> None
 async def end_membership(connection: Connection, place: Place, owner: str) -> None:
     """End the membership of an owner in the fabric role, so that the role can become a member of the owner."""
     name = settings().login.role
-    if owner in await still_members(place.server, place.database):
+    if owner in await still_members(connection, place.server, place.database):
         raise Unavailable(f"Other databases of the server have to give tables back to role {owner!r} first.")
     await ownership.leave(connection, name, [owner])
     await require_free(connection, name, owner)

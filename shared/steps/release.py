@@ -15,15 +15,16 @@ from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
 from shared.fabric import mirror as mirrored_database
 from shared.platform import secrets
-from shared.platform.errors import NotAllowed, NotFound
+from shared.platform.errors import Blocked, NotAllowed, NotFound
 from shared.platform.reasons import Reason, short
 from shared.platform.settings import settings
 from shared.records import store
 from shared.records.rows import MirrorRow, ServerRow
-from shared.source import event_triggers, parameter_list, role, slots
+from shared.source import default_privileges, event_triggers, parameter_list, role, slots, traces
 from shared.source import server as flexible_server
 from shared.source.connection import connect
 from shared.source.facts import MAINTENANCE_DATABASE
+from shared.source.traces import Traces
 from shared.steps.undo import undo
 
 
@@ -73,10 +74,22 @@ async def release_server(id: ServerId) -> tuple[Reason, ...]:
     if row is not None and row.role:
         host = (await flexible_server.glance(id)).host
         async with connect(host, MAINTENANCE_DATABASE) as connection:
+            await _reset_default_privileges(host, await traces.look(connection, row.role), row.role)
             await role.drop_role(connection, row.role, recorded=True)
         await store.update_server(id, role="")
     await secrets.delete(password_name(id))
     return short((*await _parameters_left(id, row), *(row.left if row else ())))
+
+
+async def _reset_default_privileges(host: str, left: Traces | None, name: str) -> None:
+    """Reset the default privileges of the role wherever its members set some, also in databases without a mirror.
+
+    A database that lets the app not in is named by the refusal to drop the role.
+    """
+    for database in left.databases if left else ():
+        with suppress(Blocked, NotFound):
+            async with connect(host, database) as connection, event_triggers.guarded(connection):
+                await default_privileges.reset(connection, name)
 
 
 async def _parameters_left(id: ServerId, row: ServerRow | None) -> tuple[Reason, ...]:

@@ -124,7 +124,7 @@ async def _join(connection: Connection, place: Place, seen: Seen, plan: Plan, *,
     recorded = await still_joined(connection, place.server, place.database) | set(seen.takeover.joined)
     record = await _give_back(connection, place, seen.takeover, plan.membership, is_question)
     if any(not owner.joined for owner in seen.owners if owner.name in plan.membership):
-        await require_apart(connection, await still_members(place.server, place.database), plan.membership)
+        await require_apart(connection, await still_members(connection, place.server, place.database), plan.membership)
     joined = set(record.joined)
     for owner in seen.owners:
         if owner.name not in plan.membership:

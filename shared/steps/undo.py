@@ -35,10 +35,11 @@ async def give_back_surplus(place: Place, chosen: Sequence[TableName]) -> None:
         record = deciding.without(
             seen.takeover, surplus, await identity.give_back(connection, surplus.identities, name)
         )
-        still = await still_members(place.server, place.database) | {former.owner for former in record.tables}
+        others = await still_members(connection, place.server, place.database)
+        still = others | {former.owner for former in record.tables}
         await ownership.give_back(connection, msgspec.structs.replace(seen.takeover, tables=surplus.tables), still)
-        others = await still_joined(connection, place.server, place.database)
-        await owners.leave(connection, name, surplus.joined - others)
+        joined = await still_joined(connection, place.server, place.database)
+        await owners.leave(connection, name, surplus.joined - joined)
         await keepsake.write(connection, record)
     await store.update_mirror(place.server, place.database, takeover=record or None)
 
@@ -47,7 +48,7 @@ async def undo(connection: Connection, row: MirrorRow) -> None:
     """Give back all tables of a database, and leave all owners. Nothing may be published any more.
 
     What can't be undone holds up nothing else: raises `Blocked` when the rest is done, with code
-    `FormerOwnerGone`, or `NotPermitted` for a replica identity.
+    `FormerOwnerGone`, or `NotPermitted` for a table or a replica identity.
     """
     name = settings().login.role
     record = await present_record(connection, row.takeover)
@@ -59,9 +60,9 @@ async def undo(connection: Connection, row: MirrorRow) -> None:
     except Blocked as error:
         problem = error
     try:
-        await ownership.give_back(connection, record, await still_members(row.server, row.database))
+        await ownership.give_back(connection, record, await still_members(connection, row.server, row.database))
     except Blocked as error:
-        if error.code != "FormerOwnerGone":
+        if error.code not in (ownership.OWNER_GONE, "NotPermitted"):
             raise
         problem = problem or error
     await owners.leave(connection, name, set(record.joined) - await still_joined(connection, row.server, row.database))

@@ -317,7 +317,10 @@ SETTINGS: dict[LiteralString, LiteralString] = {
     "idle_session_timeout": "'1ms'",
     "idle_in_transaction_session_timeout": "'1ms'",
     "client_encoding": "'LATIN1'",
+    "datestyle": "'SQL, DMY'",
 }
+SETTINGS_17: dict[LiteralString, LiteralString] = {"transaction_timeout": "'50ms'"}
+"""From PostgreSQL 17 on."""
 
 
 async def whole_way(scene: Scene, table: TableName) -> None:
@@ -353,11 +356,12 @@ async def test_nothing_that_shadows_the_catalogue_runs_whatever_the_database_set
     """The owner of a database may set all this for every session in it."""
     table = shop(scene)
     scene.plant(*SHADOWS)
-    for name, value in SETTINGS.items():
+    settings = SETTINGS | (SETTINGS_17 if scene.postgres.version >= 17 else {})
+    for name, value in settings.items():
         setting = sql.SQL("ALTER DATABASE {} SET {} = ").format(sql.Identifier(scene.database), sql.SQL(name))
         scene.postgres.server.execute(setting + sql.SQL(value).format(fabric=sql.Identifier(scene.fabric)))
     async with session(scene) as found:
-        for name, value in SETTINGS.items():
+        for name, value in settings.items():
             row = await (await found.execute("SELECT current_setting(%s) AS value", [name])).fetchone()
             assert row is not None
             assert row["value"] != value.strip("'"), name

@@ -143,6 +143,28 @@ async def test_a_role_of_somebody_else_is_left_alone_unless_it_is_on_record(
     await role.ensure_role(found, name, FIRST)  # from now on the comment says that the app may
 
 
+async def test_a_role_with_the_comment_of_the_app_that_others_may_grant_was_planted(
+    postgres: Postgres, found: Connection, name: str
+) -> None:
+    """From PostgreSQL 16 on, who has CREATEROLE keeps the ADMIN OPTION on every role that it creates."""
+    planter = f"planter_{secrets.token_hex(3)}"
+    with postgres.connect() as administrator:
+        names = sql.Identifier(planter), sql.Literal(PASSWORD)
+        administrator.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE PASSWORD {}").format(*names))
+    with postgres.connect("postgres", planter, PASSWORD) as link:
+        for statement in (
+            "CREATE ROLE {}", "COMMENT ON ROLE {} IS {comment}", "GRANT {} TO azure_pg_admin WITH ADMIN OPTION",
+            "GRANT {} TO {planter} WITH ADMIN OPTION",
+        ):  # fmt: skip
+            if postgres.version < 16 or "planter" not in statement:
+                others = {"comment": sql.Literal(role.COMMENT), "planter": sql.Identifier(planter)}
+                link.execute(sql.SQL(statement).format(sql.Identifier(name), **others))
+    with pytest.raises(Blocked, match=planter) as caught:
+        await role.ensure_role(found, name, FIRST)
+    assert caught.value.code == "RoleNotOurs"
+    assert "drop that role" in caught.value.remedy
+
+
 async def test_no_server_log_ever_shows_the_password(postgres: Postgres, found: Connection, name: str) -> None:
     postgres.server.execute("ALTER SYSTEM SET log_statement = 'all'")
     postgres.server.execute("SELECT pg_reload_conf()")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -62,6 +63,7 @@ class Session:
     """A connection that was opened with a password or a token."""
 
     closed = False
+    info = SimpleNamespace(server_version=160000)
 
     def __init__(self, secret: str):
         self.secret = secret

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from shared.platform.errors import Blocked, Unavailable
 from shared.records import store
+from shared.source import default_privileges, owners
 from shared.steps import asking
 from shared.steps.holdings import Place
 from tests.component.application import PASSWORD
@@ -219,3 +220,71 @@ async def test_a_taken_table_that_was_renamed_goes_back_when_the_way_changes(new
     )
     await shop.ensure("membership")
     assert shop.app.fabric not in shop.owners()
+
+
+async def test_a_former_owner_that_has_another_name_by_now_gets_its_tables_back(new_shop: NewShop) -> None:
+    shop = await new_shop(18)
+    before = shop.dump()
+    owner, other_name = sql.Identifier(shop.app.owner), sql.Identifier(f"new_{shop.app.reader}")
+    await shop.ensure("ownership")
+    shop.as_superuser(sql.SQL("ALTER ROLE {} RENAME TO {}").format(owner, other_name))
+    shop.as_superuser(sql.SQL("CREATE ROLE {}").format(owner))
+    await shop.release()
+    shop.as_superuser(sql.SQL("DROP ROLE {}").format(owner))
+    shop.as_superuser(sql.SQL("ALTER ROLE {} RENAME TO {}").format(other_name, owner))
+    assert shop.dump() == before
+
+
+async def test_an_owner_that_the_app_may_not_act_for_holds_up_no_table_of_others(new_shop: NewShop) -> None:
+    shop = await new_shop(18)
+    before = shop.dump()
+    await shop.ensure("ownership")
+    names = sql.Identifier(shop.app.owner)
+    with shop.app.postgres.connect() as administrator:
+        administrator.execute(sql.SQL("REVOKE {} FROM azure_pg_admin CASCADE").format(names))
+    with pytest.raises(Blocked) as refused:
+        await shop.release()
+    assert refused.value.code == "NotPermitted"
+    assert shop.owners() == {shop.app.fabric, shop.app.other}
+    by, _, statement = refused.value.remedy.removesuffix(" Then look again.").partition(": ")
+    assert by == f"Run as {shop.app.postgres.administrator}"
+    with shop.app.postgres.connect() as administrator:
+        administrator.execute(statement.encode())
+    await shop.release()
+    with shop.app.postgres.connect() as administrator:
+        administrator.execute(sql.SQL("GRANT {} TO azure_pg_admin WITH ADMIN OPTION").format(names))
+    assert shop.dump() == before
+
+
+async def test_default_privileges_that_a_former_owner_gave_the_role_are_taken_back(new_shop: NewShop) -> None:
+    shop = await new_shop(18)
+    before = shop.dump()
+    await shop.ensure("ownership")
+    shop.app.run(
+        shop.app.owner,
+        "ALTER DEFAULT PRIVILEGES FOR ROLE {fabric} GRANT SELECT ON TABLES TO {reader}, PUBLIC",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE {fabric} REVOKE ALL ON FUNCTIONS FROM PUBLIC, {fabric}",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE {fabric} REVOKE ALL ON TYPES FROM PUBLIC",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE {fabric} IN SCHEMA sales GRANT ALL ON SEQUENCES TO {reader}",
+    )
+    await shop.release()
+    async with shop.identity() as link:
+        await default_privileges.reset(link, shop.app.fabric)
+    assert shop.dump() == before
+
+
+@pytest.mark.parametrize("version", [14, 18])
+async def test_databases_that_share_an_owner_are_prepared_at_the_same_time(version: int, new_shop: NewShop) -> None:
+    """The membership that another database made since the look is no membership of somebody else."""
+    shop = await new_shop(version)
+    elsewhere = second_database(shop, shop.app.other)
+    async with shop.identity() as link:
+        before = await owners.plan_join(link, shop.app.fabric, shop.app.other)
+        await elsewhere.ensure()
+        assert (await elsewhere.row()).takeover
+        with pytest.raises(Unavailable, match="for another database"):
+            await owners.plan_join(link, shop.app.fabric, shop.app.other)
+    await shop.ensure()
+    row = await shop.row()
+    assert row.takeover
+    assert before in row.takeover.joined
