@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from azure.core.exceptions import ServiceResponseError
+from azure.core.exceptions import ServiceResponseError, StreamConsumedError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncHTTPPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
@@ -58,11 +58,19 @@ class JsonOnly(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
         is_text = answer.headers.get("Content-Type", "").startswith("text/")
         if answer.status_code < 300 and request.context.options.get("stream") and not is_text:
             return response
-        content = await answer.read()
+        content = await _content(answer)
         is_empty = not content and answer.status_code < 300 and request.http_request.method != "GET"
         if not is_empty and not is_object(content):
             raise Unreadable(unreadable(request.http_request, answer, content))
         return response
+
+
+async def _content(answer: AsyncHttpResponse) -> bytes:
+    """The body of an answer. azure-core reads an empty one when it arrives, and refuses to read it again."""
+    try:
+        return await answer.read()
+    except StreamConsumedError:
+        return b""
 
 
 def says_enough(status: int) -> bool:

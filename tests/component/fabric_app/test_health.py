@@ -43,6 +43,12 @@ ODD_JUDGEMENT = """
 """
 
 
+def unanswered(host: str) -> Reason:
+    """The reason of a PostgreSQL that did not answer."""
+    remedy = "See that the server runs and that the app reaches it. The next sweep looks again."
+    return Reason("SourceUnknown", f"PostgreSQL at {host} did not answer within 1 s.", remedy)
+
+
 def watched(row: MirrorRow) -> Watched:
     """What a sweep reads of the row."""
     return msgspec.convert(row, Watched, from_attributes=True)
@@ -202,7 +208,7 @@ async def test_a_server_that_does_not_answer_is_given_up_and_stalls_nobody(
         assert asyncio.get_running_loop().time() - begun < 5
     assert isinstance(good.source, SourceSide)
     assert (bad.at - good.at).total_seconds() > 0.5
-    assert bad.source == Reason("SourceUnknown", "PostgreSQL at 127.0.0.246 did not answer within 1 s.")
+    assert bad.source == unanswered("127.0.0.246")
     assert isinstance(bad.fabric, FabricSide)
     assert bad.fabric.status is not None
 
@@ -225,7 +231,7 @@ async def test_databases_that_hang_cost_no_more_than_a_visit_and_their_siblings_
             locks.enter_context(contextlib.closing(somebody))
             somebody.execute("LOCK TABLE pg_class IN ACCESS EXCLUSIVE MODE")
         hung, sibling = await sources(databases[0], row.database)
-        assert hung == Reason("SourceUnknown", f"PostgreSQL at {row.host} did not answer within 1 s.")
+        assert hung == unanswered(row.host)
         assert isinstance(sibling, SourceSide)
         begun = asyncio.get_running_loop().time()
         all_hung = await sources(*databases)
@@ -276,7 +282,9 @@ async def test_the_token_goes_only_where_resource_manager_says(
     assert set(asked) == {hosts[row.server]}
     asked.clear()
     monkeypatch.setattr(server_view.flexible_server, "glance", unseen)
-    assert (await look(forged)).source == Reason("Unavailable", "Azure Resource Manager did not answer.")
+    refused = (await look(forged)).source
+    assert isinstance(refused, Reason)
+    assert (refused.code, refused.message) == ("Unavailable", "Azure Resource Manager did not answer.")
     assert asked == []
 
 

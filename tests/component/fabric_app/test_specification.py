@@ -138,6 +138,7 @@ async def _mirrors(source: Source, server: ServerId, workspace: str, control: Co
     link = (await connection.ensure(name, source.server.address, database, Basic(ROLE, PASSWORD))).id
     every = definition(link, database)
     item = (await mirror.ensure(workspace, every, name="every", mark=name)).id
+    assert (await mirror.marked(workspace, [name]))[name].id == item
     path = f"/workspaces/{workspace}/mirroredDatabases/{item}"
     await client.write(msgspec.Raw, "PATCH", path, {"description": "Ask Ann."})
     await mirror.ensure(workspace, every, name="", mark=name, recorded=item)
