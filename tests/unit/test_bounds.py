@@ -286,6 +286,13 @@ def test_the_notices_of_a_chunk_go_in_as_many_requests_as_a_topic_takes() -> Non
     assert list(topic.batches([])) == []
 
 
+def test_each_request_is_as_full_as_a_topic_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = notice(judge(observed(1), None, settings(HEALTH_CONFIRMATIONS="1")))
+    size = topic.AROUND_EVENT + len(json.dumps(topic.event_of(one).data))
+    monkeypatch.setattr(topic, "REQUEST_BYTES", 2 * size)
+    assert [len(request) for request in topic.batches([one] * 5)] == [2, 2, 1]
+
+
 # Activities and the custom status
 
 
