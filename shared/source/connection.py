@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 
 import certifi
@@ -65,7 +65,9 @@ _TEMPORARY = re.compile(
 )
 _NO_DATABASE = re.compile(r'database ".*" does not exist', re.DOTALL)
 _CLOSED = re.compile(r'database ".*" is not currently accepting connections', re.DOTALL)
+_FULL = re.compile(r'too many connections for database ".*"', re.DOTALL)
 _OPEN = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true;")
+_LIMIT = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1;")
 _TOKEN = re.compile(r"access token|(?:Azure AD|AAD|Entra(?: ID)?) token|token (?:has|is) ", re.IGNORECASE)
 """What PostgreSQL on Azure says of a token that it refuses."""
 _UNTRUSTED = re.compile(r"certificate|does not match host name", re.IGNORECASE)
@@ -128,7 +130,20 @@ async def _open(host: str, database: str, user: str, password: str, remedy: str)
             row_factory=dict_row,
         )
     except psycopg.OperationalError as error:
-        raise _refusal(str(error), host, database, user, remedy) from None
+        text = str(error)
+    if _FULL.search(text) and await _admits_nobody(host, database, user, password):
+        raise _closed(host, database, "CONNECTION LIMIT is 0", _LIMIT)
+    raise _refusal(text, host, database, user, remedy)
+
+
+async def _admits_nobody(host: str, database: str, user: str, password: str) -> bool:
+    """Whether a database that is full has room for nobody: some set its limit to 0 to close it."""
+    with suppress(MirrorError):
+        connection = await _open(host, MAINTENANCE_DATABASE, user, password, "")
+        async with _watched(host, connection):
+            query = "SELECT FROM pg_database WHERE datname = %s AND datconnlimit = 0"
+            return await (await connection.execute(query, [database])).fetchone() is not None
+    return False
 
 
 @asynccontextmanager
@@ -209,11 +224,7 @@ def _refusal(text: str, host: str, database: str, user: str, remedy: str) -> Mir
     The function reads libpq's text, since libpq gives no code before a session exists.
     """
     if _CLOSED.search(text):
-        return Blocked(
-            f"Database {database!r} of server {host} accepts no connections (ALLOW_CONNECTIONS is false).",
-            code=CLOSED,
-            remedy=f"Run as an administrator: {_OPEN.format(sql.Identifier(database)).as_string()}",
-        )
+        return _closed(host, database, "ALLOW_CONNECTIONS is false", _OPEN)
     if _NO_DATABASE.search(text):
         return NotFound(f"Server {host} has no database {database!r}.", remedy="Check the database's name.")
     if "FATAL:" in text and _TOKEN.search(_line(text)):
@@ -231,6 +242,14 @@ def _refusal(text: str, host: str, database: str, user: str, remedy: str) -> Mir
             remedy="Let the app setting SSL_CERT_FILE name a file with the certificates of the server's authority.",
         )
     return Unavailable(f"PostgreSQL at {host} is out of reach: {_line(text)}")
+
+
+def _closed(host: str, database: str, why: str, statement: sql.SQL) -> Blocked:
+    return Blocked(
+        f"Database {database!r} of server {host} accepts no connections ({why}).",
+        code=CLOSED,
+        remedy=f"Run as an administrator: {statement.format(sql.Identifier(database)).as_string()}",
+    )
 
 
 def _line(text: str) -> str:

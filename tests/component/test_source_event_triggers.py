@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import LiteralString
 
 import pytest
 from psycopg import errors, sql
@@ -124,12 +125,13 @@ async def test_a_function_of_somebody_who_is_no_administrator_never_runs_as_the_
         assert await role.plan_database(link, app.fabric, ["sales"], [], owning=False) == ()
 
 
+@pytest.mark.parametrize("closed", ["ALLOW_CONNECTIONS false", "CONNECTION LIMIT 0"])
 async def test_a_closed_database_says_so_with_the_statement_that_opens_it(
-    app: Application, link: Connection, postgres_server: Callable[[int], Postgres]
+    closed: LiteralString, app: Application, link: Connection, postgres_server: Callable[[int], Postgres]
 ) -> None:
     server = app.postgres.server
     name = sql.Identifier(app.database)
-    server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+    server.execute(sql.SQL("ALTER DATABASE {} ").format(name) + sql.SQL(closed))
     with pytest.raises(Blocked) as refused:
         async with connection.connect_as(server.address, app.database, IDENTITY, PASSWORD):
             pass
