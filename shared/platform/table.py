@@ -27,6 +27,7 @@ from azure.data.tables import EdmType, EntityProperty, TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from shared.platform.azure_errors import translated
+from shared.platform.batches import by_size
 from shared.platform.clients import table, tables
 from shared.platform.errors import Blocked, Unavailable
 from shared.platform.row import BATCH, Columns, Row, text
@@ -224,16 +225,7 @@ class Table[R: Row](View[R]):
 
 def _batches(entities: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """The entities in batches that one transaction takes, by their number and their size."""
-    batch, size = list[dict[str, Any]](), 0
-    for entity in entities:
-        sent = AROUND_ENTITY + len(json.dumps(entity, default=str))
-        if batch and (len(batch) == BATCH or size + sent > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(entity)
-        size += sent
-    if batch:
-        yield batch
+    return by_size(entities, lambda it: AROUND_ENTITY + len(json.dumps(it, default=str)), BATCH_BYTES, BATCH)
 
 
 async def _write_guarded(client: TableClient, row: Row, stored: Row | None) -> str:

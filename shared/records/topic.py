@@ -16,6 +16,7 @@ from azure.core.messaging import CloudEvent
 
 from shared.desired import server_id
 from shared.platform import logs
+from shared.platform.batches import by_size
 from shared.platform.clients import publisher
 from shared.platform.settings import settings
 from shared.records.notices import Notice
@@ -54,16 +55,7 @@ async def publish(notices: Sequence[Notice]) -> bool:
 
 def batches(notices: Sequence[Notice]) -> Iterator[list[CloudEvent[Any]]]:
     """The notices as events, in as many requests as a topic takes them in."""
-    batch, size = list[CloudEvent[Any]](), 0
-    for event in map(event_of, notices):
-        bytes = AROUND_EVENT + len(json.dumps(event.data))
-        if batch and size + bytes > REQUEST_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(event)
-        size += bytes
-    if batch:
-        yield batch
+    return by_size(map(event_of, notices), lambda event: AROUND_EVENT + len(json.dumps(event.data)), REQUEST_BYTES)
 
 
 def event_of(notice: Notice) -> CloudEvent[Any]:
