@@ -11,7 +11,7 @@ from durabletask import task
 
 from functions import activities, corridor, messages
 from functions.corridor import Activity, Context, Event, Flow
-from functions.flow import PATIENCE, Refused, Superseded, call, is_outdated, reason_of
+from functions.flow import Refused, Superseded, call, is_outdated, reason_of
 from functions.mailbox import FINISHED, LOOK, mailbox
 from functions.messages import (
     LookAgain,
@@ -47,7 +47,7 @@ LOOK_AGAIN = Event("look-again", LookAgain)
 MOST_LOOKS = 500
 """While one run waits. Each is some six rows in the run's history, which is read whole whenever the run goes on."""
 ASKED_PATIENCE = timedelta(minutes=10)
-"""For what was asked besides the mirroring: other steps wait behind it, and it is tried again."""
+"""For what is done besides the mirroring and its end: other steps wait behind it."""
 
 OPERATION_PAUSES = (timedelta(seconds=10), timedelta(minutes=1))
 """The pauses before a change is begun again whose operation failed for a reason that passes."""
@@ -359,7 +359,7 @@ def _give_back_parameters(run: Run, decision: Release) -> Flow[None]:
     for change in decision.parameters:
         run.show(progress.releasing(len(decision.leaving), len(decision.leaving), _step_of(change)[1]))
         try:
-            yield from _operate(run, change, PATIENCE)
+            yield from _operate(run, change, ASKED_PATIENCE)
         except (Refused, task.TaskFailedError):
             return
 

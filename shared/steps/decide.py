@@ -14,6 +14,7 @@ from shared.decisions import run as deciding
 from shared.decisions.answers import Decision, Miss, Prepare, Refuse, Release
 from shared.decisions.login import is_rotation_due, login_of
 from shared.decisions.run import Examine, Wait
+from shared.desired.changes import GiveBackParameter
 from shared.desired.intent import MirrorIntent
 from shared.desired.server_id import ServerId
 from shared.fabric import connection as fabric_connection
@@ -78,8 +79,7 @@ async def _decide(
             )
         case Release(fingerprint=fingerprint, leaving=leaving):
             row = await store.update_server(id, run=run, phase="Releasing", reasons=(), fingerprint=fingerprint)
-            given_back = server_parameters.give_back(await _parameters(facts), row.parameters, leaving)
-            return msgspec.structs.replace(decision, parameters=given_back)
+            return msgspec.structs.replace(decision, parameters=await _given_back(facts, row, leaving))
         case Refuse():
             await store.update_server(id, run=run)
     return decision
@@ -100,6 +100,18 @@ async def _examine(
         changes |= {"reasons": (), "left": (), "baseline_worker_processes": checked.plan.baseline_worker_processes}
     await _note(facts.id, row, checked, changes)
     return decision
+
+
+async def _given_back(facts: ServerFacts, row: ServerRow, leaving: Sequence[str]) -> tuple[GiveBackParameter, ...]:
+    """The parameters that the release gives back. Where Azure does not tell them, none: the release is of more worth,
+    and names those that stay."""
+    if not {server_parameters.SWITCH, server_parameters.MIRRORED} & {*row.parameters}:
+        return ()
+    try:
+        return server_parameters.give_back(await _parameters(facts), row.parameters, leaving)
+    except MirrorError as error:
+        log.warning("No parameter is given back: %s", error.message)
+        return ()
 
 
 async def _note(id: ServerId, row: ServerRow | None, report: readiness.Report, changes: dict[str, Any]) -> None:

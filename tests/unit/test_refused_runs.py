@@ -1,4 +1,4 @@
-"""A run that may not prepare its server: what it does all the same."""
+"""What a run does in spite of a refusal."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from functions.corridor import Value
+from functions.corridor import Problem, Value
 from functions.orchestrations import reconcile_server
-from shared.decisions.answers import Asked, Refuse
+from shared.decisions.answers import Asked, Refuse, Release
+from shared.desired.changes import GiveBackParameter
 from shared.platform.reasons import Reason
 from tests.unit.facts import SERVER
 
@@ -39,7 +40,8 @@ class Context:
         task = next(steps)
         while True:
             try:
-                task = steps.send(msgspec.to_builtins(Value(self.answers.get(task))))
+                answer = self.answers.get(task)
+                task = steps.send(msgspec.to_builtins(answer if isinstance(answer, Problem) else Value(answer)))
             except StopIteration as end:
                 return end.value
 
@@ -59,3 +61,31 @@ def test_a_run_without_such_an_owner_changes_nothing() -> None:
     context = Context(decide_server=refused())
     context.run()
     assert [name for name, _ in context.asked] == ["decide_server", "record_outcome"]
+
+
+def release(*names: str) -> Any:
+    parameters = tuple(GiveBackParameter(name, "") for name in names)
+    decision = Release(why="w", fingerprint="f", leaving=("shop",), parameters=parameters)
+    return msgspec.to_builtins(decision)
+
+
+def test_parameters_are_given_back_between_the_databases_and_the_role() -> None:
+    context = Context(decide_server=release("a", "b"), start_operation="", release_server=[])
+    assert context.run()["phase"] == "Released"
+    assert [name for name, _ in context.asked[1:]] == [
+        "release_mirror", "release_database", "start_operation", "start_operation", "release_server", "record_outcome",
+    ]  # fmt: skip
+
+
+def test_a_parameter_that_azure_does_not_let_go_of_stops_no_release() -> None:
+    left = msgspec.to_builtins((Reason("ParametersLeft", "m", "r"),))
+    context = Context(decide_server=release("a", "b"), start_operation=Problem(WHY), release_server=left)
+    ended = context.run()
+    assert (ended["phase"], [reason["code"] for reason in ended["reasons"]]) == ("Released", ["ParametersLeft"])
+    assert "release_server" in [name for name, _ in context.asked]
+
+
+def test_no_parameter_is_given_back_while_a_database_is_not_released() -> None:
+    context = Context(decide_server=release("a"), release_database=Problem(WHY))
+    assert context.run()["phase"] == "Blocked"
+    assert not {"start_operation", "release_server"} & {name for name, _ in context.asked}
